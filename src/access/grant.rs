@@ -1,0 +1,167 @@
+//! One compiled grant.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::Asker;
+use crate::{
+    config::{self, Host, Subject},
+    identity::Principal,
+    registry::{Actions, Pattern, RepositoryName},
+};
+
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) name: Arc<str>,
+    pub(super) line: usize,
+    pub(super) actions: Actions,
+    repositories: Vec<Pattern>,
+    except: Vec<Pattern>,
+    to: Vec<Subject>,
+    from: Vec<IpNet>,
+    registries: Vec<Host>,
+}
+
+/// Why a grant whose `repositories` match a name does not apply to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The grant's own `except` takes the repository out; the pattern that does.
+    Excepted(String),
+    /// Nobody in `to` is the caller; whom the grant names.
+    Subject(String),
+    /// The client is in none of the networks in `from`.
+    Network { client: IpAddr, from: String },
+    /// The registry asked is none of `registries`.
+    Registry { asked: String, registries: String },
+    /// The grant applies, but to other actions.
+    Action(Actions),
+}
+
+impl Grant {
+    pub(super) fn compile(grant: &config::Grant) -> Self {
+        Self {
+            name: grant.name.as_str().into(),
+            line: grant.line,
+            actions: grant.actions,
+            repositories: grant.repositories.clone(),
+            except: grant.except.clone(),
+            to: grant.to.clone(),
+            from: grant.from.clone(),
+            registries: grant.registries.clone(),
+        }
+    }
+
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.repositories.iter()
+    }
+
+    /// The actions this grant gives the caller on a repository.
+    pub(super) fn gives(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
+        if self.covers(asker, repository) && self.hurdles(asker, repository).next().is_none() {
+            self.actions
+        } else {
+            Actions::NONE
+        }
+    }
+
+    /// True where one of `repositories` matches, whatever else stands in the way.
+    pub(super) fn covers(&self, asker: Asker<'_>, repository: &RepositoryName) -> bool {
+        let user = asker.principal.name();
+        self.repositories.iter().any(|pattern| pattern.matches(repository, user))
+    }
+
+    /// Everything but the action that keeps the grant from applying; none where it applies.
+    pub(super) fn obstacles(&self, asker: Asker<'_>, repository: &RepositoryName) -> impl Iterator<Item = Obstacle> {
+        self.hurdles(asker, repository).map(move |hurdle| self.describe(hurdle, asker))
+    }
+
+    /// The conditions that fail, checked one after the other as they are asked for.
+    fn hurdles(&self, asker: Asker<'_>, repository: &RepositoryName) -> impl Iterator<Item = Hurdle<'_>> {
+        let checks: [Check; 4] = [Self::check_except, Self::check_subject, Self::check_network, Self::check_registry];
+        checks.into_iter().filter_map(move |check| check(self, asker, repository))
+    }
+
+    fn check_except(&self, asker: Asker<'_>, repository: &RepositoryName) -> Option<Hurdle<'_>> {
+        let user = asker.principal.name();
+        self.except.iter().find(|pattern| pattern.matches(repository, user)).map(Hurdle::Except)
+    }
+
+    fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
+        let named = self.to.iter().any(|subject| names(subject, asker.principal));
+        (!named).then_some(Hurdle::Subject)
+    }
+
+    fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
+        let client = asker.client.to_canonical();
+        let inside = self.from.is_empty() || self.from.iter().any(|network| network.contains(&client));
+        (!inside).then_some(Hurdle::Network)
+    }
+
+    fn check_registry(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
+        let here = self.registries.is_empty() || self.registries.iter().any(|host| asker.hosts.contains(host));
+        (!here).then_some(Hurdle::Registry)
+    }
+
+    fn describe(&self, hurdle: Hurdle<'_>, asker: Asker<'_>) -> Obstacle {
+        match hurdle {
+            Hurdle::Except(pattern) => Obstacle::Excepted(pattern.as_str().to_owned()),
+            Hurdle::Subject => Obstacle::Subject(listed(self.to.iter().map(subject_text))),
+            Hurdle::Network => Obstacle::Network { client: asker.client.to_canonical(), from: listed(&self.from) },
+            Hurdle::Registry => {
+                Obstacle::Registry { asked: asker.registry.to_string(), registries: listed(&self.registries) }
+            }
+        }
+    }
+}
+
+type Check = for<'g> fn(&'g Grant, Asker<'_>, &RepositoryName) -> Option<Hurdle<'g>>;
+
+/// An obstacle before it is put into words, which the way of a request does without.
+#[derive(Clone, Copy)]
+enum Hurdle<'g> {
+    Except(&'g Pattern),
+    Subject,
+    Network,
+    Registry,
+}
+
+/// True where the caller is the subject. Names are compared byte by byte: a user called `*` is only itself.
+fn names(subject: &Subject, principal: &Principal) -> bool {
+    match (subject, principal.as_user()) {
+        (Subject::Anyone, _) | (Subject::Authenticated, Some(_)) => true,
+        (Subject::User(name), Some(user)) => **name == *user.name,
+        (Subject::Group(name), Some(user)) => user.groups.iter().any(|group| **group == **name),
+        (Subject::Authenticated | Subject::User(_) | Subject::Group(_), None) => false,
+    }
+}
+
+fn subject_text(subject: &Subject) -> String {
+    match subject {
+        Subject::Anyone => "anyone".to_owned(),
+        Subject::Authenticated => "authenticated".to_owned(),
+        Subject::User(name) => format!("user:{name}"),
+        Subject::Group(name) => format!("group:{name}"),
+    }
+}
+
+fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Excepted(pattern) => write!(f, "its except {pattern:?} takes the repository out"),
+            Self::Subject(to) => write!(f, "it is for {to}, and the caller is none of these"),
+            Self::Network { client, from } => {
+                write!(f, "it holds from {from}, and the client is {client}")
+            }
+            Self::Registry { asked, registries } => {
+                write!(f, "it holds on {registries}, and {asked} is asked")
+            }
+            Self::Action(actions) => write!(f, "it allows {actions} only"),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The one place that decides.
+
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
+
+use super::grant::Grant;
+use crate::{
+    config,
+    identity::Principal,
+    registry::{Action, Actions, Needs, Page, Pattern, RepositoryName, Route},
+};
+
+/// Who asks, where, from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    pub principal: &'a Principal,
+    /// The registry asked (its configuration entry's first host).
+    pub registry: &'a config::Host,
+    /// All hosts of that registry, for grants tied to `registries`.
+    pub hosts: &'a [config::Host],
+    pub client: IpAddr,
+}
+
+/// The grants of one configuration, compiled. Immutable; a reload makes another.
+pub struct Policy {
+    grants: Vec<Grant>,
+    index: Index,
+}
+
+/// The right to send one route to the upstream. Made by [`Policy::authorize`] alone; holds the route that was judged.
+///
+/// It cannot be copied, and it cannot be made: this compiles,
+///
+/// ```
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     permit
+/// }
+/// ```
+///
+/// and this, which differs in one line, does not:
+///
+/// ```compile_fail,E0451
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     Permit { route, grant: None }
+/// }
+/// ```
+#[must_use]
+#[derive(Debug)]
+pub struct Permit {
+    route: Route,
+    grant: Option<Arc<str>>,
+}
+
+impl Permit {
+    /// The route that was judged: what may leave.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The name of the grant that decided; None for `/v2/` and the catalog.
+    pub fn grant(&self) -> Option<&str> {
+        self.grant.as_deref()
+    }
+
+    /// What the route does to its repository; None where there is none.
+    pub fn action(&self) -> Option<Action> {
+        match self.route.needs() {
+            Needs::Nothing | Needs::Caller => None,
+            Needs::Repository { action, .. } => Some(action),
+        }
+    }
+
+    /// The same catalog permit for another page of the upstream's catalog; None for any other route.
+    pub fn catalog_page(&self, page: Page) -> Option<Self> {
+        let Route::Catalog { read, .. } = self.route else {
+            return None;
+        };
+        Some(Self { route: Route::Catalog { read, page }, grant: self.grant.clone() })
+    }
+}
+
+/// Why there is no permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A login (or another token) could help: 401. `scope` is for the challenge; `narrow` where a token was sent:
+    /// `insufficient_scope`.
+    Challenge { scope: Option<String>, narrow: bool },
+    /// A named caller whom the policy does not allow it: 403.
+    Forbidden { action: Action, repository: RepositoryName },
+}
+
+/// How a caller stands to one action on one repository.
+enum Standing<'p> {
+    Allowed(&'p Grant),
+    /// The policy allows it, and the caller's token does not carry it.
+    BeyondToken,
+    /// The policy does not allow it, whatever the token says.
+    Refused,
+}
+
+impl Policy {
+    pub fn compile(access: &config::Access) -> Self {
+        let grants: Vec<Grant> = access.grants.iter().map(Grant::compile).collect();
+        let index = Index::new(&grants);
+        Self { grants, index }
+    }
+
+    /// Decides about one route; consumes it, so that what was judged is what the permit holds.
+    ///
+    /// A token only narrows: the policy is asked first, at every request.
+    /// - The policy does not allow it: 403 for a named caller, a challenge for anybody else.
+    /// - The policy allows it and the token does not carry it: a challenge with the scope to ask for.
+    /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge.
+    ///
+    /// A mount needs push on the target and pull on the source. Where the policy forbids the second, the permit's route is
+    /// [degraded](Route::degraded) to an upload start, whether or not the source exists: clients mount by guesswork, and a
+    /// refusal would break a good push. Where only the token lacks it, the challenge names both scopes.
+    ///
+    /// # Errors
+    /// A [`Denial`], which says whether a login or another token could help.
+    pub fn authorize(&self, asker: Asker<'_>, route: Route) -> Result<Permit, Denial> {
+        let (target, action, source) = match route.needs() {
+            Needs::Nothing => return Ok(Permit { route, grant: None }),
+            Needs::Caller if nothing_sent(asker.principal) => {
+                return Err(Denial::Challenge { scope: route.challenge_scope(), narrow: false });
+            }
+            Needs::Caller => return Ok(Permit { route, grant: None }),
+            Needs::Repository { repository, action, source } => (repository, action, source),
+        };
+        let grant = match self.standing(asker, target, action) {
+            Standing::Allowed(grant) => Some(Arc::clone(&grant.name)),
+            Standing::BeyondToken => return Err(challenge(asker, &route)),
+            Standing::Refused if asker.principal.name().is_some() => {
+                return Err(Denial::Forbidden { action, repository: target.clone() });
+            }
+            Standing::Refused => return Err(challenge(asker, &route)),
+        };
+        match source.map(|source| self.standing(asker, source, Action::Pull)) {
+            None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant }),
+            Some(Standing::BeyondToken) => Err(challenge(asker, &route)),
+            Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant }),
+        }
+    }
+
+    /// What the policy allows the caller on a repository, before any token limit. The token endpoint's and `acl explain`'s
+    /// question.
+    pub fn allowed(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
+        self.candidates(repository).map(|grant| grant.gives(asker, repository)).fold(Actions::NONE, Actions::union)
+    }
+
+    /// True where the catalog may show the name: the policy allows pull. A token needs no scope for it.
+    pub fn shows(&self, asker: Asker<'_>, repository: &RepositoryName) -> bool {
+        self.deciding(asker, repository, Action::Pull).is_some()
+    }
+
+    /// A grant that allows the action; the first in the file among those that the index finds.
+    pub(super) fn deciding(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> Option<&Grant> {
+        self.candidates(repository)
+            .filter(|grant| grant.actions.contains(action) && grant.gives(asker, repository).contains(action))
+            .min_by_key(|grant| grant.line)
+    }
+
+    /// Every grant whose `repositories` could match the name, in no order; a grant may come more than once.
+    pub(super) fn candidates(&self, repository: &RepositoryName) -> impl Iterator<Item = &Grant> {
+        self.index.find(repository.as_str()).filter_map(|position| self.grants.get(position))
+    }
+
+    fn standing(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> Standing<'_> {
+        let within_token = || {
+            let limit = asker.principal.limit();
+            limit.is_none_or(|limit| limit.actions_on(repository).contains(action))
+        };
+        match self.deciding(asker, repository, action) {
+            None => Standing::Refused,
+            Some(grant) if within_token() => Standing::Allowed(grant),
+            Some(_) => Standing::BeyondToken,
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("grants", &self.grants.len()).finish()
+    }
+}
+
+fn nothing_sent(principal: &Principal) -> bool {
+    principal.name().is_none() && principal.limit().is_none()
+}
+
+fn challenge(asker: Asker<'_>, route: &Route) -> Denial {
+    Denial::Challenge { scope: route.challenge_scope(), narrow: asker.principal.limit().is_some() }
+}
+
+/// Grants by the literal segments that their patterns begin with, so that a name meets only the grants on its own path.
+struct Index {
+    by_prefix: HashMap<Box<str>, Vec<usize>>,
+    /// The most segments in a prefix: a deep name costs no more look-ups than this.
+    depth: usize,
+}
+
+impl Index {
+    fn new(grants: &[Grant]) -> Self {
+        let mut index = Self { by_prefix: HashMap::new(), depth: 0 };
+        for (position, grant) in grants.iter().enumerate() {
+            for pattern in grant.patterns() {
+                index.add(pattern, position);
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, pattern: &Pattern, position: usize) {
+        let literal: Vec<&str> = pattern.as_str().split('/').take_while(|segment| is_literal(segment)).collect();
+        self.depth = self.depth.max(literal.len());
+        let positions = self.by_prefix.entry(literal.join("/").into()).or_default();
+        if positions.last() != Some(&position) {
+            positions.push(position);
+        }
+    }
+
+    fn find(&self, name: &str) -> impl Iterator<Item = usize> {
+        let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
+        let prefixes = ends.filter_map(move |end| name.get(..end)).take(self.depth);
+        [""].into_iter().chain(prefixes).filter_map(|prefix| self.by_prefix.get(prefix)).flatten().copied()
+    }
+}
+
+/// True for a segment that can only match itself. Whatever else a pattern may hold ends the prefix, which is always safe:
+/// a shorter prefix finds more grants, and each is asked in full.
+fn is_literal(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;

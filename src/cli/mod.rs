@@ -1,0 +1,82 @@
+//! The command line: each command a short function over the library.
+
+mod acl;
+mod check;
+mod hash;
+mod quickstart;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Problems;
+
+/// The configuration, or what it names, cannot be used (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// portcullis: the gate in front of a container registry.
+///
+/// Terminates TLS, signs users in, decides per repository who may pull, push and delete, and streams everything else
+/// to a registry that only portcullis reaches.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, long_about, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed (or DENY), 2 wrong usage, 78 the configuration cannot be used.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Hash(hash::HashArgs),
+    Quickstart(quickstart::QuickstartArgs),
+    Acl(acl::AclArgs),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file.
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        default_value = "/etc/portcullis/portcullis.yml"
+    )]
+    pub(crate) config: PathBuf,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Acl(args) => acl::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        if let Some(problems) = error.downcast_ref::<Problems>() {
+            complain(&problems.to_string());
+            return ExitCode::from(EXIT_CONFIG);
+        }
+        complain(&format!("portcullis: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// One line for the person at the terminal.
+#[allow(clippy::print_stderr)] // the terminal is what a command line speaks to
+fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
+/// One line of the command's result.
+#[allow(clippy::print_stdout)] // as above
+fn say(line: &str) {
+    println!("{line}");
+}

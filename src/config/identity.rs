@@ -1,0 +1,86 @@
+//! `identity`: who may log in.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{
+    advice,
+    reader::{Field, Section},
+};
+
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// What a Basic prompt shows; can stand in a quoted header string as it is.
+    pub realm: String,
+    pub disabled_users: Vec<String>,
+    /// group → users
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// At least one, asked in order.
+    pub providers: Vec<Provider>,
+    /// How long a proven login is remembered; zero: not at all.
+    pub cache: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Provider {
+    Htpasswd(Htpasswd),
+}
+
+#[derive(Clone, Debug)]
+pub struct Htpasswd {
+    pub file: PathBuf,
+}
+
+impl Identity {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        const HINT: &str = "nobody could log in; write - htpasswd: { file: \"htpasswd\" }";
+        let realm = section.get("realm");
+        if let Some(field) = &realm {
+            advice::scheme_words(field);
+        }
+        let realm = realm.and_then(|field| field.header_text()).unwrap_or("Registry").to_owned();
+        let disabled_users = section.list("disabled_users").iter().filter_map(user_name).collect();
+        let groups = section.get("groups").map(|field| read_groups(&field)).unwrap_or_default();
+        let fields = section.required("providers", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default();
+        let providers = fields.iter().filter_map(read_provider).collect();
+        let cache = section.duration("cache", Duration::ZERO, Duration::from_secs(5 * 60));
+        section.finish();
+        Self { realm, disabled_users, groups, providers, cache }
+    }
+}
+
+fn read_groups(field: &Field<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut groups = BTreeMap::new();
+    for (name, members) in field.named() {
+        if name.is_empty() || name.contains(char::is_control) {
+            members.error(format_args!("{name:?} cannot be the name of a group"));
+        }
+        let members = members.list().unwrap_or_default().iter().filter_map(user_name).collect();
+        groups.insert(name.to_owned(), members);
+    }
+    groups
+}
+
+/// A name as a login can send it: a colon ends the name in Basic credentials (RFC 7617 §2).
+fn user_name(field: &Field<'_>) -> Option<String> {
+    let name = field.text()?;
+    if name.contains(':') {
+        field.error(format_args!("{name:?} cannot be the name of a user: it holds a colon"));
+    }
+    Some(name.to_owned())
+}
+
+fn read_provider(field: &Field<'_>) -> Option<Provider> {
+    const HINT: &str = "write - htpasswd: { file: \"htpasswd\" }";
+    let section = field.section()?;
+    let htpasswd = section.nullable("htpasswd").and_then(|field| {
+        let section = field.section()?;
+        let file = section.required("file", "write the path of the password file").and_then(|field| field.file());
+        section.finish();
+        Some(file)
+    });
+    if section.is_empty() {
+        section.error(format_args!("no provider is named: {HINT}"));
+    }
+    section.finish();
+    htpasswd.flatten().map(|file| Provider::Htpasswd(Htpasswd { file }))
+}

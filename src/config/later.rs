@@ -1,0 +1,72 @@
+//! Keys of the contract whose capability is not in this version, in one place: a later version removes lines from here.
+//!
+//! Such a key is known, and its neutral value is accepted. Any other value is an error rather than silence: a gate must not look as
+//! if it did what it does not do.
+
+use super::{reader::Field, yaml::Value};
+
+/// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
+const UNAVAILABLE: &[(&str, &[&str])] = &[
+    ("listen.proxy_protocol_from", &[]),
+    ("tls.acme", &[]),
+    ("registries[].read_only", &[]),
+    ("registries[].upstream.servers[].role", &["primary"]),
+    ("registries[].upstream.health.path", &["/v2/"]),
+    ("registries[].upstream.health.interval", &["5s"]),
+    ("registries[].upstream.health.timeout", &["2s"]),
+    ("registries[].upstream.health.unhealthy_after", &["2"]),
+    ("registries[].upstream.health.healthy_after", &["2"]),
+    ("registries[].upstream.tls.client_certificate_file", &[]),
+    ("registries[].upstream.tls.client_key_file", &[]),
+    ("registries[].upstream.pass_token", &[]),
+    ("registries[].upstream.redirect_hosts", &[]),
+    ("registries[].upstream.verify", &[]),
+    ("registries[].routes", &[]),
+    ("registries[].notary", &[]),
+    ("registries[].ui", &[]),
+    ("registries[].cors.origins", &[]),
+    ("identity.providers[].ldap", &[]),
+    ("tokens.refresh.enabled", &[]),
+    ("tokens.revoked", &[]),
+    ("events.endpoints", &[]),
+];
+
+/// Keys that are read and checked, and that nothing follows yet.
+const WITHOUT_EFFECT: &[&str] = &["limits.buffers", "limits.failed_logins", "log.audit", "tokens.upload_grace"];
+
+/// Reports a key whose value asks for something that this version cannot do.
+pub(super) fn check(field: &Field<'_>) {
+    if let Some((_, neutral)) = UNAVAILABLE.iter().find(|(path, _)| *path == field.path())
+        && !is_neutral(field.value(), neutral)
+    {
+        field.error_at_key("is not available in this version");
+    }
+    if WITHOUT_EFFECT.contains(&field.path()) {
+        field.warning_at_key("has no effect in this version");
+    }
+}
+
+/// Reports what goes beyond the one server that this version can use.
+pub(super) fn only_one_server(second: &Field<'_>) {
+    second.error("more than one server is not available in this version");
+}
+
+/// The keys under a section that this file knows.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
+    UNAVAILABLE.iter().filter_map(move |(path, _)| {
+        let (parent, key) = path.rsplit_once('.')?;
+        (parent == section).then_some(key)
+    })
+}
+
+fn is_neutral(value: &Value, neutral: &[&str]) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Integer(value) => neutral.contains(&value.to_string().as_str()),
+        Value::Number(_) => false,
+        Value::Text(text) => neutral.contains(&text.as_str()),
+        Value::List(nodes) => nodes.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+    }
+}

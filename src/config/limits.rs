@@ -1,0 +1,63 @@
+//! `limits`: how much of everything.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::reader::Section;
+
+/// Connections that a process can reasonably hold; semaphores and tables are sized by it.
+const COUNT: RangeInclusive<usize> = 1..=1_000_000;
+/// Manifests are held in memory to be checked.
+const LARGEST_MANIFEST: u64 = 64 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_client: usize,
+    /// Time for a TLS handshake.
+    pub handshake: Duration,
+    /// Time for a request's head to arrive.
+    pub request_head: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+    /// How long a client may neither send nor read.
+    pub body_idle: Duration,
+    /// Bytes.
+    pub manifest: u64,
+    /// Bytes of one blob; None: no limit.
+    pub upload: Option<u64>,
+}
+
+impl Limits {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let time = |key, default| section.duration(key, Duration::from_millis(1), Duration::from_secs(default));
+        let limits = Self {
+            connections: section.integer("connections", COUNT, 4096),
+            connections_per_client: section.integer("connections_per_client", COUNT, 256),
+            handshake: time("handshake", 10),
+            request_head: time("request_head", 10),
+            idle: time("idle", 75),
+            body_idle: time("body_idle", 60),
+            manifest: read_manifest(&section).unwrap_or(4 << 20),
+            upload: section.nullable("upload").and_then(|field| field.size()),
+        };
+        section.get("buffers").and_then(|field| field.size());
+        read_failed_logins(section.section("failed_logins"));
+        section.finish();
+        limits
+    }
+}
+
+fn read_manifest(section: &Section<'_>) -> Option<u64> {
+    let field = section.get("manifest")?;
+    let size = field.size()?;
+    if size > LARGEST_MANIFEST {
+        field.error("manifests are held in memory: at most 64MiB");
+    }
+    Some(size)
+}
+
+fn read_failed_logins(section: Section<'_>) {
+    section.integer("count", COUNT, 10);
+    section.duration("per", Duration::from_secs(1), Duration::ZERO);
+    section.finish();
+}

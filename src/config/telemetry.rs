@@ -1,0 +1,63 @@
+//! `log`, `reload`, `shutdown`.
+
+use std::time::Duration;
+
+use super::reader::Section;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// One of `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+    /// A line for each request.
+    pub access: bool,
+}
+
+/// How files that are named in the configuration are watched.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    pub watch: bool,
+    pub interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    /// How long transfers under way may go on; zero: not at all.
+    pub drain: Duration,
+}
+
+impl Log {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        const LEVELS: [(&str, &str); 5] =
+            [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
+        let format = section.word("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)], LogFormat::Json);
+        let level = section.word("level", &LEVELS, "info").to_owned();
+        let access = section.flag("access", true);
+        section.flag("audit", true);
+        section.finish();
+        Self { format, level, access }
+    }
+}
+
+impl Reload {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let watch = section.flag("watch", true);
+        let interval = section.duration("interval", Duration::from_millis(100), Duration::from_secs(2));
+        section.finish();
+        Self { watch, interval }
+    }
+}
+
+impl Shutdown {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let drain = section.duration("drain", Duration::ZERO, Duration::from_secs(30));
+        section.finish();
+        Self { drain }
+    }
+}

@@ -1,0 +1,80 @@
+//! `tokens`: what the token endpoint issues.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    advice,
+    reader::{Field, Section},
+};
+
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// None: each registry's first host.
+    pub service: Option<String>,
+    pub issuer: String,
+    /// Starts with `/`; plain segments without escapes; never `/` or under `/v2`.
+    pub path: String,
+    /// At least 60 seconds: clients take a token without lifetime for one of 60 s.
+    pub lifetime: Duration,
+    /// At least one; the first signs, all verify.
+    pub keys: Vec<PathBuf>,
+}
+
+impl Tokens {
+    pub(super) fn read(section: Section<'_>) -> Self {
+        let service = section.nullable("service");
+        if let Some(field) = &service {
+            advice::scheme_words(field);
+        }
+        let service = service.and_then(|field| field.header_text()).map(str::to_owned);
+        let issuer = section.get("issuer").and_then(|field| field.header_text()).unwrap_or("portcullis").to_owned();
+        let path = section.get("path").and_then(|field| read_path(&field)).unwrap_or_else(|| "/token".to_owned());
+        let lifetime = section.duration("lifetime", Duration::from_secs(60), Duration::from_secs(15 * 60));
+        let keys = match section.get("keys") {
+            Some(field) => read_keys(&field),
+            None => vec![PathBuf::from("/var/lib/portcullis/token.key")],
+        };
+        section.duration("upload_grace", Duration::ZERO, Duration::ZERO);
+        read_refresh(section.section("refresh"));
+        section.finish();
+        Self { service, issuer, path, lifetime, keys }
+    }
+}
+
+fn read_path(field: &Field<'_>) -> Option<String> {
+    let path = field.text()?;
+    let is_plain = |segment: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
+    };
+    let mut segments = path.strip_prefix('/').into_iter().flat_map(|rest| rest.split('/')).peekable();
+    let first = segments.peek().copied().unwrap_or_default();
+    if first.eq_ignore_ascii_case("v2") {
+        field.error(format_args!("{path:?} belongs to the registry API: write a path outside /v2, like \"/token\""));
+    } else if first.is_empty() || !segments.all(is_plain) {
+        field.error(format_args!(
+            "{path:?} is not a plain path: write \"/token\" or \"/auth/token\", of letters, digits, - . _ ~"
+        ));
+    }
+    advice::scheme_words(field);
+    Some(path.to_owned())
+}
+
+fn read_keys(field: &Field<'_>) -> Vec<PathBuf> {
+    let mut keys = Vec::new();
+    for field in
+        field.filled_list("no token could be signed; write the path of a key file, which is made on first start")
+    {
+        let Some(path) = field.file() else { continue };
+        if keys.contains(&path) {
+            field.error("this key is given twice");
+        }
+        keys.push(path);
+    }
+    keys
+}
+
+fn read_refresh(section: Section<'_>) {
+    section.duration("lifetime", Duration::from_secs(60), Duration::ZERO);
+    section.finish();
+}

@@ -1,0 +1,284 @@
+//! Providers in order, groups from the configuration, disabled users, the success cache.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    BasicCredentials, Htpasswd, Principal, Provider, Standing, User,
+    cache::{Flights, Successes},
+    workers::Workers,
+};
+use crate::{
+    config::{self, Problem},
+    telemetry::metrics,
+};
+
+/// Failed logins are answered at multiples of this time.
+const GRID: Duration = Duration::from_millis(250);
+/// The metric's label where no provider was asked.
+const NO_PROVIDER: &str = "none";
+
+/// Why a login did not make a principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// Unknown user, wrong password, empty password, disabled user: not told apart.
+    #[error("wrong credentials")]
+    Rejected,
+    #[error("no identity source can answer now")]
+    Unavailable,
+}
+
+/// The chain could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ChainError(pub String);
+
+/// The providers of the configuration, asked in order, and what the configuration itself says of users.
+pub struct Chain {
+    members: Vec<Member>,
+    /// The members that are files.
+    files: Vec<Arc<Htpasswd>>,
+    groups: HashMap<String, Vec<Arc<str>>>,
+    disabled: HashSet<String>,
+    lifetime: Duration,
+    successes: Arc<Successes>,
+    flights: Flights<Result<Arc<User>, LoginError>>,
+    workers: Arc<Workers>,
+}
+
+/// A provider and its name, which is unique.
+struct Member {
+    name: Arc<str>,
+    provider: Arc<dyn Provider>,
+}
+
+impl Chain {
+    /// Reads what the providers need. The error says which file cannot be read and what to do.
+    pub fn build(config: &config::Identity, _reload: &config::Reload) -> Result<Self, ChainError> {
+        let successes = Successes::new().map_err(|_| ChainError("the system gives no random numbers".to_owned()))?;
+        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()))
+    }
+
+    /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
+    /// still hold, so that a reload does not have everybody verified anew.
+    pub fn rebuild(&self, config: &config::Identity, _reload: &config::Reload) -> Result<Self, ChainError> {
+        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers))
+    }
+
+    fn assemble(
+        config: &config::Identity,
+        successes: Arc<Successes>,
+        workers: Arc<Workers>,
+    ) -> Result<Self, ChainError> {
+        let mut members = Vec::new();
+        let mut files = Vec::new();
+        for provider in &config.providers {
+            match provider {
+                config::Provider::Htpasswd(htpasswd) => {
+                    let name = numbered("htpasswd", files.len() + 1);
+                    let file = Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers))
+                        .map_err(|error| unreadable(&htpasswd.file, &error))?;
+                    let file = Arc::new(file);
+                    files.push(Arc::clone(&file));
+                    members.push(Member { name, provider: file });
+                }
+            }
+        }
+        let chain = Self {
+            members,
+            files,
+            groups: groups_by_user(config),
+            disabled: config.disabled_users.iter().cloned().collect(),
+            lifetime: config.cache,
+            successes,
+            flights: Flights::new(),
+            workers,
+        };
+        metrics::htpasswd_readable(true);
+        Ok(chain)
+    }
+
+    /// Who presents these credentials.
+    ///
+    /// Providers are asked in order: one that knows the user decides, and where one cannot answer nobody after it is
+    /// asked, so that none can claim its names. Failures are answered at the next multiple of 250 ms since the login
+    /// began, successes at once.
+    pub async fn login(&self, login: &BasicCredentials) -> Result<Principal, LoginError> {
+        let begun = Instant::now();
+        match self.decide(login).await {
+            Ok(user) => Ok(Principal::user(user)),
+            Err(error) => {
+                tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The user of a token: still there, not disabled, with the same proof. `Ok(None)` where not.
+    pub(crate) async fn recall(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
+        if self.disabled.contains(name) {
+            return Ok(None);
+        }
+        let Some(member) = self.members.iter().find(|member| &*member.name == via) else {
+            return Ok(None);
+        };
+        let standing = member.provider.standing(name).await.map_err(|error| {
+            tracing::warn!(provider = via, reason = error.reason, "an identity provider cannot answer");
+            LoginError::Unavailable
+        })?;
+        Ok(standing
+            .filter(|standing| standing.proof.as_str() == proof && &*standing.name == name)
+            .map(|standing| self.user(member, standing)))
+    }
+
+    /// Groups the configuration gives a name (for `acl explain`).
+    pub fn configured_groups(&self, name: &str) -> Vec<Arc<str>> {
+        self.groups.get(name).cloned().unwrap_or_default()
+    }
+
+    /// What is wrong in the files in force (for `check`).
+    pub fn problems(&self) -> Vec<Problem> {
+        self.files.iter().flat_map(|file| file.problems()).collect()
+    }
+
+    /// Looks at changed files once; called at `reload.interval`. Blocks while the files are read.
+    pub fn refresh(&self) {
+        if self.files.is_empty() {
+            return;
+        }
+        let unreadable = self.files.iter().filter(|file| !file.reread()).count();
+        metrics::htpasswd_readable(unreadable == 0);
+    }
+
+    async fn decide(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+        // Before any provider: a directory takes a bind with an empty password for an anonymous one, which succeeds
+        // (RFC 4513, section 5.1.2).
+        if login.username.is_empty() || login.password.reveal().is_empty() {
+            metrics::login(NO_PROVIDER, "rejected");
+            return Err(LoginError::Rejected);
+        }
+        if self.disabled.contains(&login.username) {
+            metrics::login(NO_PROVIDER, "rejected");
+            spend(&self.members).await;
+            return Err(LoginError::Rejected);
+        }
+        if let Some(user) = self.remembered(login).await {
+            return Ok(user);
+        }
+        let key = self.successes.key("", login);
+        self.flights.run(key, self.ask(login)).await
+    }
+
+    /// The user of a login that succeeded of late and would succeed now.
+    async fn remembered(&self, login: &BasicCredentials) -> Option<Arc<User>> {
+        let (place, key, success) = self.members.iter().enumerate().find_map(|(place, member)| {
+            let key = self.successes.key(&member.name, login);
+            self.successes.recall(&key, self.lifetime).map(|success| (place, key, success))
+        })?;
+        for earlier in self.members.iter().take(place) {
+            // A provider before it has the name now, or cannot say.
+            if !matches!(earlier.provider.standing(&login.username).await, Ok(None)) {
+                return None;
+            }
+        }
+        let member = self.members.get(place)?;
+        let standing = member.provider.standing(&success.name).await.ok()?;
+        match standing.filter(|standing| standing.proof == success.proof && standing.name == success.name) {
+            Some(standing) if !self.disabled.contains(&*standing.name) => {
+                metrics::login(&member.name, "cached");
+                Some(self.user(member, standing))
+            }
+            _ => {
+                self.successes.forget(&key);
+                None
+            }
+        }
+    }
+
+    /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
+    async fn ask(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+        let mut members = self.members.iter();
+        while let Some(member) = members.next() {
+            match member.provider.authenticate(login).await {
+                Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
+                    metrics::login(&member.name, "accepted");
+                    self.successes.remember(self.successes.key(&member.name, login), &standing);
+                    return Ok(self.user(member, standing));
+                }
+                Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
+                    metrics::login(&member.name, "rejected");
+                    spend(members.as_slice()).await;
+                    return Err(LoginError::Rejected);
+                }
+                Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
+                Err(error) => {
+                    metrics::login(&member.name, "error");
+                    tracing::warn!(
+                        provider = &*member.name,
+                        reason = error.reason,
+                        "an identity provider cannot answer"
+                    );
+                    return Err(LoginError::Unavailable);
+                }
+            }
+        }
+        Err(LoginError::Rejected)
+    }
+
+    fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
+        let Standing { name, mut groups, proof } = standing;
+        for group in self.configured_groups(&name) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Arc::new(User { name, groups, via: Arc::clone(&member.name), proof })
+    }
+}
+
+async fn spend(members: &[Member]) {
+    for member in members {
+        member.provider.spend().await;
+    }
+}
+
+/// The first point of the grid after the elapsed time.
+fn next_tick(elapsed: Duration) -> Duration {
+    let passed = elapsed.as_millis() / GRID.as_millis();
+    GRID.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// `htpasswd`, `htpasswd-2`, …: tokens say by it who proved the name.
+fn numbered(kind: &str, number: usize) -> Arc<str> {
+    if number == 1 { Arc::from(kind) } else { Arc::from(format!("{kind}-{number}")) }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> ChainError {
+    let file = file.display();
+    ChainError(format!(
+        "cannot read the password file {file}: {error}; make it with `portcullis hash USER`, and let the user that portcullis runs as read it"
+    ))
+}
+
+fn groups_by_user(config: &config::Identity) -> HashMap<String, Vec<Arc<str>>> {
+    let mut groups: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+    for (group, users) in &config.groups {
+        let group: Arc<str> = Arc::from(group.as_str());
+        for user in users {
+            let of_user = groups.entry(user.clone()).or_default();
+            if !of_user.contains(&group) {
+                of_user.push(Arc::clone(&group));
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests;

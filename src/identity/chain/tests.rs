@@ -1,0 +1,288 @@
+mod remembered;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    config::Secret,
+    identity::{Outcome, Proof, ProviderError},
+};
+
+const RELOAD: config::Reload = config::Reload { watch: true, interval: Duration::from_secs(2) };
+
+fn line(user: &str, password: &str) -> String {
+    format!("{user}:{}\n", bcrypt::hash(password, 4).expect("hashes"))
+}
+
+fn login(username: &str, password: &str) -> BasicCredentials {
+    BasicCredentials { username: username.to_owned(), password: Secret::new(password.to_owned()) }
+}
+
+/// A folder of password files and the configuration that names them.
+struct Files {
+    folder: TempDir,
+    config: config::Identity,
+}
+
+impl Files {
+    fn new(contents: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config::Identity {
+            realm: "Registry".to_owned(),
+            disabled_users: Vec::new(),
+            groups: BTreeMap::new(),
+            providers: Vec::new(),
+            cache: Duration::from_secs(300),
+        };
+        let mut files = Self { folder, config };
+        for (place, content) in contents.iter().enumerate() {
+            files.write(place, content);
+            let file = files.path(place);
+            files.config.providers.push(config::Provider::Htpasswd(config::Htpasswd { file }));
+        }
+        files
+    }
+
+    fn path(&self, place: usize) -> PathBuf {
+        self.folder.path().join(format!("htpasswd-{place}"))
+    }
+
+    fn write(&self, place: usize, content: &str) {
+        fs::write(self.path(place), content).expect("written");
+    }
+
+    fn disabled(mut self, user: &str) -> Self {
+        self.config.disabled_users.push(user.to_owned());
+        self
+    }
+
+    fn group(mut self, group: &str, users: &[&str]) -> Self {
+        self.config.groups.insert(group.to_owned(), users.iter().map(|user| (*user).to_owned()).collect());
+        self
+    }
+
+    fn chain(&self) -> Chain {
+        Chain::build(&self.config, &RELOAD).expect("builds")
+    }
+}
+
+/// A provider beside the files: knows one user under two spellings, counts how often it is asked.
+#[derive(Default)]
+struct Directory {
+    asked: AtomicUsize,
+    spent: AtomicUsize,
+    down: bool,
+}
+
+#[async_trait]
+impl Provider for Directory {
+    fn name(&self) -> &str {
+        "directory"
+    }
+
+    async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(match self.standing(&login.username).await? {
+            Some(standing) if login.password.reveal() == "directory" => Outcome::Accepted(standing),
+            Some(_) => Outcome::Rejected,
+            None => Outcome::Unknown,
+        })
+    }
+
+    async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        if self.down {
+            return Err(ProviderError { provider: "directory".to_owned(), reason: "down".to_owned() });
+        }
+        Ok(user.eq_ignore_ascii_case("dora").then(|| Standing {
+            name: Arc::from("dora"),
+            groups: vec![Arc::from("staff"), Arc::from("both")],
+            proof: Proof("proof".to_owned()),
+        }))
+    }
+
+    async fn spend(&self) {
+        self.spent.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Puts the directory into the chain, before the files or after them.
+fn with_directory(mut chain: Chain, place: usize, directory: &Arc<Directory>) -> Chain {
+    let provider = Arc::clone(directory) as Arc<dyn Provider>;
+    chain.members.insert(place, Member { name: Arc::from("directory"), provider });
+    chain
+}
+
+async fn accepted(chain: &Chain, username: &str, password: &str) -> User {
+    chain.login(&login(username, password)).await.expect("accepted").as_user().expect("a user").clone()
+}
+
+async fn refused(chain: &Chain, username: &str, password: &str) -> LoginError {
+    chain.login(&login(username, password)).await.expect_err("refused")
+}
+
+fn asked(directory: &Directory) -> usize {
+    directory.asked.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_login_makes_a_principal_without_limit() {
+    let files = Files::new(&[&line("alice", "secret")]).group("team-a", &["alice", "bob"]).group("team-b", &["bob"]);
+    let chain = files.chain();
+    let principal = chain.login(&login("alice", "secret")).await.expect("accepted");
+    assert_eq!(principal.name(), Some("alice"));
+    assert!(principal.limit().is_none());
+    let user = principal.as_user().expect("a user");
+    assert_eq!(user.groups, [Arc::from("team-a")]);
+    assert_eq!(&*user.via, "htpasswd");
+    assert_eq!(chain.configured_groups("bob"), [Arc::from("team-a"), Arc::from("team-b")]);
+    assert_eq!(chain.configured_groups("Alice"), [] as [Arc<str>; 0]);
+}
+
+#[tokio::test]
+async fn no_provider_sees_an_empty_user_or_password() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[&format!(":{}", line("", "x").trim_start_matches(':'))]);
+    let chain = with_directory(files.chain(), 0, &directory);
+    for (username, password) in [("", ""), ("", "x"), ("dora", ""), ("", "directory")] {
+        assert_eq!(refused(&chain, username, password).await, LoginError::Rejected);
+    }
+    assert_eq!(asked(&directory), 0);
+}
+
+#[tokio::test]
+async fn the_hash_of_the_empty_password_admits_nobody() {
+    let chain = Files::new(&[&line("alice", "")]).chain();
+    assert_eq!(refused(&chain, "alice", "").await, LoginError::Rejected);
+}
+
+#[tokio::test]
+async fn the_first_provider_that_knows_a_user_decides() {
+    let files = Files::new(&[
+        &(line("alice", "first") + "locked:!\n"),
+        &(line("alice", "second") + &line("bob", "second") + &line("locked", "second")),
+    ]);
+    let chain = files.chain();
+    assert_eq!(&*accepted(&chain, "alice", "first").await.via, "htpasswd");
+    assert_eq!(refused(&chain, "alice", "second").await, LoginError::Rejected);
+    assert_eq!(&*accepted(&chain, "bob", "second").await.via, "htpasswd-2");
+    assert_eq!(refused(&chain, "locked", "second").await, LoginError::Rejected);
+    assert_eq!(refused(&chain, "nobody", "second").await, LoginError::Rejected);
+}
+
+#[tokio::test]
+async fn nobody_claims_the_names_of_one_that_is_down() {
+    let directory = Arc::new(Directory { down: true, ..Directory::default() });
+    let files = Files::new(&[&line("alice", "secret")]);
+    let before = with_directory(files.chain(), 0, &directory);
+    assert_eq!(refused(&before, "alice", "secret").await, LoginError::Unavailable);
+    assert_eq!(before.recall("dora", "directory", "proof").await, Err(LoginError::Unavailable));
+
+    let after = with_directory(files.chain(), 1, &directory);
+    assert_eq!(&*accepted(&after, "alice", "secret").await.name, "alice");
+    assert_eq!(refused(&after, "alice", "wrong").await, LoginError::Rejected);
+    assert_eq!(refused(&after, "nobody", "wrong").await, LoginError::Unavailable);
+}
+
+#[tokio::test]
+async fn the_providers_spelling_and_groups_count() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[]).group("both", &["dora"]).group("typed", &["DORA"]);
+    let chain = with_directory(files.chain(), 0, &directory);
+    for _ in 0..2 {
+        let user = accepted(&chain, "DORA", "directory").await;
+        assert_eq!(&*user.name, "dora");
+        assert_eq!(user.groups, [Arc::from("staff"), Arc::from("both")]);
+    }
+    assert_eq!(asked(&directory), 1, "the second comes from the cache");
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_refused_in_every_spelling() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[&line("alice", "secret")]).disabled("alice").disabled("dora");
+    let chain = with_directory(files.chain(), 1, &directory);
+    assert_eq!(refused(&chain, "alice", "secret").await, LoginError::Rejected);
+    assert_eq!(refused(&chain, "dora", "directory").await, LoginError::Rejected);
+    assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Rejected);
+    assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Rejected, "and is not remembered");
+}
+
+#[tokio::test]
+async fn a_refusal_costs_the_work_of_all_providers() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]).disabled("bob");
+    let chain = with_directory(files.chain(), 1, &directory);
+    assert_eq!(refused(&chain, "alice", "wrong").await, LoginError::Rejected);
+    assert_eq!((asked(&directory), directory.spent.load(Ordering::SeqCst)), (0, 1), "without seeing the password");
+    assert_eq!(refused(&chain, "bob", "secret").await, LoginError::Rejected);
+    assert_eq!((asked(&directory), directory.spent.load(Ordering::SeqCst)), (0, 2));
+    accepted(&chain, "alice", "secret").await;
+    assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
+}
+
+#[tokio::test]
+async fn failures_wait_for_the_grid_and_successes_do_not() {
+    let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]).disabled("bob");
+    let chain = files.chain();
+    for (username, password) in [("alice", "wrong"), ("nobody", "wrong"), ("bob", "secret"), ("", ""), ("alice", "")] {
+        let begun = Instant::now();
+        refused(&chain, username, password).await;
+        assert!(begun.elapsed() >= GRID, "{username}");
+    }
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        accepted(&chain, "alice", "secret").await;
+        shortest = shortest.min(begun.elapsed());
+    }
+    assert!(shortest < GRID, "{shortest:?}");
+}
+
+#[test]
+fn ticks_are_multiples_of_the_grid() {
+    for (elapsed, tick) in [(0, 250), (1, 250), (249, 250), (250, 500), (251, 500), (740, 750), (60_001, 60_250)] {
+        assert_eq!(next_tick(Duration::from_millis(elapsed)), Duration::from_millis(tick));
+    }
+    assert!(next_tick(Duration::MAX) > Duration::from_secs(1 << 20));
+}
+
+#[tokio::test]
+async fn an_unreadable_file_at_start_is_an_error_that_helps() {
+    let files = Files::new(&[&line("alice", "secret"), ""]);
+    fs::remove_file(files.path(1)).expect("removed");
+    let error = Chain::build(&files.config, &RELOAD).err().expect("refused").to_string();
+    assert!(error.contains(&files.path(1).display().to_string()), "{error}");
+    assert!(error.contains("portcullis hash"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_unreadable_stays_in_force() {
+    let files = Files::new(&[&line("alice", "secret")]);
+    let chain = files.chain();
+    fs::remove_file(files.path(0)).expect("removed");
+    chain.refresh();
+    accepted(&chain, "alice", "secret").await;
+    refused(&chain, "bob", "secret").await;
+}
+
+#[tokio::test]
+async fn without_providers_nobody_logs_in() {
+    let chain = Files::new(&[]).chain();
+    assert_eq!(refused(&chain, "alice", "secret").await, LoginError::Rejected);
+}
+
+#[test]
+fn problems_of_all_files_are_told() {
+    let files = Files::new(&["no colon\n", "alice:plain\n"]);
+    let told: Vec<_> = files.chain().problems().into_iter().map(|problem| (problem.file, problem.line)).collect();
+    assert_eq!(told, [(files.path(0), 1), (files.path(1), 1)]);
+}

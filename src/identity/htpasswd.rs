@@ -1,0 +1,247 @@
+//! htpasswd files with bcrypt, reloaded by content.
+
+mod content;
+
+use std::{
+    fs::File,
+    hint,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use aws_lc_rs::digest;
+
+use self::content::{COSTS, Content, Entry, Line, MAX_LINE};
+use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
+use crate::{
+    config::{Problem, Secret},
+    telemetry::metrics,
+};
+
+/// What bcrypt looks at; the rest of a longer password would prove nothing.
+const MAX_PASSWORD: usize = 72;
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
+
+/// A line that will never match, and why.
+pub type HtpasswdProblem = Problem;
+
+/// The users of one file: lines of `user:hash` with a bcrypt hash (`$2y$`, `$2b$` or `$2a$`, cost 4 to 17).
+///
+/// Any other line is a problem and never matches; a user named on one is known here and refused. A password over 72
+/// bytes, or with a NUL, is refused and never cut. An empty file means nobody.
+pub struct Htpasswd {
+    name: Arc<str>,
+    path: PathBuf,
+    workers: Arc<Workers>,
+    content: ArcSwap<Content>,
+    seen: Mutex<Seen>,
+}
+
+/// How the file was found last.
+struct Seen {
+    fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
+    readable: bool,
+}
+
+impl Htpasswd {
+    /// Reads the file. A bad line is a problem, not an error; an unreadable file is an error.
+    pub fn open(path: PathBuf) -> Result<Self, io::Error> {
+        Self::open_as(Arc::from("htpasswd"), path, Arc::new(Workers::new()))
+    }
+
+    /// The same under another name, sharing the threads that bcrypt may use.
+    pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
+        let bytes = read(&path)?;
+        let content = Content::parse(&path, &bytes);
+        log_problems(&content);
+        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true });
+        Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
+    }
+
+    /// The problems of the content in force (for `check`).
+    pub fn problems(&self) -> Vec<HtpasswdProblem> {
+        self.content.load().problems.clone()
+    }
+
+    /// Reads the file again where its content changed; an unreadable file keeps the last content and raises the alarm metric.
+    pub fn refresh(&self) {
+        metrics::htpasswd_readable(self.reread());
+    }
+
+    /// Puts changed content in force; false where the file cannot be read. The content is compared, not the time of
+    /// the change: two changes may bear the same time.
+    pub(super) fn reread(&self) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = match read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if seen.readable {
+                    tracing::warn!(file = %self.path.display(), %error, "the password file cannot be read; its last content stays in force");
+                }
+                seen.readable = false;
+                return false;
+            }
+        };
+        if !seen.readable {
+            tracing::info!(file = %self.path.display(), "the password file can be read again");
+        }
+        seen.readable = true;
+        let fingerprint = fingerprint(&bytes);
+        if seen.fingerprint != fingerprint {
+            let content = Content::parse(&self.path, &bytes);
+            tracing::info!(file = %self.path.display(), "the password file changed");
+            log_problems(&content);
+            self.content.store(Arc::new(content));
+            seen.fingerprint = fingerprint;
+        }
+        true
+    }
+
+    /// Runs one check of a password, or the same amount of work where there is nothing to check.
+    async fn check(&self, line: Option<Arc<Line>>, password: &Secret, highest: u32) -> Result<bool, ProviderError> {
+        let password = password.clone();
+        self.workers
+            .run(move || matches(line.as_deref(), &password, highest))
+            .await
+            .map_err(|overload| ProviderError { provider: self.name.to_string(), reason: overload.to_string() })
+    }
+}
+
+#[async_trait]
+impl Provider for Htpasswd {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
+        let content = self.content.load_full();
+        let (known, line) = match content.find(&login.username) {
+            Some(Entry::Usable(line)) => (true, Some(Arc::clone(line))),
+            Some(Entry::Unusable) => (true, None),
+            None => (false, None),
+        };
+        let verifiable = line.filter(|_| can_be_hashed(login.password.reveal()));
+        let matched = self.check(verifiable.clone(), &login.password, content.highest).await?;
+        Ok(match verifiable {
+            Some(line) if matched => Outcome::Accepted(line.standing()),
+            _ if known => Outcome::Rejected,
+            _ => Outcome::Unknown,
+        })
+    }
+
+    async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        Ok(self.content.load().usable(user).map(|line| line.standing()))
+    }
+
+    async fn spend(&self) {
+        let highest = self.content.load().highest;
+        // Only the time counts, and a full queue has none to give.
+        let _ = self.check(None, &Secret::new(String::new()), highest).await;
+    }
+}
+
+impl Line {
+    fn standing(&self) -> Standing {
+        Standing { name: Arc::clone(&self.name), groups: Vec::new(), proof: self.proof.clone() }
+    }
+}
+
+/// A `user:hash` line for `portcullis hash`, with the prefix `$2y$` that every reader of such files knows.
+///
+/// The error says what is wrong with the user, the password or the cost, without repeating the password.
+pub fn hash_password(user: &str, password: &Secret, cost: u32) -> Result<String, String> {
+    check_user(user)?;
+    check_password(password.reveal())?;
+    if !COSTS.contains(&cost) {
+        return Err(format!("the cost must be between {} and {}", COSTS.start(), COSTS.end()));
+    }
+    let hash = bcrypt::hash_with_result(password.reveal(), cost).map_err(|error| error.to_string())?;
+    Ok(format!("{user}:{}", hash.format_for_version(bcrypt::Version::TwoY)))
+}
+
+/// Whether a line can begin with this user; the error says why not.
+pub fn check_user(user: &str) -> Result<(), String> {
+    let fault = if user.is_empty() {
+        "is empty"
+    } else if user.len() > MAX_LINE / 2 {
+        "is too long"
+    } else if user.contains(':') {
+        "holds a colon"
+    } else if user.contains(char::is_control) {
+        "holds a control character"
+    } else if user.trim() != user {
+        "begins or ends with a blank"
+    } else if user.starts_with(['#', '\u{feff}']) {
+        "begins with a character that has a meaning in the file"
+    } else {
+        return Ok(());
+    };
+    Err(format!("the user name {fault}"))
+}
+
+fn check_password(password: &str) -> Result<(), String> {
+    let fault = if password.is_empty() {
+        "is empty".to_owned()
+    } else if password.len() > MAX_PASSWORD {
+        format!("is longer than {MAX_PASSWORD} bytes, which is all that bcrypt looks at")
+    } else if password.contains(char::is_control) {
+        "holds a control character, which clients cannot send".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(format!("the password {fault}"))
+}
+
+/// bcrypt ends a password at a NUL or after 72 bytes; a hash of the empty password would admit everybody.
+fn can_be_hashed(password: &str) -> bool {
+    !password.is_empty() && password.len() <= MAX_PASSWORD && !password.contains('\0')
+}
+
+/// Whether the password is the line's. Every refusal takes the work of the file's highest cost.
+fn matches(line: Option<&Line>, password: &Secret, highest: u32) -> bool {
+    if line.is_some_and(|line| bcrypt::verify(password.reveal(), &line.hash).unwrap_or(false)) {
+        return true;
+    }
+    for cost in remainder(line.map(|line| line.cost), highest) {
+        hint::black_box(bcrypt::bcrypt(hint::black_box(cost), [0; 16], b"\0"));
+    }
+    false
+}
+
+/// The costs whose work, with that of the cost already spent, makes the work of the highest: each cost is twice the
+/// one before it, so 2^c + (2^c + 2^(c+1) + … + 2^(h-1)) = 2^h.
+fn remainder(spent: Option<u32>, highest: u32) -> std::ops::Range<u32> {
+    spent.map_or(highest..highest + 1, |spent| spent..highest)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, io::Error> {
+    // Opening a pipe would wait for its writer.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn fingerprint(bytes: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
+    let mut fingerprint = [0; digest::SHA256_OUTPUT_LEN];
+    fingerprint.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()).for_each(|(to, from)| *to = *from);
+    fingerprint
+}
+
+fn log_problems(content: &Content) {
+    for problem in &content.problems {
+        tracing::warn!(file = %problem.file.display(), line = problem.line, "password file: {}", problem.message);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Who is asking: credentials, providers, principals.
+
+mod basic;
+mod cache;
+mod chain;
+mod htpasswd;
+mod workers;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use basic::{BasicCredentials, BasicError};
+pub use chain::{Chain, ChainError, LoginError};
+pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
+
+use crate::registry::ScopeSet;
+
+/// What came as `Authorization`. Malformed is not none.
+#[derive(Debug)]
+pub enum Credentials {
+    None,
+    Basic(BasicCredentials),
+    Bearer(String),
+    /// Two headers, an unknown scheme, or something unreadable.
+    Malformed,
+}
+
+/// A short, non-reversible fingerprint of what proved a login (the htpasswd line's hash). Tokens carry it;
+/// a changed password changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proof(pub(crate) String);
+
+impl Proof {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a provider says of a user it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The provider's own spelling of the name, never what was typed.
+    pub name: Arc<str>,
+    /// Groups that the provider itself brings (LDAP); the configuration's groups are added by the chain.
+    pub groups: Vec<Arc<str>>,
+    pub proof: Proof,
+}
+
+/// The four outcomes of asking a provider; the fourth is the error.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Accepted(Standing),
+    /// Knows the user, and the password is wrong: no other provider is asked.
+    Rejected,
+    /// Does not know the user.
+    Unknown,
+}
+
+/// The provider cannot tell at the moment.
+#[derive(Debug, thiserror::Error)]
+#[error("identity provider {provider} cannot answer: {reason}")]
+pub struct ProviderError {
+    pub provider: String,
+    pub reason: String,
+}
+
+/// A source of users.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// A fixed word for tokens, logs and metrics, e.g. `htpasswd`.
+    fn name(&self) -> &str;
+    /// Checks a login. An unknown user costs the same as a known one.
+    async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError>;
+    /// The present standing of a user that this provider accepted earlier; None where it is gone.
+    async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError>;
+    /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
+    /// without this provider, so that the time of the answer does not say so.
+    async fn spend(&self) {}
+}
+
+/// A user that a provider accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: Arc<str>,
+    pub groups: Vec<Arc<str>>,
+    /// The provider's name.
+    pub via: Arc<str>,
+    pub proof: Proof,
+}
+
+/// Who is asking, as far as anything later may know. Made in `identity` and by the token verifier alone.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    user: Option<Arc<User>>,
+    limit: Option<Arc<ScopeSet>>,
+}
+
+impl Principal {
+    /// Nothing was sent. Not for anything that was sent and did not check out.
+    pub(crate) fn anonymous() -> Self {
+        Self { user: None, limit: None }
+    }
+
+    pub(crate) fn user(user: Arc<User>) -> Self {
+        Self { user: Some(user), limit: None }
+    }
+
+    /// The bearer of a token: at most what the token says.
+    pub(crate) fn limited(self, scopes: Arc<ScopeSet>) -> Self {
+        Self { limit: Some(scopes), ..self }
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.user.as_deref().map(|user| &*user.name)
+    }
+
+    pub fn as_user(&self) -> Option<&User> {
+        self.user.as_deref()
+    }
+
+    /// What a token limits the caller to; None where no token was sent.
+    pub fn limit(&self) -> Option<&ScopeSet> {
+        self.limit.as_deref()
+    }
+}

@@ -1,0 +1,81 @@
+//! # portcullis
+//!
+//! The gate in front of a container registry: TLS, accounts, tokens and per-repository grants in one binary.
+//!
+//! ## The life of a request
+//!
+//! ```text
+//!  client (docker, containerd, skopeo, curl)
+//!    │ TCP
+//!    ▼
+//!  listener::accept      connection limits, handshake with a time limit, certificate by SNI (tls::CertStore)
+//!    │ pingora-core: HTTP/1.1 and HTTP/2 framing
+//!    ▼
+//!  proxy::Gate           one async function, read it top to bottom
+//!    1  host and SNI → registry                       else 421
+//!    2  registry::Route::parse(method, path, query)   else 400, 404, 405       what, once
+//!    3  runtime::Runtime::authenticate(credentials)   else 401, 503            who, once
+//!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
+//!    5  size limits                                   else 413
+//!    6  upstream::Pool::fetch / send (&Permit, …)     the line is rebuilt from the permit's route
+//!    7  proxy::pump                                   bodies both ways, a frame at a time
+//!    ▼
+//!  the registry, reachable from here alone
+//! ```
+//!
+//! Four files in this order tell the product: `proxy/gate.rs`, `registry/route.rs`, `identity/chain.rs`,
+//! `access/policy.rs`.
+//!
+//! ## Decisions and their one place
+//!
+//! | decision | place |
+//! |---|---|
+//! | what is asked | [`registry::Route::parse`] |
+//! | who asks | [`identity::Chain`], `token::Verifier`; chosen by [`runtime::Runtime::authenticate`] |
+//! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
+//! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
+//! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
+//! | which certificate | [`tls::CertStore`] |
+//!
+//! ## Invariants
+//!
+//! - No byte reaches an upstream without a permit, and the permit holds the very route that is sent.
+//! - Wrong or malformed credentials never act as anonymous.
+//! - An unknown user costs what a known one does.
+//! - A provider that cannot answer is no "unknown user".
+//! - For every accepted request, parsing what is sent upstream gives the same route.
+//! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
+//! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
+//! - A body that breaks off, in either direction, never ends as if it were whole.
+//! - A request keeps one [`runtime::Runtime`] from beginning to end.
+//!
+//! ## Layers
+//!
+//! A module uses only modules below it; a test keeps it so.
+//!
+//! ```text
+//!  7  main, cli
+//!  6  server
+//!  5  listener   proxy   admin
+//!  4  runtime
+//!  3  upstream
+//!  2  access    token
+//!  1  identity  tls  telemetry
+//!  0.5 config
+//!  0  registry
+//! ```
+
+pub mod access;
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod listener;
+pub mod proxy;
+pub mod registry;
+pub mod runtime;
+pub mod server;
+pub mod telemetry;
+pub mod tls;
+pub mod token;
+pub mod upstream;

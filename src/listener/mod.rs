@@ -1,0 +1,15 @@
+//! Sockets to pingora streams, and the plain HTTP port that only redirects.
+
+mod accept;
+mod admission;
+mod buffer;
+mod drain;
+mod not_tls;
+mod plain;
+mod socket;
+mod stream;
+
+pub use accept::{ConnectionInfo, Handler, TlsListener};
+pub use drain::{Drain, DrainGuard};
+pub use plain::PlainListener;
+pub use stream::ClientStream;

@@ -1,0 +1,223 @@
+//! The plain HTTP port: redirects to https, nothing else. Nothing is proxied from here.
+
+use std::{
+    convert::Infallible,
+    future::{poll_fn, ready},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, X_CONTENT_TYPE_OPTIONS},
+};
+use http_body_util::Full;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pingora_core::server::ShutdownWatch;
+use tokio::{net::TcpStream, time};
+
+use super::{
+    admission::Admission,
+    socket::{Accepted, Sockets, linger, tune},
+};
+use crate::{
+    config::{Host, Limits},
+    registry::{ErrorBody, ErrorCode},
+};
+
+/// A redirect takes milliseconds, so this port needs fewer places than the other.
+const MOST_CONNECTIONS: usize = 1024;
+const LARGEST_HEAD: usize = 16 * 1024;
+const MOST_HEADERS: usize = 100;
+/// On top of `limits.request_head`: for the answer to be taken and the rest of the request to be
+/// read off.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+const ACME_CHALLENGES: &str = "/.well-known/acme-challenge/";
+const HTTPS: u16 = 443;
+
+/// Bound plain HTTP sockets, not yet accepting.
+#[derive(Debug)]
+pub struct PlainListener {
+    sockets: Sockets,
+}
+
+impl PlainListener {
+    /// Binds all of `addresses` or none; none is fine. `[::]` takes IPv4 too, unless `0.0.0.0` is
+    /// listed with the same port.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, named in the text.
+    pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
+        Sockets::bind(addresses).map(|sockets| Self { sockets })
+    }
+
+    /// Where it listens, with the ports that were picked for port 0.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.local_addresses()
+    }
+
+    /// Answers until `shutdown` turns true, then closes the sockets and returns.
+    ///
+    /// GET and HEAD without credentials for one of `hosts` get a 308 to the same path on https;
+    /// `public_port` is the port clients dial there, 443 is not printed. All else gets a registry
+    /// error: 421 for other hosts, 404 for ACME challenges, 400 for other methods, for credentials,
+    /// and where the target is not a path. Each connection serves one request; its head must arrive
+    /// within `limits.request_head`.
+    pub async fn run(mut self, hosts: Vec<Host>, public_port: u16, limits: Limits, mut shutdown: ShutdownWatch) {
+        let admission = Admission::new(limits.connections.min(MOST_CONNECTIONS), limits.connections_per_client);
+        let redirect = Arc::new(Redirect { hosts, public_port });
+        while let Some(accepted) = self.sockets.next(&admission, &mut shutdown).await {
+            let Accepted { tcp, peer, ticket } = accepted;
+            let redirect = Arc::clone(&redirect);
+            tokio::spawn(async move {
+                let _held = ticket;
+                let served = serve(tcp, peer, &redirect, limits.request_head);
+                let longest = limits.request_head.saturating_add(TIME_TO_ANSWER);
+                if let Ok(Err(error)) = time::timeout(longest, served).await {
+                    tracing::debug!(%peer, %error, "plain HTTP connection ended early");
+                }
+            });
+        }
+    }
+}
+
+async fn serve(tcp: TcpStream, peer: SocketAddr, redirect: &Redirect, head_timeout: Duration) -> hyper::Result<()> {
+    // Without it the connection still works.
+    let _ = tune(&tcp);
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(redirect.answer(&request, peer))));
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(LARGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(tcp), service);
+    let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    linger(&mut connection.into_parts().io.into_inner()).await;
+    served
+}
+
+/// What this port knows of the world.
+#[derive(Debug)]
+struct Redirect {
+    hosts: Vec<Host>,
+    public_port: u16,
+}
+
+impl Redirect {
+    fn answer<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        let has_credentials = CREDENTIALS.iter().any(|name| request.headers().contains_key(name));
+        if has_credentials {
+            tracing::warn!(
+                peer = %peer.ip(),
+                "a client sent credentials over plain HTTP: they travelled in clear and should be changed"
+            );
+        }
+        match self.location(request, has_credentials) {
+            Ok(location) => moved(location),
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+
+    fn location<B>(&self, request: &Request<B>, has_credentials: bool) -> Result<HeaderValue, Refusal> {
+        let origin = self.origin(request)?;
+        let path = path(request).ok_or_else(|| {
+            Refusal::bad_request(format!("the request target is not a path of printable ASCII: use {origin}"))
+        })?;
+        if path.starts_with(ACME_CHALLENGES) {
+            return Err(Refusal {
+                status: StatusCode::NOT_FOUND,
+                code: ErrorCode::NameUnknown,
+                message: "no ACME challenge is open here".to_owned(),
+            });
+        }
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !is_read || has_credentials {
+            return Err(Refusal::bad_request(format!("plain HTTP is refused: use {origin}")));
+        }
+        HeaderValue::try_from(format!("{origin}{path}"))
+            .map_err(|_| Refusal::bad_request(format!("the path cannot be redirected: use {origin}")))
+    }
+
+    /// `https://` and the asked host, as the configuration writes it.
+    fn origin<B>(&self, request: &Request<B>) -> Result<String, Refusal> {
+        let asked = host(request).ok_or_else(|| Refusal::bad_request("one valid Host header is needed".to_owned()))?;
+        let named = || self.hosts.iter().filter(|host| host.name == asked.name);
+        let Some(first) = named().next() else {
+            return Err(Refusal {
+                status: StatusCode::MISDIRECTED_REQUEST,
+                code: ErrorCode::Unsupported,
+                message: "no registry of this name is served here".to_owned(),
+            });
+        };
+        let on_public_port = named().any(|host| host.port.is_none_or(|port| port == self.public_port));
+        let port = match first.port {
+            Some(port) if !on_public_port => port,
+            _ => self.public_port,
+        };
+        let host = Host { name: Arc::clone(&first.name), port: (port != HTTPS).then_some(port) };
+        Ok(format!("https://{host}"))
+    }
+}
+
+/// The one Host header; its port says nothing about the https port.
+fn host<B>(request: &Request<B>) -> Option<Host> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next()?.to_str().ok()?;
+    hosts.next().is_none().then(|| Host::parse(host)).flatten()
+}
+
+/// Path and query as sent, where the target is in origin form (RFC 9112 section 3.2.1).
+fn path<B>(request: &Request<B>) -> Option<&str> {
+    let uri = request.uri();
+    if uri.scheme().is_some() || uri.authority().is_some() {
+        return None;
+    }
+    uri.path_and_query()
+        .map(|path| path.as_str())
+        .filter(|path| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+struct Refusal {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+}
+
+impl Refusal {
+    fn bad_request(message: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: ErrorCode::Unsupported, message }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let body = ErrorBody::new(self.code, self.message).to_json();
+        let mut response = response(self.status, body.into());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+fn moved(location: HeaderValue) -> Response<Full<Bytes>> {
+    let mut response = response(StatusCode::PERMANENT_REDIRECT, Bytes::new());
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// No `Strict-Transport-Security`: RFC 6797 section 7.2 forbids it over plain HTTP.
+fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers
+        .insert(HeaderName::from_static("docker-distribution-api-version"), HeaderValue::from_static("registry/2.0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! A TLS stream dressed as pingora's `IO`.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType, l4::socket::SocketAddr as PingoraAddr, raw_connect::ProxyDigest, tls::SslDigest,
+};
+use rustls::{ProtocolVersion, ServerConnection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time,
+};
+use tokio_rustls::server::TlsStream;
+
+use super::buffer::BufferedTcp;
+
+/// Ciphertext that may wait for the socket; a frame of 256 KiB with its record headers fits.
+pub(super) const TLS_BUFFER: usize = 300 * 1024;
+/// A client that reads nothing would hold up the closing alert for ever.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// A client's connection once TLS stands.
+pub struct ClientStream {
+    tls: TlsStream<BufferedTcp>,
+    peer: SocketAddr,
+    established: SystemTime,
+    handshake: Duration,
+    socket: Arc<SocketDigest>,
+    session: Arc<SslDigest>,
+}
+
+impl ClientStream {
+    /// `peer` is what pingora reports as the client's address; `handshake` how long TLS took.
+    pub(super) fn new(tls: TlsStream<BufferedTcp>, peer: SocketAddr, handshake: Duration) -> Self {
+        let (buffered, session) = tls.get_ref();
+        let socket = SocketDigest::from_raw_fd(buffered.tcp().as_raw_fd());
+        // A new digest has no address yet, so this cannot fail.
+        let _ = socket.peer_addr.set(Some(PingoraAddr::Inet(peer)));
+        Self {
+            socket: Arc::new(socket),
+            session: Arc::new(session_digest(session)),
+            established: SystemTime::now(),
+            handshake,
+            peer,
+            tls,
+        }
+    }
+}
+
+fn session_digest(session: &ServerConnection) -> SslDigest {
+    let cipher =
+        session.negotiated_cipher_suite().and_then(|negotiated| negotiated.suite().as_str()).unwrap_or_default();
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    };
+    SslDigest::new(cipher, version, None, None, Vec::new())
+}
+
+impl AsyncRead for ClientStream {
+    /// Fills `into` from as many TLS records as have arrived, and flushes before it waits.
+    ///
+    /// pingora flushes a body of known length only at its end, and rustls keeps up to
+    /// `TLS_BUFFER` of it. So while the upstream pauses, the client would miss bytes that were
+    /// written long ago. Whoever waits for the client to speak, or to leave, has nothing more to
+    /// write for now.
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let tls = &mut self.get_mut().tls;
+        let read = Pin::new(&mut *tls).poll_read(cx, into);
+        if read.is_pending()
+            && tls.get_ref().1.wants_write()
+            && let Poll::Ready(Err(error)) = Pin::new(tls).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tls).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tls).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tls.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tls).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for ClientStream {
+    /// Sends the closing alert; gives up after two seconds on a client that reads nothing.
+    async fn shutdown(&mut self) {
+        match time::timeout(LONGEST_SHUTDOWN, AsyncWriteExt::shutdown(&mut self.tls)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "closing TLS"),
+            Err(_) => {
+                tracing::debug!(peer = %self.peer, "the client does not read: closed without alert");
+            }
+        }
+    }
+}
+
+impl UniqueID for ClientStream {
+    fn id(&self) -> UniqueIDType {
+        self.tls.get_ref().0.tcp().as_raw_fd()
+    }
+}
+
+impl Ssl for ClientStream {
+    /// Present, so that pingora never looks for HTTP/2 without ALPN on this stream.
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        Some(Arc::clone(&self.session))
+    }
+
+    /// HTTP/1.1 for clients that offer no ALPN.
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        Some(match self.tls.get_ref().1.alpn_protocol() {
+            Some(b"h2") => ALPN::H2,
+            _ => ALPN::H1,
+        })
+    }
+}
+
+impl GetTimingDigest for ClientStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(TimingDigest {
+            established_ts: self.established,
+            establishment_duration: Some(self.handshake),
+            offload_wait_duration: None,
+        })]
+    }
+}
+
+impl GetProxyDigest for ClientStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for ClientStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.socket))
+    }
+}
+
+impl Peek for ClientStream {}
+
+impl fmt::Debug for ClientStream {
+    /// The address alone: pingora prints streams into its log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientStream").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use std::net::Ipv4Addr;
+
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use rustls_pki_types::ServerName;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
+use super::*;
+use crate::{
+    config::MinVersion,
+    tls::{
+        CertStore, load, server_config,
+        testing::{Folder, params, trusting_client},
+    },
+};
+
+const SMALL_BUFFER: u32 = 16 * 1024;
+
+/// A client and the stream a handler would get, over sockets with small kernel buffers.
+async fn connected(alpn: &[&[u8]]) -> (client::TlsStream<TcpStream>, ClientStream) {
+    let folder = Folder::new();
+    let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
+    let store = Arc::new(CertStore::new(vec![load(&pair).unwrap()]));
+    let acceptor = TlsAcceptor::from(server_config(store, MinVersion::Tls12).unwrap());
+    let mut config = trusting_client(&[&rustls::version::TLS13]);
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(SMALL_BUFFER).unwrap();
+    let client = socket.connect(listener.local_addr().unwrap());
+    let (client, accepted) = tokio::join!(client, listener.accept());
+    let (server, peer) = accepted.unwrap();
+    SockRef::from(&server).set_send_buffer_size(SMALL_BUFFER as usize).unwrap();
+    let name = ServerName::try_from("a.test").unwrap();
+    let (client, server) = tokio::join!(
+        TlsConnector::from(Arc::new(config)).connect(name, client.unwrap()),
+        acceptor.accept_with(BufferedTcp::new(server), |session| session.set_buffer_limit(Some(TLS_BUFFER))),
+    );
+    let server = ClientStream::new(server.unwrap(), peer, Duration::from_millis(1));
+    (client.unwrap(), server)
+}
+
+async fn read_what_comes(client: &mut client::TlsStream<TcpStream>, received: &mut Vec<u8>) {
+    while let Ok(Ok(1..)) = timeout(Duration::from_millis(200), client.read_buf(received)).await {}
+}
+
+#[tokio::test]
+async fn what_was_written_arrives_while_the_server_waits_to_read() {
+    let (mut client, mut server) = connected(&[]).await;
+    let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    for piece in body.chunks(10_000) {
+        server.write_all(piece).await.unwrap();
+    }
+    // Nobody flushes, so most of it is still in rustls.
+    let mut received = Vec::new();
+    read_what_comes(&mut client, &mut received).await;
+    assert!(received.len() < body.len());
+
+    let waiting = tokio::spawn(async move {
+        let mut byte = [0];
+        server.read_exact(&mut byte).await.unwrap();
+        byte[0]
+    });
+    read_what_comes(&mut client, &mut received).await;
+    assert!(received == body, "{} of {} bytes", received.len(), body.len());
+    assert!(!waiting.is_finished());
+    client.write_all(b"!").await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(waiting.await.unwrap(), b'!');
+}
+
+#[tokio::test]
+async fn a_failed_flush_ends_the_read() {
+    let (client, mut server) = connected(&[]).await;
+    server.write_all(&[0; 200_000]).await.unwrap();
+    // With unread bytes in its buffer the client's close is a reset.
+    drop(client);
+    let read = timeout(Duration::from_secs(5), server.read(&mut [0; 1])).await;
+    assert!(matches!(read, Ok(Err(_) | Ok(0))), "{read:?}");
+}
+
+#[tokio::test]
+async fn one_read_takes_several_records() {
+    let (mut client, mut server) = connected(&[]).await;
+    let sender = tokio::spawn(async move {
+        client.write_all(&[7; 160_000]).await.unwrap();
+        client.flush().await.unwrap();
+        client
+    });
+    let _client = sender.await.unwrap();
+    let mut frame = vec![0; 256 * 1024];
+    let (mut total, mut largest) = (0, 0);
+    while total < 160_000 {
+        let count = server.read(&mut frame).await.unwrap();
+        assert_ne!(count, 0);
+        (total, largest) = (total + count, largest.max(count));
+    }
+    // A TLS record holds 16 KiB at most.
+    assert!(largest > 32 * 1024, "{largest}");
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_client_that_does_not_read() {
+    let (_client, mut server) = connected(&[]).await;
+    server.write_all(&[0; 250_000]).await.unwrap();
+    let closed = timeout(LONGEST_SHUTDOWN * 2, Shutdown::shutdown(&mut server)).await;
+    assert!(closed.is_ok());
+}
+
+#[tokio::test]
+async fn closing_sends_the_alert() {
+    let (mut client, mut server) = connected(&[]).await;
+    server.write_all(b"bye").await.unwrap();
+    Shutdown::shutdown(&mut server).await;
+    let mut received = String::new();
+    // Without the alert this would be an UnexpectedEof.
+    client.read_to_string(&mut received).await.unwrap();
+    assert_eq!(received, "bye");
+}
+
+#[tokio::test]
+async fn tells_pingora_who_and_how() {
+    for (offered, expected) in
+        [(&[b"h2".as_slice(), b"http/1.1"][..], ALPN::H2), (&[b"http/1.1"], ALPN::H1), (&[], ALPN::H1)]
+    {
+        let (client, server) = connected(offered).await;
+        let peer = client.get_ref().0.local_addr().unwrap();
+        assert_eq!(server.selected_alpn_proto(), Some(expected));
+        let session = server.get_ssl_digest().unwrap();
+        assert_eq!(session.version, "TLSv1.3");
+        assert!(session.cipher.starts_with("TLS13_AES"), "{}", session.cipher);
+        let socket = server.get_socket_digest().unwrap();
+        assert_eq!(socket.peer_addr().unwrap().as_inet(), Some(&peer));
+        assert_eq!(
+            socket.local_addr().unwrap().as_inet().unwrap().port(),
+            client.get_ref().0.peer_addr().unwrap().port()
+        );
+        assert_eq!(server.get_timing_digest().len(), 1);
+        assert!(server.id() > 2);
+        assert_eq!(format!("{server:?}"), format!("ClientStream {{ peer: {peer}, .. }}"));
+    }
+}

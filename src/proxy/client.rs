@@ -1,0 +1,117 @@
+//! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+
+use super::respond::Answer;
+
+/// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
+/// unread data is reset, and the reset overtakes the answer.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(1);
+/// A TLS close waits for a client that may be stalled.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
+
+/// The client went away, or does not read.
+#[derive(Debug)]
+pub(super) struct ClientGone;
+
+impl From<Box<pingora_core::Error>> for ClientGone {
+    fn from(_: Box<pingora_core::Error>) -> Self {
+        Self
+    }
+}
+
+/// Headers on every response.
+pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            let _ = head.insert_header(name, value);
+        }
+    };
+    set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if let Some(hsts) = hsts {
+        set(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+}
+
+/// Writes a whole answer. A HEAD gets its length and no body.
+pub(super) async fn write_answer(
+    session: &mut ServerSession,
+    answer: Answer,
+    method: &Method,
+    hsts: Option<&str>,
+) -> Result<u64, ClientGone> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
+    for (name, value) in &answer.headers {
+        head.append_header(name, value)?;
+    }
+    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    common_headers(&mut head, hsts);
+    let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
+    let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    write_head(session, head, body.is_empty()).await?;
+    if !body.is_empty() {
+        session.write_response_body(body, true).await?;
+    }
+    Ok(sent)
+}
+
+/// Writes a head; `end` where no body follows (HTTP/2 says so in the head itself).
+pub(super) async fn write_head(session: &mut ServerSession, head: ResponseHeader, end: bool) -> Result<(), ClientGone> {
+    let head = Box::new(head);
+    match session {
+        ServerSession::H2(http2) => http2.write_response_header(head, end)?,
+        ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
+            session.write_response_header(head).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
+/// would have to end with the body. An HTTP/1.0 client knows no chunks.
+pub(super) fn frame_unknown_length(session: &ServerSession, head: &mut ResponseHeader) {
+    let chunked = session.req_header().version == Version::HTTP_11;
+    if chunked && !head.headers.contains_key(header::CONTENT_LENGTH) && has_body(head.status) {
+        let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+    }
+}
+
+pub(super) fn has_body(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// Resolves when the client goes away while an answer is awaited or sent. Polling it also lets the connection flush
+/// what TLS still holds (see `listener::stream`).
+pub(super) async fn gone(session: &mut ServerSession) {
+    if session.is_body_done() {
+        while session.read_body_or_idle(true).await.is_ok_and(|read| read.is_some()) {}
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Reads and drops what is left of a request body, within bounds. True where it came to its end.
+pub(super) async fn linger(session: &mut ServerSession) -> bool {
+    let drained = tokio::time::timeout(LINGER_TIME, async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                return;
+            }
+        }
+    });
+    drained.await.is_ok() && session.is_body_done()
+}
+
+/// Ends a connection whose answer is not whole, so that it cannot be taken for a whole one.
+pub(super) async fn abort(mut session: ServerSession) {
+    let _ = tokio::time::timeout(SHUTDOWN_TIME, session.shutdown()).await;
+}

@@ -1,0 +1,167 @@
+//! What leaves towards the registry and what comes back: headers by allow list, addresses on the public origin.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora_http::ResponseHeader;
+
+use super::{head::RequestHead, respond::Rejection};
+use crate::{
+    registry::{ManifestVerb, Route, UploadVerb},
+    upstream,
+};
+
+/// Request headers that any route passes on.
+const REQUEST_HEADERS: [HeaderName; 7] = [
+    header::ACCEPT,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+    header::USER_AGENT,
+];
+
+/// Response headers that are passed on as they are.
+const RESPONSE_HEADERS: [&str; 19] = [
+    "accept-ranges",
+    "allow",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "docker-content-digest",
+    "docker-upload-uuid",
+    "etag",
+    "last-modified",
+    "oci-chunk-max-length",
+    "oci-chunk-min-length",
+    "oci-filters-applied",
+    "oci-subject",
+    "oci-tag",
+    "range",
+    "retry-after",
+    "warning",
+];
+
+/// The headers of the upstream request: what the route needs and nothing else of what the client sent.
+///
+/// `Authorization`, `Cookie`, `Forwarded` and every `X-…` of the client stay behind; the addresses are ours.
+pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Route) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    for name in REQUEST_HEADERS {
+        for value in client.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(content_type) = content_type(client, route) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if matches!(route, Route::Upload { verb: UploadVerb::Chunk { .. }, .. })
+        && let Some(range) = client.get(header::CONTENT_RANGE)
+    {
+        headers.insert(header::CONTENT_RANGE, range.clone());
+    }
+    let host = head.host.to_string();
+    for (name, value) in [
+        ("host", host.as_str()),
+        ("x-forwarded-host", host.as_str()),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-for", &head.client.to_string()),
+        ("x-request-id", &head.request_id),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// An upload's type is always ours: the registry reads form bodies as parameters, so a form type would let a body
+/// name the repository that a blob is mounted from. A manifest's type is its own unless it is such a form type.
+fn content_type(client: &HeaderMap, route: &Route) -> Option<HeaderValue> {
+    match route {
+        Route::Upload { .. } => Some(HeaderValue::from_static("application/octet-stream")),
+        Route::Manifest { verb: ManifestVerb::Put { .. }, .. } => {
+            client.get(header::CONTENT_TYPE).filter(|value| !is_form(value)).cloned()
+        }
+        Route::Manifest { .. }
+        | Route::Landing(_)
+        | Route::Base(_)
+        | Route::Token
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Blob { .. }
+        | Route::Referrers { .. } => None,
+    }
+}
+
+fn is_form(value: &HeaderValue) -> bool {
+    let text = value.as_bytes().to_ascii_lowercase();
+    let text = text.trim_ascii_start();
+    text.starts_with(b"application/x-www-form-urlencoded") || text.starts_with(b"multipart/")
+}
+
+/// The answer's head as the client gets it, or why it must not be passed on.
+pub(super) fn response_head(
+    upstream: &http::response::Parts,
+    origin: &str,
+    token_path: &str,
+) -> Result<ResponseHeader, Rejection> {
+    check_status(upstream.status)?;
+    let unusable = |_| upstream::Error::Unusable("a header that cannot be passed on");
+    let mut response = ResponseHeader::build(upstream.status, Some(16)).map_err(unusable)?;
+    for name in RESPONSE_HEADERS {
+        for value in upstream.headers.get_all(name) {
+            response.append_header(name, value.clone()).map_err(unusable)?;
+        }
+    }
+    if let Some(location) = upstream.headers.get(header::LOCATION) {
+        let path = public_path(location, token_path)?;
+        response.insert_header(header::LOCATION, format!("{origin}{path}")).map_err(unusable)?;
+    }
+    if let Some(link) = upstream.headers.get(header::LINK) {
+        response.insert_header(header::LINK, public_link(link, token_path)?).map_err(unusable)?;
+    }
+    Ok(response)
+}
+
+/// The gate asks only canonical questions with credentials of its own, so a redirect or a challenge from behind is a
+/// fault of the set-up, and nothing that a client could act on.
+fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
+    if status == StatusCode::UNAUTHORIZED || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(upstream::Error::Unusable("it wants other credentials: see upstream.credentials"));
+    }
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        return Err(upstream::Error::Unusable("a redirect: switch the registry's storage redirects off"));
+    }
+    Ok(())
+}
+
+/// Path and query of an address the upstream gave, whatever host it believed itself to be. It must be a route of ours.
+fn public_path(value: &HeaderValue, token_path: &str) -> Result<String, upstream::Error> {
+    const UNUSABLE: upstream::Error = upstream::Error::Unusable("a Location that is no registry address");
+    let text = value.to_str().map_err(|_| UNUSABLE)?;
+    let uri: http::Uri = text.parse().map_err(|_| UNUSABLE)?;
+    let target = uri.path_and_query().ok_or(UNUSABLE)?;
+    let route = Route::parse(&http::Method::GET, target.path(), target.query(), token_path).map_err(|_| UNUSABLE)?;
+    match route {
+        Route::Upload { .. } | Route::Blob { .. } | Route::Manifest { .. } => Ok(target.to_string()),
+        Route::Landing(_)
+        | Route::Base(_)
+        | Route::Token
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Referrers { .. } => Err(UNUSABLE),
+    }
+}
+
+/// `<address>; rel="next"` with a relative address on the public side.
+fn public_link(value: &HeaderValue, token_path: &str) -> Result<String, upstream::Error> {
+    const UNUSABLE: upstream::Error = upstream::Error::Unusable("a Link that is no page of ours");
+    let text = value.to_str().map_err(|_| UNUSABLE)?;
+    let (address, rest) = text.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or(UNUSABLE)?;
+    let uri: http::Uri = address.parse().map_err(|_| UNUSABLE)?;
+    let target = uri.path_and_query().ok_or(UNUSABLE)?;
+    let route = Route::parse(&http::Method::GET, target.path(), target.query(), token_path).map_err(|_| UNUSABLE)?;
+    Ok(format!("<{}>{rest}", route.to_upstream()))
+}

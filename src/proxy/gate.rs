@@ -1,0 +1,146 @@
+//! The decision: which registry, what is asked, who asks, may they. Read it top to bottom.
+
+use std::sync::Arc;
+
+use super::{
+    head::RequestHead,
+    record::Record,
+    respond::{Answer, Challenger, Rejection},
+};
+use crate::{
+    access::{Denial, Permit},
+    identity::Principal,
+    registry::{ManifestVerb, Needs, Route, UploadVerb},
+    runtime::{PublicRegistry, Runtime},
+    telemetry::metrics,
+};
+
+/// What is to be done with a request.
+pub(super) enum Verdict {
+    /// Answered here.
+    Answer(Answer),
+    /// The token endpoint's turn.
+    Token,
+    /// The catalog's turn: several pages of the upstream make one of ours.
+    Catalog { permit: Permit, principal: Principal },
+    /// Sent to the registry.
+    Forward(Permit),
+}
+
+/// Step 1: the registry that the host names. The name of the TLS handshake must not be another one's.
+pub(super) fn registry<'a>(runtime: &'a Runtime, head: &RequestHead) -> Result<&'a Arc<PublicRegistry>, Rejection> {
+    let registry = runtime.registry(&head.host).ok_or(Rejection::Misdirected)?;
+    if head.sni.as_deref().is_some_and(|name| runtime.names_another(name, registry)) {
+        return Err(Rejection::Misdirected);
+    }
+    Ok(registry)
+}
+
+/// Steps 2 to 6.
+pub(super) async fn decide(
+    runtime: &Runtime,
+    registry: &PublicRegistry,
+    head: &RequestHead,
+    challenger: &mut Challenger<'_>,
+    record: &mut Record,
+) -> Result<Verdict, Rejection> {
+    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), &runtime.token_path)?;
+    record.asks(&route);
+    match route {
+        Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing())),
+        Route::Token => {
+            challenger.token_endpoint = true;
+            return Ok(Verdict::Token);
+        }
+        Route::Base(_)
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Manifest { .. }
+        | Route::Blob { .. }
+        | Route::Upload { .. }
+        | Route::Referrers { .. } => {}
+    }
+    challenger.scope = route.challenge_scope();
+    let principal = runtime.authenticate(&head.credentials, &registry.service).await?;
+    record.user = principal.name().map(str::to_owned);
+    let permit = authorize(runtime, registry, head, &principal, route)?;
+    record.grant = permit.grant().map(str::to_owned);
+    admit(runtime, head, permit.route())?;
+    Ok(match permit.route() {
+        Route::Base(_) => Verdict::Answer(super::pages::base()),
+        Route::Catalog { .. } => Verdict::Catalog { permit, principal },
+        Route::Landing(_)
+        | Route::Token
+        | Route::TagList { .. }
+        | Route::Manifest { .. }
+        | Route::Blob { .. }
+        | Route::Upload { .. }
+        | Route::Referrers { .. } => Verdict::Forward(permit),
+    })
+}
+
+fn authorize(
+    runtime: &Runtime,
+    registry: &PublicRegistry,
+    head: &RequestHead,
+    principal: &Principal,
+    route: Route,
+) -> Result<Permit, Denial> {
+    let action = match route.needs() {
+        Needs::Repository { action, .. } => action.as_str(),
+        Needs::Nothing | Needs::Caller => "list",
+    };
+    let outcome = runtime.policy.authorize(registry.asker(principal, head.client), route);
+    metrics::decision(
+        action,
+        match &outcome {
+            Ok(_) => "allowed",
+            Err(Denial::Challenge { .. }) => "challenged",
+            Err(Denial::Forbidden { .. }) => "denied",
+        },
+    );
+    outcome
+}
+
+/// What the head already says about size. Bodies of unknown length are counted on their way.
+fn admit(runtime: &Runtime, head: &RequestHead, route: &Route) -> Result<(), Rejection> {
+    match (body_limit(runtime, route), head.content_length) {
+        (Some(limit), Some(length)) if length > limit => Err(Rejection::TooLarge { limit }),
+        _ => Ok(()),
+    }
+}
+
+/// The most that a route's request body may hold; None: no limit.
+pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
+    match route {
+        Route::Manifest { .. } => Some(runtime.limits.manifest),
+        Route::Upload { .. } => runtime.limits.upload,
+        Route::Landing(_)
+        | Route::Base(_)
+        | Route::Token
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Blob { .. }
+        | Route::Referrers { .. } => None,
+    }
+}
+
+/// True for the routes whose request body goes to the registry.
+pub(super) fn takes_body(route: &Route) -> bool {
+    match route {
+        Route::Manifest { verb, .. } => matches!(verb, ManifestVerb::Put { .. }),
+        Route::Upload { verb, .. } => match verb {
+            UploadVerb::Monolithic { .. } | UploadVerb::Chunk { .. } | UploadVerb::Finish { .. } => true,
+            UploadVerb::Start | UploadVerb::Mount { .. } | UploadVerb::Status { .. } | UploadVerb::Cancel { .. } => {
+                false
+            }
+        },
+        Route::Landing(_)
+        | Route::Base(_)
+        | Route::Token
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Blob { .. }
+        | Route::Referrers { .. } => false,
+    }
+}

@@ -1,0 +1,219 @@
+//! What a request's head says: host, client, credentials. Read once; nothing later looks at raw headers to decide.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use ipnet::IpNet;
+use pingora_core::protocols::http::ServerSession;
+
+use super::respond::Rejection;
+use crate::{
+    config::Host,
+    identity::{BasicCredentials, Credentials},
+    listener::ConnectionInfo,
+};
+
+/// A request's head, as far as decisions need it.
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub request_id: String,
+    pub method: Method,
+    pub path: String,
+    pub query: Option<String>,
+    /// The host that was asked, with the port as the client wrote it.
+    pub host: Host,
+    /// Lower case, from the TLS handshake.
+    pub sni: Option<Arc<str>>,
+    pub client: IpAddr,
+    pub credentials: Credentials,
+    /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
+    pub navigation: bool,
+    pub expects_continue: bool,
+    pub content_length: Option<u64>,
+    pub user_agent: Option<String>,
+    pub protocol: &'static str,
+}
+
+impl RequestHead {
+    pub(super) fn read(
+        session: &ServerSession,
+        connection: &ConnectionInfo,
+        trusted_proxies: &[IpNet],
+        request_id: String,
+    ) -> Result<Self, Rejection> {
+        let request = session.req_header();
+        let headers = &request.headers;
+        let (path, query) = target(session)?;
+        let host = host(session)?;
+        let expects_continue = expectation(headers)?;
+        Ok(Self {
+            request_id,
+            method: request.method.clone(),
+            path,
+            query,
+            host,
+            sni: connection.sni.clone(),
+            client: client_address(connection.peer.ip(), headers, trusted_proxies),
+            credentials: credentials(headers),
+            navigation: headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate"),
+            expects_continue,
+            content_length: content_length(headers)?,
+            user_agent: headers
+                .get(header::USER_AGENT)
+                .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+            protocol: protocol(request.version),
+        })
+    }
+}
+
+/// Path and query of the target. The absolute form counts by its path; other forms are none of ours.
+fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection> {
+    let request = session.req_header();
+    if !request.raw_path_is_utf8() {
+        return Err(Rejection::BadRequest("the request target must be ASCII"));
+    }
+    if session.as_http1().is_some_and(|http1| line_has_fragment(http1.get_headers_raw_bytes().as_ref())) {
+        return Err(Rejection::BadRequest("a request target has no fragment"));
+    }
+    let Some(target) = request.uri.path_and_query() else {
+        return Err(Rejection::BadRequest("the request target must be a path"));
+    };
+    if !target.path().starts_with('/') {
+        return Err(Rejection::BadRequest("the request target must be a path"));
+    }
+    Ok((target.path().to_owned(), target.query().map(str::to_owned)))
+}
+
+/// The URI type drops fragments silently, so the line itself is asked.
+fn line_has_fragment(head: &[u8]) -> bool {
+    head.iter().take_while(|byte| **byte != b'\r' && **byte != b'\n').any(|byte| *byte == b'#')
+}
+
+/// `:authority`, the authority of an absolute target, or `Host`. The engine has already refused two that differ.
+fn host(session: &ServerSession) -> Result<Host, Rejection> {
+    let request = session.req_header();
+    let authority = match request.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => match request.headers.get(header::HOST) {
+            Some(value) => Some(value.to_str().map_err(|_| Rejection::BadRequest("unreadable Host"))?),
+            None => None,
+        },
+    };
+    let authority = authority.ok_or(Rejection::BadRequest("a request needs a Host"))?;
+    Host::parse(authority).ok_or(Rejection::BadRequest("unreadable Host"))
+}
+
+fn credentials(headers: &HeaderMap) -> Credentials {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Credentials::None,
+        (Some(value), None) => single_credentials(value),
+        (Some(_), Some(_)) => Credentials::Malformed,
+    }
+}
+
+fn single_credentials(value: &HeaderValue) -> Credentials {
+    let Ok(value) = value.to_str() else { return Credentials::Malformed };
+    let Some((scheme, rest)) = value.split_once(' ') else { return Credentials::Malformed };
+    if scheme.eq_ignore_ascii_case("basic") {
+        BasicCredentials::decode(rest).map_or(Credentials::Malformed, Credentials::Basic)
+    } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() && !rest.contains([' ', '\t', ',']) {
+        Credentials::Bearer(rest.to_owned())
+    } else {
+        Credentials::Malformed
+    }
+}
+
+fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
+    match headers.get(header::EXPECT) {
+        None => Ok(false),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        Some(_) => Err(Rejection::ExpectationFailed),
+    }
+}
+
+/// One number. The engine has already refused lengths that differ or cannot be read, and merged equal ones.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
+    let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let first = text.split(',').next().unwrap_or_default().trim();
+    first.parse().map(Some).map_err(|_| Rejection::BadRequest("unreadable Content-Length"))
+}
+
+/// The socket's peer; where that is a trusted proxy, the right-most address of `X-Forwarded-For` that is not one.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+    let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
+    }
+    let fields: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    for hop in fields.iter().rev().flat_map(|field| field.rsplit(',')) {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
+        client = address.to_canonical();
+        if !is_trusted(client) {
+            return client;
+        }
+    }
+    client
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_from_trusted_peers() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let headers = forwarded(&["1.1.1.1, 2.2.2.2", "10.0.0.9"]);
+        assert_eq!(client_address(address("192.0.2.1"), &headers, &trusted), address("192.0.2.1"));
+        assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("2.2.2.2"));
+        assert_eq!(client_address(address("::ffff:10.0.0.1"), &headers, &trusted), address("2.2.2.2"));
+    }
+
+    #[test]
+    fn an_unreadable_hop_ends_the_walk() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let headers = forwarded(&["1.1.1.1, nonsense"]);
+        assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn credentials_are_none_one_or_malformed() {
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            credentials(&headers)
+        };
+        assert!(matches!(read(&[]), Credentials::None));
+        assert!(matches!(read(&["Basic YTpi"]), Credentials::Basic(_)));
+        assert!(matches!(read(&["bEARER abc"]), Credentials::Bearer(token) if token == "abc"));
+        for bad in ["", "Basic", "Bearer", "Bearer ", "Bearer  x", "Bearer a,b", "Bearer\tx", "Digest x", "Basic ???"] {
+            assert!(matches!(read(&[bad]), Credentials::Malformed), "{bad:?}");
+        }
+        assert!(matches!(read(&["Basic YTpi", "Bearer x"]), Credentials::Malformed));
+        assert!(matches!(read(&["Bearer x", "Bearer x"]), Credentials::Malformed));
+    }
+}

@@ -1,0 +1,20 @@
+//! The few answers that are the gate's own.
+
+use http::StatusCode;
+
+use super::respond::Answer;
+
+const LANDING: &str = include_str!("landing.html");
+
+/// `/`: a page that says what this is to a person who opens it. Self-contained; names no version.
+pub(super) fn landing() -> Answer {
+    Answer::new(StatusCode::OK, "text/html; charset=utf-8", LANDING).with(
+        http::header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    )
+}
+
+/// `/v2/` for an accepted caller.
+pub(super) fn base() -> Answer {
+    Answer::json(StatusCode::OK, "{}")
+}

@@ -1,0 +1,205 @@
+//! Bodies both ways: a frame at a time, never more than the other side takes.
+
+use std::{pin::pin, time::Duration};
+
+use http::{HeaderMap, Method};
+use pingora_core::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    client::{self, ClientGone},
+    record::Record,
+    respond::Rejection,
+};
+use crate::{
+    access::Permit,
+    upstream::{self, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
+};
+
+/// Pieces of an upload are gathered to this much before they are written to the upstream in one go.
+const FRAME: usize = 256 * 1024;
+/// A client that sends slowly has what it sent passed on after this time.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
+
+/// How a transfer ended before its time.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Nothing was sent to the client yet: it gets an answer.
+    Rejected(Rejection),
+    ClientGone,
+    /// The answer was under way when the upstream failed.
+    UpstreamBroke(upstream::Error),
+}
+
+impl From<ClientGone> for Stop {
+    fn from(_: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
+impl<E: Into<Rejection>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Rejected(error.into())
+    }
+}
+
+/// Sends a request without a body and waits for the answer's head, unless the client leaves.
+pub(super) async fn ask(
+    session: &mut ServerSession,
+    pool: &Pool,
+    permit: &Permit,
+    headers: HeaderMap,
+) -> Result<Exchange, Stop> {
+    tokio::select! {
+        answer = pool.fetch(permit, headers) => Ok(answer?),
+        () = client::gone(session) => Err(Stop::ClientGone),
+    }
+}
+
+/// An upload's terms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub length: Option<u64>,
+    /// The most it may hold.
+    pub limit: Option<u64>,
+    /// Silence of the client that ends it.
+    pub patience: Duration,
+    pub expects_continue: bool,
+}
+
+/// Streams the request body to the upstream and waits for the answer's head.
+///
+/// The upstream may answer early; then the rest of the body is not read here. A body that does not come to its end
+/// is never passed on as a whole one.
+pub(super) async fn upload(
+    session: &mut ServerSession,
+    pool: &Pool,
+    permit: &Permit,
+    headers: HeaderMap,
+    terms: Terms,
+    record: &mut Record,
+) -> Result<Exchange, Stop> {
+    let (feed, body) = UploadBody::fed(terms.length);
+    let mut pending = pin!(pool.send(permit, headers, body).await?);
+    if terms.expects_continue {
+        session.write_continue_response().await.map_err(ClientGone::from)?;
+    }
+    if let Some(early) = feed_body(session, pool, feed, &mut pending, terms, record).await? {
+        return Ok(early);
+    }
+    let patience = pool.patience(permit);
+    tokio::select! {
+        answer = timeout(patience, pending) => Ok(answer.map_err(|_| upstream::Error::Silent(patience))??),
+        () = client::gone(session) => Err(Stop::ClientGone),
+    }
+}
+
+/// Returns the answer where it came before the body's end.
+async fn feed_body(
+    session: &mut ServerSession,
+    pool: &Pool,
+    feed: Feed,
+    pending: &mut std::pin::Pin<&mut Pending>,
+    terms: Terms,
+    record: &mut Record,
+) -> Result<Option<Exchange>, Stop> {
+    let mut hold = Pieces::default();
+    let mut whole = false;
+    let mut flush = pin!(sleep_until(Instant::now()));
+    let mut due = false;
+    loop {
+        let full = hold.len() >= FRAME || whole || due;
+        tokio::select! {
+            biased;
+            answer = &mut *pending => return Ok(Some(answer?)),
+            sent = timeout(pool.timeouts.idle, feed.send(&mut hold)), if full && !hold.is_empty() => {
+                due = false;
+                match sent {
+                    Ok(Ok(())) => {}
+                    // The upstream has stopped listening: it is about to answer, or to fail.
+                    Ok(Err(_)) => return settle(pool, pending).await.map(Some),
+                    Err(_) => return Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+                }
+            }
+            piece = timeout(terms.patience, session.read_request_body()), if !full => {
+                let piece = piece.map_err(|_| Rejection::SlowBody)?.map_err(ClientGone::from)?;
+                let Some(piece) = piece else {
+                    whole = true;
+                    continue;
+                };
+                record.bytes_in += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
+                    return Err(Rejection::TooLarge { limit }.into());
+                }
+                if hold.is_empty() {
+                    flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
+                }
+                hold.push(piece);
+            }
+            () = &mut flush, if !full && !hold.is_empty() => due = true,
+        }
+        if whole && hold.is_empty() {
+            return match end(pool, &feed, pending).await? {
+                Some(early) => Ok(Some(early)),
+                None => Ok(None),
+            };
+        }
+    }
+}
+
+/// Says the body's end, unless the answer comes first.
+async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Option<Exchange>, Stop> {
+    tokio::select! {
+        biased;
+        answer = &mut *pending => Ok(Some(answer?)),
+        ended = timeout(pool.timeouts.idle, feed.end()) => match ended {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(_)) => settle(pool, pending).await.map(Some),
+            Err(_) => Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+        },
+    }
+}
+
+async fn settle(pool: &Pool, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Exchange, Stop> {
+    let limit = pool.timeouts.idle;
+    Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
+}
+
+/// Sends the answer on, head and body.
+pub(super) async fn deliver(
+    session: &mut ServerSession,
+    mut exchange: Exchange,
+    mut head: pingora_http::ResponseHeader,
+    idle: Duration,
+    record: &mut Record,
+) -> Result<(), Stop> {
+    record.status = head.status.as_u16();
+    let bodyless = session.req_header().method == Method::HEAD || !client::has_body(head.status);
+    client::frame_unknown_length(session, &mut head);
+    if bodyless {
+        client::write_head(session, head, true).await?;
+        exchange.finish();
+        return Ok(());
+    }
+    client::write_head(session, head, false).await?;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = timeout(idle, exchange.frame()) => frame,
+            () = client::gone(session) => return Err(Stop::ClientGone),
+        };
+        match frame {
+            Ok(Some(Ok(data))) => {
+                let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                session.write_response_body(data, false).await.map_err(ClientGone::from)?;
+                record.bytes_out += length;
+            }
+            Ok(Some(Err(error))) => return Err(Stop::UpstreamBroke(error)),
+            Ok(None) => break,
+            Err(_) => return Err(Stop::UpstreamBroke(upstream::Error::Silent(idle))),
+        }
+    }
+    exchange.finish();
+    session.write_response_body(bytes::Bytes::new(), true).await.map_err(ClientGone::from)?;
+    Ok(())
+}

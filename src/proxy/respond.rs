@@ -1,0 +1,224 @@
+//! What the client is told: the only place with status codes, error codes and challenges.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{
+    access::Denial,
+    registry::{ErrorBody, ErrorCode, RouteError},
+    runtime::NotAuthenticated,
+    upstream,
+};
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Rejection {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("the request head cannot be read")]
+    UnreadableHead,
+    #[error("the request head did not arrive in time")]
+    SlowHead,
+    #[error("unknown expectation")]
+    ExpectationFailed,
+    /// A host that is not ours, or another registry's than the one the TLS handshake named.
+    #[error("no registry of that name here")]
+    Misdirected,
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error("wrong credentials")]
+    WrongCredentials,
+    #[error("invalid token")]
+    InvalidToken,
+    /// Something other than Basic at the token endpoint.
+    #[error("a token does not renew itself")]
+    NotBasic,
+    #[error("an identity source cannot answer")]
+    IdentityUnavailable,
+    #[error("denied")]
+    Denied(Denial),
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    #[error(transparent)]
+    Upstream(#[from] upstream::Error),
+    #[error("the token could not be signed")]
+    Signing,
+}
+
+impl From<NotAuthenticated> for Rejection {
+    fn from(error: NotAuthenticated) -> Self {
+        match error {
+            NotAuthenticated::WrongCredentials => Self::WrongCredentials,
+            NotAuthenticated::InvalidToken => Self::InvalidToken,
+            NotAuthenticated::Unavailable => Self::IdentityUnavailable,
+        }
+    }
+}
+
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+/// What a challenge is made of, for the registry that was asked.
+#[derive(Debug)]
+pub(super) struct Challenger<'a> {
+    /// `https://host[:port]/token`
+    pub realm: String,
+    pub service: &'a str,
+    /// What a browser's password prompt shows.
+    pub prompt: &'a str,
+    /// The scope that the request's route needs.
+    pub scope: Option<String>,
+    pub navigation: bool,
+    pub token_endpoint: bool,
+}
+
+/// A whole answer of our own.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Self { status, headers, body: body.into() }
+    }
+
+    pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self::new(status, "application/json", body)
+    }
+
+    #[must_use]
+    pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    fn error(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::json(status, ErrorBody::new(code, message).to_json())
+    }
+}
+
+/// The answer to a rejection. `challenger` is None where the registry is not known yet.
+pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>, request_id: &str) -> Answer {
+    match rejection {
+        Rejection::BadRequest(message) => Answer::error(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, *message),
+        Rejection::UnreadableHead => {
+            Answer::error(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, "the request head cannot be read")
+        }
+        Rejection::SlowHead | Rejection::SlowBody => {
+            Answer::error(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unsupported, rejection.to_string())
+        }
+        Rejection::ExpectationFailed => {
+            Answer::error(StatusCode::EXPECTATION_FAILED, ErrorCode::Unsupported, "unknown expectation")
+        }
+        Rejection::Misdirected => {
+            Answer::error(StatusCode::MISDIRECTED_REQUEST, ErrorCode::NameUnknown, "no registry of that name here")
+        }
+        Rejection::Route(error) => route_answer(error),
+        Rejection::WrongCredentials => challenge(challenger, None, "wrong user name or password"),
+        Rejection::InvalidToken => challenge(challenger, Some("invalid_token"), "authentication required"),
+        Rejection::NotBasic => challenge(challenger, None, "the token endpoint takes user name and password"),
+        Rejection::Denied(denial) => denial_answer(denial, challenger),
+        Rejection::TooLarge { limit } => Answer::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::SizeInvalid,
+            format!("the body is larger than the limit of {limit} bytes"),
+        ),
+        Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
+        Rejection::Upstream(error) => upstream_answer(error, request_id),
+        Rejection::Signing => internal(request_id),
+    }
+}
+
+fn route_answer(error: &RouteError) -> Answer {
+    let (status, code) = match error {
+        RouteError::NotFound => (StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+        RouteError::InvalidName => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+        RouteError::UnknownReference => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+        RouteError::InvalidDigest => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RouteError::UnknownUpload => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        RouteError::InvalidPage => (StatusCode::BAD_REQUEST, ErrorCode::PaginationNumberInvalid),
+        RouteError::BadRequest(_) => (StatusCode::BAD_REQUEST, ErrorCode::Unsupported),
+        RouteError::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
+    };
+    let answer = Answer::error(status, code, error.to_string());
+    if let RouteError::Method { allow } = error { answer.with(header::ALLOW, allow) } else { answer }
+}
+
+fn denial_answer(denial: &Denial, challenger: Option<&Challenger<'_>>) -> Answer {
+    match denial {
+        Denial::Challenge { narrow, .. } => {
+            let error = narrow.then_some("insufficient_scope");
+            challenge(challenger, error, "authentication required")
+        }
+        Denial::Forbidden { action, repository } => Answer::error(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Denied,
+            format!("{action} access to {repository} is denied"),
+        ),
+    }
+}
+
+/// 401 with exactly one challenge: Bearer for clients, Basic where a person needs a prompt.
+fn challenge(challenger: Option<&Challenger<'_>>, error: Option<&str>, message: &str) -> Answer {
+    let body = ErrorBody::new(ErrorCode::Unauthorized, message);
+    let answer = Answer::json(StatusCode::UNAUTHORIZED, body.to_json());
+    let Some(challenger) = challenger else { return answer };
+    let value = if challenger.token_endpoint || challenger.navigation {
+        format!("Basic realm=\"{}\"", challenger.prompt)
+    } else {
+        bearer(challenger, error)
+    };
+    answer.with(header::WWW_AUTHENTICATE, &value).with(header::CACHE_CONTROL, "no-store")
+}
+
+/// Parameters quoted, lower case, no blank after a comma, none empty: the form that every client reads.
+fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
+    let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", challenger.realm, challenger.service);
+    for (name, text) in [("scope", challenger.scope.as_deref()), ("error", error)] {
+        if let Some(text) = text {
+            value.push_str(&format!(",{name}=\"{text}\""));
+        }
+    }
+    value
+}
+
+/// 5xx bodies hold a code and a request id, nothing of what is behind.
+fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
+    match error {
+        upstream::Error::Connect(_) | upstream::Error::Broken(_) | upstream::Error::Unusable(_) => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorCode::Unavailable,
+            format!("the registry cannot be reached (request {request_id})"),
+        ),
+        upstream::Error::Silent(_) => Answer::error(
+            StatusCode::GATEWAY_TIMEOUT,
+            ErrorCode::Unavailable,
+            format!("the registry did not answer in time (request {request_id})"),
+        ),
+    }
+}
+
+fn unavailable(message: &str, request_id: &str) -> Answer {
+    Answer::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, format!("{message} (request {request_id})"))
+        .with(header::RETRY_AFTER, "5")
+}
+
+fn internal(request_id: &str) -> Answer {
+    Answer::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unknown,
+        format!("internal error (request {request_id})"),
+    )
+}

@@ -1,0 +1,21 @@
+//! The vocabulary of the OCI distribution spec: names, references, routes, scopes, patterns.
+//!
+//! Pure: no I/O, no configuration, no async. Everything that decides about access speaks in these types.
+
+mod action;
+mod error;
+mod name;
+mod pattern;
+mod query;
+mod reference;
+mod route;
+mod scope;
+
+pub use action::{Action, Actions};
+pub use error::{ErrorBody, ErrorCode};
+pub use name::{NameError, RepositoryName};
+pub use pattern::{Pattern, PatternError};
+pub use query::{QueryError, QueryPairs};
+pub use reference::{Digest, DigestError, Reference, Tag, UploadId, UploadState};
+pub use route::{BlobVerb, ManifestVerb, Needs, Page, Read, Route, RouteError, UploadVerb};
+pub use scope::{Resource, Scope, ScopeSet};

@@ -1,0 +1,116 @@
+//! Repository patterns of grants: whole segments, `*`, `**`, `$user`; no regular expressions.
+
+use super::{RepositoryName, name::is_component};
+
+/// A pattern over the segments of a repository name. `*` is one segment, `**` any number or none, `$user` the caller's
+/// name as one segment; everything else is literal. So `a/**` matches `a`, `a/b` and `a/b/c`, never `ab`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+/// Why a string is not a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    #[error("a pattern must not be empty")]
+    Empty,
+    /// Also a literal that no repository name can hold: it would silently match nothing.
+    #[error("{0:?} is not a pattern segment: use a literal, *, ** or $user")]
+    Segment(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    /// `*`
+    One,
+    /// `**`
+    Any,
+    /// `$user`
+    User,
+}
+
+impl Pattern {
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let segments = text.split('/').map(Segment::parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), segments })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// True where the whole name matches; `$user` matches `user` as one segment, and nothing where there is no user.
+    pub fn matches(&self, name: &RepositoryName, user: Option<&str>) -> bool {
+        let names: Vec<&str> = name.segments().collect();
+        matches_all(&self.segments, &names, |segment, name| match segment {
+            Segment::Literal(literal) => literal == name,
+            Segment::One => true,
+            Segment::User => user == Some(*name),
+            Segment::Any => false,
+        })
+    }
+
+    /// The first segment where it is a literal; an index key.
+    pub fn first_literal(&self) -> Option<&str> {
+        match self.segments.first()? {
+            Segment::Literal(literal) => Some(literal),
+            Segment::One | Segment::Any | Segment::User => None,
+        }
+    }
+
+    /// True where every name that `other` matches is matched by `self` too, for the same user. May say false when it
+    /// cannot tell (`**/*` and `**`).
+    pub fn covers(&self, other: &Self) -> bool {
+        matches_all(&self.segments, &other.segments, |segment, other| match (segment, other) {
+            (Segment::Any, _) | (_, Segment::Any) => false,
+            (Segment::One, _) => true,
+            (Segment::Literal(_) | Segment::User, _) => segment == other,
+        })
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, PatternError> {
+        match text {
+            "*" => Ok(Self::One),
+            "**" => Ok(Self::Any),
+            "$user" => Ok(Self::User),
+            literal if is_component(literal) => Ok(Self::Literal(literal.to_owned())),
+            _ => Err(PatternError::Segment(text.to_owned())),
+        }
+    }
+}
+
+/// Matches a sequence as a whole: `Any` takes any number of items, every other segment takes the one for which `takes`
+/// holds. At a mismatch only the latest `Any` has to take one more, so the cost is at most the product of the lengths.
+fn matches_all<T>(pattern: &[Segment], items: &[T], takes: impl Fn(&Segment, &T) -> bool) -> bool {
+    let (mut pattern, mut items) = (pattern, items);
+    let mut retry: Option<(&[Segment], &[T])> = None;
+    loop {
+        match (pattern.split_first(), items.split_first()) {
+            (None, None) => return true,
+            (Some((Segment::Any, rest)), _) => {
+                retry = Some((rest, items));
+                pattern = rest;
+                continue;
+            }
+            (Some((segment, later_segments)), Some((item, later_items))) if takes(segment, item) => {
+                (pattern, items) = (later_segments, later_items);
+                continue;
+            }
+            _ => {}
+        }
+        let Some((after_any, taken_from)) = retry else { return false };
+        let Some((_, remaining)) = taken_from.split_first() else { return false };
+        retry = Some((after_any, remaining));
+        (pattern, items) = (after_any, remaining);
+    }
+}
+
+#[cfg(test)]
+mod tests;

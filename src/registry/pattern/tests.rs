@@ -1,0 +1,151 @@
+use super::*;
+use proptest::prelude::*;
+
+fn pattern(text: &str) -> Pattern {
+    Pattern::parse(text).unwrap()
+}
+
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).unwrap()
+}
+
+#[test]
+fn a21_stars_are_whole_segments() {
+    for (text, hits, misses) in [
+        ("pub", &["pub"][..], &["pub/a", "pubx", "a/pub"][..]),
+        ("pub/*", &["pub/a"], &["pub", "pubx/app", "pub/a/b", "pub-secret", "x/pub/a"]),
+        ("pub/**", &["pub", "pub/a", "pub/a/b"], &["pubx/app", "pub-secret", "x/pub"]),
+        ("*", &["pub"], &["pub/a"]),
+        ("**", &["pub", "pub/a", "a/b/c/d"], &[]),
+        ("*/*", &["a/b"], &["a", "a/b/c"]),
+        ("**/app", &["app", "a/app", "a/b/app", "app/app"], &["a/app/b", "myapp", "a/app-x"]),
+        ("a/**/z", &["a/z", "a/b/z", "a/z/z", "a/b/c/z"], &["a", "z", "a/z/b", "b/z"]),
+        ("a/**/b/*/c", &["a/b/x/c", "a/b/b/x/c", "a/b/x/b/b/c"], &["a/b/c", "a/b/x/y/c"]),
+        ("**/**", &["a", "a/b"], &[]),
+        ("*/**", &["a", "a/b/c"], &[]),
+        ("**/*", &["a", "a/b/c"], &[]),
+    ] {
+        for hit in hits {
+            assert!(pattern(text).matches(&name(hit), None), "A21: {text} matches {hit}");
+        }
+        for miss in misses {
+            assert!(!pattern(text).matches(&name(miss), None), "A21: {text} does not match {miss}");
+        }
+    }
+}
+
+#[test]
+fn a22_letters_of_regular_expressions_are_literal() {
+    assert!(pattern("a.b/*").matches(&name("a.b/x"), None));
+    assert!(!pattern("a.b/*").matches(&name("axb/x"), None));
+    for text in [
+        "a[bc]", "a?", "a+", "(a|b)", "^a", "a$", "a/.*", "team-*", "*a", "***", "$users", "$User", "${user}",
+        "a$user", "!a",
+    ] {
+        assert!(Pattern::parse(text).is_err(), "A22: {text}");
+    }
+}
+
+#[test]
+fn patterns_that_could_match_nothing_are_refused() {
+    assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
+    for (text, segment) in
+        [("/a", ""), ("a/", ""), ("a//b", ""), ("A/b", "A"), ("a/..", ".."), ("a b", "a b"), ("a%2f", "a%2f")]
+    {
+        assert_eq!(Pattern::parse(text), Err(PatternError::Segment(segment.to_owned())));
+    }
+}
+
+#[test]
+fn user_is_one_literal_segment() {
+    let home = pattern("home/$user/**");
+    assert!(home.matches(&name("home/alice/app"), Some("alice")));
+    assert!(home.matches(&name("home/alice"), Some("alice")));
+    assert!(!home.matches(&name("home/alice/app"), Some("bob")));
+    assert!(!home.matches(&name("home/alice/app"), None));
+    for user in ["*", "**", "", "alice/app", "Alice", "$user", "alic"] {
+        assert!(!home.matches(&name("home/alice/app"), Some(user)), "{user:?}");
+    }
+}
+
+#[test]
+fn the_index_key_is_a_leading_literal() {
+    assert_eq!(pattern("a/*").first_literal(), Some("a"));
+    for text in ["*", "**/a", "$user/a"] {
+        assert_eq!(pattern(text).first_literal(), None);
+    }
+}
+
+#[test]
+fn covers_tells_contained_patterns() {
+    for (wide, narrow) in [
+        ("**", "a"),
+        ("**", "**"),
+        ("a/**", "a/*/b"),
+        ("a/**", "a/**"),
+        ("a/*", "a/$user"),
+        ("**/b", "a/**/b"),
+        ("*/b", "$user/b"),
+    ] {
+        assert!(pattern(wide).covers(&pattern(narrow)), "{wide} covers {narrow}");
+    }
+    for (wide, narrow) in
+        [("a", "**"), ("a/*", "a/**"), ("a/$user", "a/*"), ("a/$user", "a/b"), ("a/**", "**"), ("*", "**")]
+    {
+        assert!(!pattern(wide).covers(&pattern(narrow)), "{wide} does not cover {narrow}");
+    }
+}
+
+#[test]
+fn many_stars_cost_no_exponential_time() {
+    let text = format!("{}/z", vec!["**/a"; 60].join("/"));
+    let long = name(&vec!["a"; 128].join("/"));
+    assert!(!pattern(&text).matches(&long, None));
+}
+
+/// The definition, word for word.
+fn slow(pattern: &[Segment], names: &[&str], user: Option<&str>) -> bool {
+    match pattern.split_first() {
+        None => names.is_empty(),
+        Some((Segment::Any, rest)) => (0..=names.len()).any(|taken| slow(rest, &names[taken..], user)),
+        Some((segment, rest)) => names.split_first().is_some_and(|(first, names)| {
+            let taken = match segment {
+                Segment::Literal(literal) => literal == first,
+                Segment::User => user == Some(*first),
+                Segment::One | Segment::Any => true,
+            };
+            taken && slow(rest, names, user)
+        }),
+    }
+}
+
+fn any_pattern() -> impl Strategy<Value = Pattern> {
+    let segment = prop::sample::select(vec!["a", "b", "*", "**", "$user"]);
+    prop::collection::vec(segment, 1..7).prop_map(|segments| pattern(&segments.join("/")))
+}
+
+fn any_name() -> impl Strategy<Value = RepositoryName> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..8)
+        .prop_map(|segments| name(&segments.join("/")))
+}
+
+proptest! {
+    #[test]
+    fn matches_as_defined(pattern in any_pattern(), name in any_name(), user in prop::option::of(Just("a"))) {
+        let names: Vec<_> = name.segments().collect();
+        prop_assert_eq!(pattern.matches(&name, user), slow(&pattern.segments, &names, user));
+    }
+
+    #[test]
+    fn what_is_covered_never_matches_more(wide in any_pattern(), narrow in any_pattern(), name in any_name(), user in prop::option::of(Just("b"))) {
+        if wide.covers(&narrow) && narrow.matches(&name, user) {
+            prop_assert!(wide.matches(&name, user));
+        }
+        prop_assert!(wide.covers(&wide));
+    }
+
+    #[test]
+    fn never_panics(text in any::<String>()) {
+        let _ = Pattern::parse(&text);
+    }
+}

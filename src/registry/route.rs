@@ -1,0 +1,296 @@
+//! One request line parsed once into one enum; the upstream line is rebuilt from it.
+
+mod parse;
+mod upstream;
+
+use http::Method;
+
+use super::{Action, Actions, Digest, Reference, RepositoryName, Scope, ScopeSet, Tag, UploadId, UploadState};
+
+/// Pagination of `tags/list`, `_catalog`: `n` and `last`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    pub n: Option<u32>,
+    /// Not empty, at most 255 bytes, no control characters; otherwise any text.
+    pub last: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Get,
+    Head,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestVerb {
+    Get,
+    Head,
+    /// `tags` are the further tags asked for with `?tag=`, in order.
+    Put {
+        tags: Vec<Tag>,
+    },
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobVerb {
+    Get,
+    Head,
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UploadVerb {
+    /// POST without parameters (also: a mount that was degraded, `mount` without a readable `from`).
+    Start,
+    /// POST `?digest=`: the whole blob in one request.
+    Monolithic { digest: Digest },
+    /// POST `?mount=&from=`.
+    Mount { digest: Digest, from: RepositoryName },
+    /// GET or HEAD of the session.
+    Status { id: UploadId, read: Read, state: Option<UploadState> },
+    /// PATCH of the session.
+    Chunk { id: UploadId, state: Option<UploadState> },
+    /// PUT of the session, with `?digest=`.
+    Finish { id: UploadId, state: Option<UploadState>, digest: Digest },
+    /// DELETE of the session.
+    Cancel { id: UploadId, state: Option<UploadState> },
+}
+
+/// Everything that can be asked of the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/`
+    Landing(Read),
+    /// `/v2/` (and `/v2`)
+    Base(Read),
+    /// The token endpoint, at the configured path. The query is read by the endpoint itself.
+    Token,
+    /// `/v2/_catalog`
+    Catalog {
+        read: Read,
+        page: Page,
+    },
+    TagList {
+        repository: RepositoryName,
+        read: Read,
+        page: Page,
+    },
+    Manifest {
+        repository: RepositoryName,
+        reference: Reference,
+        verb: ManifestVerb,
+    },
+    Blob {
+        repository: RepositoryName,
+        digest: Digest,
+        verb: BlobVerb,
+    },
+    Upload {
+        repository: RepositoryName,
+        verb: UploadVerb,
+    },
+    /// `artifact_type` is printable ASCII, at most 255 bytes.
+    Referrers {
+        repository: RepositoryName,
+        digest: Digest,
+        read: Read,
+        artifact_type: Option<String>,
+    },
+}
+
+/// Why a request line is none of ours; mapped to status and code by `proxy::respond` alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// Unknown path shape, or something in a blob's place that is no digest.
+    #[error("unknown path")]
+    NotFound,
+    #[error("invalid repository name")]
+    InvalidName,
+    /// A reference that is neither tag nor digest, or a tag over 128.
+    #[error("no such reference")]
+    UnknownReference,
+    #[error("invalid digest")]
+    InvalidDigest,
+    #[error("unknown upload session")]
+    UnknownUpload,
+    #[error("invalid page size")]
+    InvalidPage,
+    /// Escapes, dot segments, empty segments, duplicate or malformed parameters.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The path is ours, the method is not; `allow` is the value of the `Allow` header.
+    #[error("method not allowed")]
+    Method { allow: &'static str },
+}
+
+/// The one table route → access. `source` is the repository a mount reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs<'a> {
+    /// Open to everybody: landing page, token endpoint.
+    Nothing,
+    /// Any accepted caller: `/v2/`, catalog.
+    Caller,
+    Repository {
+        repository: &'a RepositoryName,
+        action: Action,
+        source: Option<&'a RepositoryName>,
+    },
+}
+
+impl Route {
+    /// Parses method, raw path and raw query, once. `token_path` is where the token endpoint lives (e.g. `/token`).
+    ///
+    /// The suffix decides and the rest is the name, as in distribution's router: `/v2/a/tags/list/manifests/v1` is a
+    /// manifest of `a/tags/list`. The path is compared byte by byte; no escape is read but `%3A` for a digest's colon.
+    /// Of several faults the first is told, in this order: forbidden bytes and segments, path shape, method, repository,
+    /// reference or digest, query. Unknown parameters are dropped.
+    pub fn parse(method: &Method, path: &str, query: Option<&str>, token_path: &str) -> Result<Self, RouteError> {
+        parse::parse(method, path, query, token_path)
+    }
+
+    /// The canonical path and query for the registry; parsing it again gives the same route.
+    ///
+    /// The path holds no escape. `Landing` and `Token`, which never leave, give `/` and `/token`.
+    pub fn to_upstream(&self) -> String {
+        upstream::line(self)
+    }
+
+    /// The method of the upstream request.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Token => Method::GET,
+            Self::Landing(read)
+            | Self::Base(read)
+            | Self::Catalog { read, .. }
+            | Self::TagList { read, .. }
+            | Self::Referrers { read, .. } => read.method(),
+            Self::Manifest { verb, .. } => match verb {
+                ManifestVerb::Get => Method::GET,
+                ManifestVerb::Head => Method::HEAD,
+                ManifestVerb::Put { .. } => Method::PUT,
+                ManifestVerb::Delete => Method::DELETE,
+            },
+            Self::Blob { verb, .. } => match verb {
+                BlobVerb::Get => Method::GET,
+                BlobVerb::Head => Method::HEAD,
+                BlobVerb::Delete => Method::DELETE,
+            },
+            Self::Upload { verb, .. } => match verb {
+                UploadVerb::Start | UploadVerb::Monolithic { .. } | UploadVerb::Mount { .. } => Method::POST,
+                UploadVerb::Status { read, .. } => read.method(),
+                UploadVerb::Chunk { .. } => Method::PATCH,
+                UploadVerb::Finish { .. } => Method::PUT,
+                UploadVerb::Cancel { .. } => Method::DELETE,
+            },
+        }
+    }
+
+    /// What a caller must be allowed to do. Everything about an upload is push: who may start one may ask for its
+    /// state and cancel it.
+    pub fn needs(&self) -> Needs<'_> {
+        let on = |repository, action| Needs::Repository { repository, action, source: None };
+        match self {
+            Self::Landing(_) | Self::Token => Needs::Nothing,
+            Self::Base(_) | Self::Catalog { .. } => Needs::Caller,
+            Self::TagList { repository, .. } | Self::Referrers { repository, .. } => on(repository, Action::Pull),
+            Self::Manifest { repository, verb, .. } => match verb {
+                ManifestVerb::Get | ManifestVerb::Head => on(repository, Action::Pull),
+                ManifestVerb::Put { .. } => on(repository, Action::Push),
+                ManifestVerb::Delete => on(repository, Action::Delete),
+            },
+            Self::Blob { repository, verb, .. } => match verb {
+                BlobVerb::Get | BlobVerb::Head => on(repository, Action::Pull),
+                BlobVerb::Delete => on(repository, Action::Delete),
+            },
+            Self::Upload { repository, verb } => {
+                Needs::Repository { repository, action: Action::Push, source: verb.source() }
+            }
+        }
+    }
+
+    /// The scope a challenge names, e.g. `repository:a/b:pull,push repository:c/d:pull`, `registry:catalog:*`; None for `/v2/`.
+    ///
+    /// A push asks for `pull,push`, as distribution's challenge does: clients take the scope for the whole of their push
+    /// from the first challenge.
+    pub fn challenge_scope(&self) -> Option<String> {
+        if matches!(self, Self::Catalog { .. }) {
+            return Some(Scope::catalog().to_string());
+        }
+        let Needs::Repository { repository, action, source } = self.needs() else { return None };
+        let actions = match action {
+            Action::Pull | Action::Delete => Actions::from(action),
+            Action::Push => Actions::from(Action::Pull).with(Action::Push),
+        };
+        let mut scopes = ScopeSet::default();
+        scopes.add(Scope::repository(repository.clone(), actions));
+        if let Some(source) = source {
+            scopes.add(Scope::repository(source.clone(), Action::Pull.into()));
+        }
+        Some(scopes.to_string())
+    }
+
+    /// A mount becomes an ordinary upload start; every other route stays what it is.
+    #[must_use]
+    pub fn degraded(mut self) -> Self {
+        if let Self::Upload { verb: verb @ UploadVerb::Mount { .. }, .. } = &mut self {
+            *verb = UploadVerb::Start;
+        }
+        self
+    }
+
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Landing(_) | Self::Base(_) | Self::Token | Self::Catalog { .. } => None,
+            Self::TagList { repository, .. }
+            | Self::Manifest { repository, .. }
+            | Self::Blob { repository, .. }
+            | Self::Upload { repository, .. }
+            | Self::Referrers { repository, .. } => Some(repository),
+        }
+    }
+
+    /// A fixed word for metrics and logs: landing, base, token, catalog, tags, manifest, blob, upload, referrers.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Landing(_) => "landing",
+            Self::Base(_) => "base",
+            Self::Token => "token",
+            Self::Catalog { .. } => "catalog",
+            Self::TagList { .. } => "tags",
+            Self::Manifest { .. } => "manifest",
+            Self::Blob { .. } => "blob",
+            Self::Upload { .. } => "upload",
+            Self::Referrers { .. } => "referrers",
+        }
+    }
+}
+
+impl Read {
+    pub fn method(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Head => Method::HEAD,
+        }
+    }
+}
+
+impl UploadVerb {
+    fn source(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Mount { from, .. } => Some(from),
+            Self::Start
+            | Self::Monolithic { .. }
+            | Self::Status { .. }
+            | Self::Chunk { .. }
+            | Self::Finish { .. }
+            | Self::Cancel { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,81 @@
+//! From the route to the request line for the registry.
+
+use super::{BlobVerb, ManifestVerb, Page, Route, UploadVerb};
+use crate::registry::{RepositoryName, UploadId, UploadState, query::push_encoded};
+
+pub(super) fn line(route: &Route) -> String {
+    match route {
+        Route::Landing(_) => "/".to_owned(),
+        Route::Token => "/token".to_owned(),
+        Route::Base(_) => "/v2/".to_owned(),
+        Route::Catalog { page, .. } => paged(Line::new("/v2/_catalog".to_owned()), page),
+        Route::TagList { repository, page, .. } => paged(Line::new(format!("/v2/{repository}/tags/list")), page),
+        Route::Manifest { repository, reference, verb } => {
+            let line = Line::new(format!("/v2/{repository}/manifests/{reference}"));
+            match verb {
+                ManifestVerb::Put { tags } => tags.iter().fold(line, |line, tag| line.with("tag", tag.as_str())).text,
+                ManifestVerb::Get | ManifestVerb::Head | ManifestVerb::Delete => line.text,
+            }
+        }
+        Route::Blob { repository, digest, verb: BlobVerb::Get | BlobVerb::Head | BlobVerb::Delete } => {
+            format!("/v2/{repository}/blobs/{digest}")
+        }
+        Route::Upload { repository, verb } => upload(repository, verb),
+        Route::Referrers { repository, digest, artifact_type, .. } => {
+            Line::new(format!("/v2/{repository}/referrers/{digest}"))
+                .with_some("artifactType", artifact_type.as_deref())
+                .text
+        }
+    }
+}
+
+fn paged(line: Line, page: &Page) -> String {
+    let n = page.n.map(|n| n.to_string());
+    line.with_some("n", n.as_deref()).with_some("last", page.last.as_deref()).text
+}
+
+fn upload(repository: &RepositoryName, verb: &UploadVerb) -> String {
+    let collection = || Line::new(format!("/v2/{repository}/blobs/uploads/"));
+    let session = |id: &UploadId, state: &Option<UploadState>| {
+        Line::new(format!("/v2/{repository}/blobs/uploads/{}", id.as_str()))
+            .with_some("_state", state.as_ref().map(UploadState::as_str))
+    };
+    let line = match verb {
+        UploadVerb::Start => collection(),
+        UploadVerb::Monolithic { digest } => collection().with("digest", digest.as_str()),
+        UploadVerb::Mount { digest, from } => collection().with("mount", digest.as_str()).with("from", from.as_str()),
+        UploadVerb::Status { id, state, .. } | UploadVerb::Chunk { id, state } | UploadVerb::Cancel { id, state } => {
+            session(id, state)
+        }
+        UploadVerb::Finish { id, state, digest } => session(id, state).with("digest", digest.as_str()),
+    };
+    line.text
+}
+
+/// A path, and the parameters that were added to it.
+struct Line {
+    text: String,
+    separator: char,
+}
+
+impl Line {
+    fn new(path: String) -> Self {
+        Self { text: path, separator: '?' }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.text.push(self.separator);
+        self.text.push_str(name);
+        self.text.push('=');
+        push_encoded(&mut self.text, value);
+        self.separator = '&';
+        self
+    }
+
+    fn with_some(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}

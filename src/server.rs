@@ -1,0 +1,117 @@
+//! The life of the server: what is started, in which order, and how it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tracing::{info, warn};
+
+use crate::{
+    admin::{Admin, Readiness},
+    config::Config,
+    listener::{Drain, PlainListener, TlsListener},
+    proxy::Gate,
+    runtime::Runtime,
+    telemetry::metrics,
+    tls::{self, CertStore, CertificateInfo},
+    token::Keys,
+};
+
+/// Serves until SIGTERM or SIGINT, then drains. Returns when nothing is left or `shutdown.drain` has passed.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    tls::install_provider();
+    let handle = metrics::install().context("cannot install the metrics recorder")?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let certificates = Arc::new(CertStore::new(load_certificates(&config)?));
+    report_certificates(&certificates.infos());
+    let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(&config, keys)?));
+    let tls_config = tls::server_config(certificates, config.tls.min_version)?;
+
+    let https = TlsListener::bind(&config.listen.https).await.context("cannot listen for https")?;
+    let http = PlainListener::bind(&config.listen.http).await.context("cannot listen for http")?;
+    let readiness = Readiness::default();
+    let (stop, stopping) = watch::channel(false);
+    let drain = Drain::default();
+    let mut tasks = Vec::new();
+    if let Some(address) = config.listen.admin {
+        let admin = Admin::bind(address, handle, readiness.clone())
+            .await
+            .with_context(|| format!("cannot listen for admin requests on {address}"))?;
+        tasks.push(tokio::spawn(admin.run()));
+    }
+    info!(https = ?https.local_addresses(), http = ?http.local_addresses(), admin = ?config.listen.admin, "listening");
+    let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
+    let limits = config.limits.clone();
+    tasks.push(tokio::spawn(https.run(tls_config, limits.clone(), gate, drain.clone(), stopping.clone())));
+    tasks.push(tokio::spawn(http.run(hosts(&config), public_port(&config), limits, stopping)));
+    if config.reload.watch {
+        tasks.push(tokio::spawn(watch_files(runtime, config.reload.interval)));
+    }
+    readiness.set(true);
+
+    wait_for_signal().await?;
+    readiness.set(false);
+    info!(under_way = drain.active(), "stopping");
+    stop.send_replace(true);
+    let cut = drain.wait(config.shutdown.drain).await;
+    tasks.iter().for_each(JoinHandle::abort);
+    info!(cut, "stopped");
+    Ok(())
+}
+
+fn load_certificates(config: &Config) -> anyhow::Result<Vec<tls::Loaded>> {
+    let mut loaded = Vec::new();
+    for files in &config.tls.certificates {
+        let certificate = tls::load(files)?;
+        for warning in &certificate.warnings {
+            warn!(certificate = %files.certificate_file.display(), "{warning}");
+        }
+        loaded.push(certificate);
+    }
+    Ok(loaded)
+}
+
+fn report_certificates(infos: &[CertificateInfo]) {
+    for info in infos {
+        for name in &info.names {
+            metrics::certificate_expiry(name, info.not_after);
+        }
+    }
+}
+
+fn hosts(config: &Config) -> Vec<crate::config::Host> {
+    config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect()
+}
+
+fn public_port(config: &Config) -> u16 {
+    let listening = config.listen.https.first().map(std::net::SocketAddr::port);
+    config.listen.public_port.or(listening).unwrap_or(443)
+}
+
+/// Looks at the password files again and again, by content.
+async fn watch_files(runtime: Arc<ArcSwap<Runtime>>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let runtime = runtime.load_full();
+        // Reading a large file and parsing it must not hold up the requests of this worker.
+        let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
+    }
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

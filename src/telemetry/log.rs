@@ -1,0 +1,83 @@
+//! Logs on standard error, as JSON or text; one access line a request.
+
+use std::{net::IpAddr, time::Duration};
+
+use tracing::{info, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat};
+
+/// Installs the subscriber of this process; a second call changes nothing.
+pub fn install(log: &Log) {
+    let level: LevelFilter = log.level.parse().unwrap_or(LevelFilter::INFO);
+    let access = if log.access { LevelFilter::INFO } else { LevelFilter::OFF };
+    // The HTTP engine reports every client that breaks off as an error: those lines help nobody at the default level.
+    let engine = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    let filter = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("portcullis", level)
+        .with_target("access", access)
+        .with_target("pingora_core", engine)
+        .with_target("h2", engine);
+    let _ = tracing_subscriber::registry().with(writer(log.format).with_filter(filter)).try_init();
+}
+
+fn writer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    match format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(false).boxed(),
+    }
+}
+
+/// What is said of a request once it is over.
+#[derive(Debug, Default)]
+pub struct AccessLine<'a> {
+    pub request_id: &'a str,
+    pub client: Option<IpAddr>,
+    pub user: Option<&'a str>,
+    /// The first host of the registry that was asked.
+    pub registry: &'a str,
+    pub method: &'a str,
+    /// The kind of route, a fixed word.
+    pub route: &'static str,
+    pub repository: Option<&'a str>,
+    pub reference: Option<&'a str>,
+    pub action: Option<&'static str>,
+    /// The grant that decided.
+    pub grant: Option<&'a str>,
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration: Duration,
+    pub upstream: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
+    pub protocol: &'static str,
+    /// Why it ended early, a fixed word: `client_gone`, `upstream_broken`…
+    pub aborted: Option<&'static str>,
+}
+
+/// Writes the access line. Query strings, headers and bodies are no part of it, so no secret can be.
+pub fn access(line: &AccessLine<'_>) {
+    info!(
+        target: "access",
+        request_id = line.request_id,
+        client = line.client.map(tracing::field::display),
+        user = line.user,
+        registry = line.registry,
+        method = line.method,
+        route = line.route,
+        repository = line.repository,
+        reference = line.reference,
+        action = line.action,
+        grant = line.grant,
+        status = line.status,
+        bytes_in = line.bytes_in,
+        bytes_out = line.bytes_out,
+        duration_ms = u64::try_from(line.duration.as_millis()).unwrap_or(u64::MAX),
+        upstream = line.upstream,
+        user_agent = line.user_agent,
+        protocol = line.protocol,
+        aborted = line.aborted,
+        "request"
+    );
+}

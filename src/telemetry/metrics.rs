@@ -1,0 +1,103 @@
+//! Every metric: its name, labels and help text, in one file.
+//!
+//! Labels are fixed words or configured names; nothing a request says becomes a label.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+const REQUESTS: &str = "portcullis_requests_total";
+const DURATION: &str = "portcullis_request_duration_seconds";
+const IN_FLIGHT: &str = "portcullis_requests_in_flight";
+const DECISIONS: &str = "portcullis_decisions_total";
+const AUTHENTICATIONS: &str = "portcullis_authentications_total";
+const BYTES: &str = "portcullis_body_bytes_total";
+const UPSTREAM_ERRORS: &str = "portcullis_upstream_errors_total";
+const CONNECTIONS: &str = "portcullis_connections";
+const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
+const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
+const PASSWORD_FILE: &str = "portcullis_password_file_readable";
+
+/// Installs the recorder of this process; called once by the server.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(
+            Matcher::Full(DURATION.to_owned()),
+            &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1800.0],
+        )?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests answered, by registry, kind of route and status.");
+    describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to the end of its answer.");
+    describe_gauge!(IN_FLIGHT, "Requests under way.");
+    describe_counter!(DECISIONS, "Access decisions, by action and outcome.");
+    describe_counter!(AUTHENTICATIONS, "Logins and tokens checked, by provider and outcome.");
+    describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
+    describe_counter!(UPSTREAM_ERRORS, "Upstream failures, by registry and kind.");
+    describe_gauge!(CONNECTIONS, "Open client connections.");
+    describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
+    describe_gauge!(CERTIFICATE_EXPIRY, "When the certificate in use ends, in seconds since 1970.");
+    describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
+}
+
+/// A request was answered. `registry` is its first host, or `none`.
+pub fn request(registry: &str, route: &'static str, status: u16, seconds: f64) {
+    let labels = [("registry", registry.to_owned()), ("route", route.to_owned()), ("code", status.to_string())];
+    counter!(REQUESTS, &labels).increment(1);
+    histogram!(DURATION, "route" => route).record(seconds);
+}
+
+/// `outcome` is `allowed`, `challenged` or `denied`.
+pub fn decision(action: &'static str, outcome: &'static str) {
+    counter!(DECISIONS, "action" => action, "outcome" => outcome).increment(1);
+}
+
+/// `provider` is a provider's name, or `token`.
+pub fn login(provider: &str, outcome: &'static str) {
+    counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// `direction` is `in` (from clients) or `out` (to clients).
+pub fn bytes(direction: &'static str, count: u64) {
+    counter!(BYTES, "direction" => direction).increment(count);
+}
+
+pub fn upstream_error(registry: &str, kind: &'static str) {
+    counter!(UPSTREAM_ERRORS, "registry" => registry.to_owned(), "kind" => kind).increment(1);
+}
+
+pub fn connection_refused(reason: &'static str) {
+    counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
+}
+
+pub fn certificate_expiry(name: &str, not_after: i64) {
+    #[allow(clippy::cast_precision_loss)] // seconds since 1970 fit a double's mantissa
+    gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(not_after as f64);
+}
+
+pub fn htpasswd_readable(readable: bool) {
+    gauge!(PASSWORD_FILE).set(if readable { 1.0 } else { 0.0 });
+}
+
+/// Counts one request as under way for as long as it lives.
+pub struct InFlight(&'static str);
+
+pub fn in_flight() -> InFlight {
+    gauge!(IN_FLIGHT).increment(1.0);
+    InFlight(IN_FLIGHT)
+}
+
+/// Counts one client connection as open for as long as it lives.
+pub fn connection() -> InFlight {
+    gauge!(CONNECTIONS).increment(1.0);
+    InFlight(CONNECTIONS)
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!(self.0).decrement(1.0);
+    }
+}

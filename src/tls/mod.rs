@@ -1,0 +1,12 @@
+//! Certificates and the server's TLS settings.
+
+mod files;
+mod leaf;
+mod server;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use files::{CertificateError, Loaded, load};
+pub use server::{install_provider, server_config};
+pub use store::{CertStore, CertificateInfo};

@@ -1,0 +1,138 @@
+use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+
+use super::*;
+use crate::tls::{
+    load,
+    testing::{Folder, params},
+};
+
+const EVERY_SCHEME: &[SignatureScheme] =
+    &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
+
+/// Makes a store; each certificate is known by its file's stem.
+struct Shelf {
+    folder: Folder,
+    loaded: Vec<Loaded>,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        Self { folder: Folder::new(), loaded: Vec::new() }
+    }
+
+    fn with(mut self, stem: &str, names: &[&str], kind: &'static rcgen::SignatureAlgorithm, default: bool) -> Self {
+        let mut files = self.folder.signed(stem, &params(names), kind);
+        files.default = default;
+        self.loaded.push(load(&files).unwrap());
+        self
+    }
+
+    fn store(self) -> Chooser {
+        let leaves = self
+            .loaded
+            .iter()
+            .map(|loaded| {
+                let stem = loaded.info.file.file_stem().unwrap().to_str().unwrap();
+                (stem.to_owned(), loaded.key.cert[0].to_vec())
+            })
+            .collect();
+        Chooser { store: CertStore::new(self.loaded), leaves }
+    }
+}
+
+struct Chooser {
+    store: CertStore,
+    leaves: Vec<(String, Vec<u8>)>,
+}
+
+impl Chooser {
+    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> &str {
+        let chosen = self.store.index.load().choose(name, schemes).unwrap();
+        let leaf = chosen.cert[0].to_vec();
+        &self.leaves.iter().find(|(_, der)| *der == leaf).unwrap().0
+    }
+}
+
+#[test]
+fn exact_then_wildcard_then_default() {
+    let store = Shelf::new()
+        .with("first", &["first.test"], &PKCS_ED25519, false)
+        .with("exact", &["hub.example.com"], &PKCS_ED25519, false)
+        .with("wild", &["*.example.com"], &PKCS_ED25519, false)
+        .with("deep", &["*.eu.example.com"], &PKCS_ED25519, false)
+        .with("default", &["192.0.2.7"], &PKCS_ED25519, true)
+        .store();
+    for (sni, expected) in [
+        (Some("first.test"), "first"),
+        (Some("hub.example.com"), "exact"),
+        (Some("HUB.Example.COM"), "exact"),
+        (Some("hub.example.com."), "exact"),
+        (Some("www.example.com"), "wild"),
+        (Some("WWW.EXAMPLE.COM"), "wild"),
+        (Some("a.eu.example.com"), "deep"),
+        // A wildcard is exactly one label.
+        (Some("example.com"), "default"),
+        (Some("a.b.example.com"), "default"),
+        (Some(".example.com"), "default"),
+        (Some("*.example.com"), "wild"),
+        (Some("unknown.test"), "default"),
+        (Some("com"), "default"),
+        (Some(""), "default"),
+        (None, "default"),
+    ] {
+        assert_eq!(store.choose(sni, EVERY_SCHEME), expected, "{sni:?}");
+    }
+}
+
+#[test]
+fn without_a_flag_the_first_is_the_default() {
+    let store = Shelf::new()
+        .with("first", &["first.test"], &PKCS_RSA_SHA256, false)
+        .with("second", &["second.test"], &PKCS_ED25519, false)
+        .store();
+    assert_eq!(store.choose(None, EVERY_SCHEME), "first");
+    assert_eq!(store.choose(Some("unknown.test"), EVERY_SCHEME), "first");
+}
+
+#[test]
+fn among_several_the_cheapest_that_the_client_can_check() {
+    let store = Shelf::new()
+        .with("rsa", &["hub.test"], &PKCS_RSA_SHA256, true)
+        .with("p256", &["hub.test"], &PKCS_ECDSA_P256_SHA256, true)
+        .with("wild", &["*.test"], &PKCS_ED25519, false)
+        .store();
+    for (schemes, expected) in [
+        (EVERY_SCHEME, "p256"),
+        (&[SignatureScheme::RSA_PSS_SHA256], "rsa"),
+        (&[SignatureScheme::RSA_PKCS1_SHA256], "rsa"),
+        // Only the wildcard's key will do.
+        (&[SignatureScheme::ED25519], "wild"),
+        // None will: the handshake fails on the signature, not for want of a certificate.
+        (&[SignatureScheme::ECDSA_NISTP521_SHA512], "p256"),
+    ] {
+        assert_eq!(store.choose(Some("hub.test"), schemes), expected, "{schemes:?}");
+    }
+    assert_eq!(store.choose(None, EVERY_SCHEME), "p256");
+    assert_eq!(store.choose(None, &[SignatureScheme::RSA_PSS_SHA256]), "rsa");
+}
+
+#[test]
+fn installing_replaces_everything() {
+    let shelf = Shelf::new().with("old", &["old.test"], &PKCS_ED25519, false);
+    let new = load(&shelf.folder.signed("new", &params(&["new.test"]), &PKCS_ED25519)).unwrap();
+    let chooser = shelf.store();
+    assert_eq!(chooser.store.infos()[0].names, ["old.test"]);
+    let expected = new.key.cert[0].to_vec();
+    chooser.store.install(vec![new]);
+    assert_eq!(chooser.store.infos().len(), 1);
+    assert_eq!(chooser.store.infos()[0].names, ["new.test"]);
+    let chosen = chooser.store.index.load().choose(Some("old.test"), EVERY_SCHEME).unwrap();
+    assert_eq!(chosen.cert[0].to_vec(), expected);
+}
+
+#[test]
+fn an_empty_store_has_nothing_to_show() {
+    let store = CertStore::new(Vec::new());
+    assert!(store.infos().is_empty());
+    assert!(store.index.load().choose(None, EVERY_SCHEME).is_none());
+}

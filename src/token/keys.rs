@@ -1,0 +1,272 @@
+//! Signing keys: load, or create on first start.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{
+    digest,
+    encoding::{AsDer as _, PublicKeyX509Der},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
+};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header,
+    crypto::{self, aws_lc},
+};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use zeroize::Zeroizing;
+
+use super::{
+    claims::{self, Claims},
+    create::create,
+};
+
+/// Why there are no keys, or no signature.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file that cannot be used, and what to do about it.
+    #[error("token key {path}: {reason}")]
+    Unusable { path: PathBuf, reason: String },
+    /// The list of files is empty.
+    #[error("tokens.keys names no file")]
+    None,
+    /// The key or the system's source of randomness failed.
+    #[error("cannot sign a token")]
+    Signing,
+}
+
+/// The first signs, all verify.
+pub struct Keys {
+    signing: Signing,
+    verifying: HashMap<String, Verifying>,
+}
+
+struct Signing {
+    header: Header,
+    key: EncodingKey,
+}
+
+/// A public key, and the one algorithm it is for.
+pub(super) struct Verifying {
+    pub(super) algorithm: Algorithm,
+    /// The algorithm's name in a header (RFC 7518 §3.1, RFC 8037 §3.1).
+    pub(super) algorithm_name: &'static str,
+    pub(super) key: DecodingKey,
+}
+
+impl Keys {
+    /// Loads every file: an unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1) for P-256 (ES256), RSA of 2048 to 8192 bits
+    /// (RS256) or Ed25519 (EdDSA).
+    ///
+    /// The first is made where it does not exist, a P-256 key that only its owner can read. Of two processes that start at once,
+    /// one makes it and both use it. A file that others can read is a warning in the log.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, made or used.
+    pub fn load_or_create(files: &[PathBuf]) -> Result<Self, KeyError> {
+        if let Some(first) = files.first()
+            && !exists(first)?
+        {
+            create(first)?;
+        }
+        Self::load(files)
+    }
+
+    /// Loads without creating (for `check`); a missing first file is fine where its folder exists.
+    ///
+    /// # Errors
+    /// As [`Keys::load_or_create`].
+    pub fn check(files: &[PathBuf]) -> Result<(), KeyError> {
+        let Some((first, others)) = files.split_first() else {
+            return Err(KeyError::None);
+        };
+        if exists(first)? {
+            load(first)?;
+        } else if !folder_of(first).is_dir() {
+            return Err(missing_folder(first));
+        }
+        others.iter().try_for_each(|file| load(file).map(drop))
+    }
+
+    fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
+        let mut keys = files.iter().map(|file| load(file));
+        let first = keys.next().ok_or(KeyError::None)??;
+        let mut header = Header::new(first.verifying.algorithm);
+        header.typ = Some(claims::TYPE.to_owned());
+        header.kid = Some(first.id.clone());
+        let mut verifying = HashMap::from([(first.id, first.verifying)]);
+        for key in keys {
+            let key = key?;
+            verifying.insert(key.id, key.verifying);
+        }
+        Ok(Self { signing: Signing { header, key: first.signing }, verifying })
+    }
+
+    /// The `kid` of the tokens signed here.
+    #[cfg(test)]
+    pub(super) fn signing_id(&self) -> &str {
+        self.signing.header.kid.as_deref().unwrap()
+    }
+
+    pub(super) fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
+        jsonwebtoken::encode(&self.signing.header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
+    }
+
+    /// The key that a header names; only those of the configuration are ever looked at.
+    pub(super) fn find(&self, id: &str) -> Option<&Verifying> {
+        self.verifying.get(id)
+    }
+}
+
+/// The folder of a file; `.` for a bare name.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn unusable(path: &Path, reason: impl Into<String>) -> KeyError {
+    KeyError::Unusable { path: path.to_owned(), reason: reason.into() }
+}
+
+pub(super) fn missing_folder(file: &Path) -> KeyError {
+    let folder = folder_of(file).display();
+    unusable(file, format!("the folder {folder} does not exist; create it, owned by the account of this process"))
+}
+
+fn exists(file: &Path) -> Result<bool, KeyError> {
+    // Not `try_exists`: a link to nowhere is there, and must not be taken for a first start.
+    match fs::symlink_metadata(file) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unusable(file, error.to_string())),
+    }
+}
+
+/// One key file, read.
+struct Loaded {
+    id: String,
+    signing: EncodingKey,
+    verifying: Verifying,
+}
+
+fn load(file: &Path) -> Result<Loaded, KeyError> {
+    let pem = fs::read(file).map(Zeroizing::new).map_err(|error| unusable(file, reading(&error)))?;
+    if pem.iter().all(u8::is_ascii_whitespace) {
+        return Err(unusable(file, "the file is empty; put a key there, or remove it to have one made"));
+    }
+    warn_if_shared(file);
+    let der = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| unusable(file, "not an unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)"))?;
+    let loaded = parse(&pem, &der).map_err(|reason| unusable(file, reason))?;
+    if !signs(&loaded) {
+        return Err(unusable(file, "the key does not sign; leave nothing in the file but the key"));
+    }
+    Ok(loaded)
+}
+
+/// Tries the key, so that a bad one is found at the start and not at the first login.
+fn signs(loaded: &Loaded) -> bool {
+    const MESSAGE: &[u8] = b"portcullis";
+    // The first installation counts: features of other crates cannot change the choice afterwards.
+    let _ = aws_lc::DEFAULT_PROVIDER.install_default();
+    let Verifying { algorithm, key, .. } = &loaded.verifying;
+    let signature = crypto::sign(MESSAGE, &loaded.signing, *algorithm);
+    signature.is_ok_and(|text| crypto::verify(&text, MESSAGE, key, *algorithm).unwrap_or(false))
+}
+
+fn reading(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        "the file does not exist; only the first of tokens.keys is made where it is missing".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+fn warn_if_shared(file: &Path) {
+    let others = fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o077 != 0);
+    if others {
+        tracing::warn!(file = %file.display(), "token key can be read by others than its owner; chmod 600 it");
+    }
+}
+
+fn parse(pem: &[u8], der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {
+    const UNKNOWN: &str = "not a key for P-256, Ed25519, or RSA of 2048 to 8192 bits";
+    match der {
+        PrivateKeyDer::Sec1(key) => p256(key.secret_sec1_der()),
+        PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()).ok().and_then(|key| rsa(pem, &key)),
+        PrivateKeyDer::Pkcs8(key) => {
+            let der = key.secret_pkcs8_der();
+            p256(der)
+                .or_else(|| ed25519(der))
+                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().and_then(|key| rsa(pem, &key)))
+        }
+        _ => None,
+    }
+    .ok_or(UNKNOWN)
+}
+
+fn p256(der: &[u8]) -> Option<Loaded> {
+    let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der).ok()?;
+    let pkcs8 = pair.to_pkcs8v1().ok()?;
+    let public = pair.public_key();
+    Some(Loaded {
+        id: key_id(&public.as_der().ok()?),
+        signing: EncodingKey::from_ec_der(pkcs8.as_ref()),
+        verifying: Verifying {
+            algorithm: Algorithm::ES256,
+            algorithm_name: "ES256",
+            key: DecodingKey::from_ec_der(public.as_ref()),
+        },
+    })
+}
+
+fn ed25519(pkcs8: &[u8]) -> Option<Loaded> {
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
+    let public = pair.public_key();
+    Some(Loaded {
+        id: key_id(&public.as_der().ok()?),
+        signing: EncodingKey::from_ed_der(pkcs8),
+        verifying: Verifying {
+            algorithm: Algorithm::EdDSA,
+            algorithm_name: "EdDSA",
+            key: DecodingKey::from_ed_der(public.as_ref()),
+        },
+    })
+}
+
+/// `pair` has been checked for its size; the PEM is needed because the signer takes PKCS#1, which only it can unwrap.
+fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
+    let public = pair.public_key();
+    Some(Loaded {
+        id: key_id(&public.as_der().ok()?),
+        signing: EncodingKey::from_rsa_pem(pem).ok()?,
+        verifying: Verifying {
+            algorithm: Algorithm::RS256,
+            algorithm_name: "RS256",
+            key: DecodingKey::from_rsa_der(public.as_ref()),
+        },
+    })
+}
+
+/// libtrust's fingerprint, which registry 2.8 looks keys up by: the first 240 bits of the SHA-256 of the public key
+/// (SubjectPublicKeyInfo, DER) in base32 (RFC 4648 §6), in twelve groups of four.
+fn key_id(public: &PublicKeyX509Der<'_>) -> String {
+    fingerprint(public.as_ref())
+}
+
+fn fingerprint(subject_public_key_info: &[u8]) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let digest = digest::digest(&digest::SHA256, subject_public_key_info);
+    // Five bytes are eight letters.
+    let fives =
+        digest.as_ref().chunks_exact(5).map(|five| five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte)));
+    let numbers = fives.flat_map(|bits| (0..8).rev().map(move |letter| bits >> (5 * letter) & 31));
+    let letters: Vec<u8> = numbers.filter_map(|number| ALPHABET.get(usize::try_from(number).ok()?).copied()).collect();
+    let groups: Vec<_> = letters.chunks(4).map(String::from_utf8_lossy).collect();
+    groups.join(":")
+}
+
+#[cfg(test)]
+mod tests;

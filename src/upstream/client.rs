@@ -1,0 +1,185 @@
+//! Connections to one upstream server: TCP, TLS or a Unix socket, HTTP/1.1 with hyper's client.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{Error, SetupError, UploadBody};
+use crate::config::{self, ServerUrl};
+
+/// Frames of a blob as they come from the upstream: large enough that the kernel's share of the work stays small,
+/// small enough that a stalled client costs well under a mebibyte.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// How one server is dialled.
+pub(super) struct Connector {
+    url: ServerUrl,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    timeout: std::time::Duration,
+}
+
+impl Connector {
+    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
+        let tls = match &upstream.server {
+            ServerUrl::Https { host, .. } => Some(tls_connector(host, &upstream.tls)?),
+            ServerUrl::Http { .. } | ServerUrl::Unix(_) => None,
+        };
+        Ok(Self { url: upstream.server.clone(), tls, timeout: upstream.timeouts.connect })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        describe(&self.url)
+    }
+
+    /// Opens a connection within `timeouts.connect`, TLS handshake included.
+    pub(super) async fn connect(&self) -> Result<Wire, Error> {
+        let io = tokio::time::timeout(self.timeout, self.dial())
+            .await
+            .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
+            .map_err(|error| Error::Connect(error.to_string()))?;
+        let (sender, connection) =
+            Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(io)).await.map_err(Error::Broken)?;
+        Ok(Wire { sender, connection, idle_since: Instant::now() })
+    }
+
+    async fn dial(&self) -> io::Result<Io> {
+        match &self.url {
+            ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port).await?)),
+            ServerUrl::Https { host, port } => {
+                let tcp = dial_tcp(host, *port).await?;
+                let (connector, name) = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let tls = connector.connect(name.clone(), tcp).await?;
+                Ok(Io::Tls(Box::new(tls)))
+            }
+            ServerUrl::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+}
+
+async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+fn describe(url: &ServerUrl) -> String {
+    match url {
+        ServerUrl::Http { host, port } => format!("http://{host}:{port}"),
+        ServerUrl::Https { host, port } => format!("https://{host}:{port}"),
+        ServerUrl::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// Trust is the given CA file alone, or the system's roots where none is given; the name is always verified.
+fn tls_connector(host: &str, tls: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
+    let fail = |reason: String| SetupError { server: host.to_owned(), reason };
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(file) = &tls.ca_file {
+        let shown = file.display();
+        let certificates = CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
+        let (added, _) = roots.add_parsable_certificates(certificates);
+        if added == 0 {
+            return Err(fail(format!("ca_file {shown} holds no usable certificate")));
+        }
+    } else {
+        let native = rustls_native_certs::load_native_certs();
+        let (added, _) = roots.add_parsable_certificates(native.certs);
+        if added == 0 {
+            return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
+        }
+    }
+    let mut settings = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name).map_err(|error| fail(error.to_string()))?;
+    Ok((TlsConnector::from(Arc::new(settings)), name))
+}
+
+/// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
+pub(super) struct Wire {
+    pub(super) sender: SendRequest<UploadBody>,
+    connection: Connection<TokioIo<Io>, UploadBody>,
+    pub(super) idle_since: Instant,
+}
+
+impl Wire {
+    /// Moves the connection on; ready where it ended.
+    pub(super) fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        Pin::new(&mut self.connection).poll(context)
+    }
+
+    /// Nobody polls an idle connection, so a FIN that came meanwhile is looked for before it is used again.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.poll_drive(&mut context).is_pending() && self.sender.is_ready()
+    }
+}
+
+/// The transports under one type, so that a pool holds one type of connection.
+pub(super) enum Io {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
+}
+
+macro_rules! each {
+    ($self:ident, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            Io::Tcp($io) => $call,
+            Io::Tls($io) => $call,
+            Io::Unix($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write(context, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
+            Self::Unix(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_shutdown(context))
+    }
+}

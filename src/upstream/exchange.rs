@@ -1,0 +1,121 @@
+//! One request and its answer, driven by the task that wants it: no task, no channel between.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http_body::Body;
+use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
+
+use super::{Error, UploadBody, client::Wire, pool::Idle};
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
+
+/// A request under way. Await it for the answer's head; it may be polled beside the feeding of its body.
+pub struct Pending {
+    wire: Option<Wire>,
+    answer: Answer,
+    idle: Arc<Idle>,
+}
+
+impl Pending {
+    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, idle: Arc<Idle>) -> Self {
+        let answer = Box::pin(wire.sender.try_send_request(request));
+        Self { wire: Some(wire), answer, idle }
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Exchange, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // The connection's own error reaches the answer's future too, so only that is asked.
+        if this.wire.as_mut().is_some_and(|wire| wire.poll_drive(context).is_ready()) {
+            this.wire = None;
+        }
+        match this.answer.as_mut().poll(context) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Exchange::new(this.wire.take(), response, Arc::clone(&this.idle))),
+            Poll::Ready(Err(mut error)) => {
+                let _ = error.take_message();
+                Poll::Ready(Err(Error::Broken(error.into_error())))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// An answer whose head has come.
+pub struct Exchange {
+    /// None where the connection ended with the head; what it had read is still in `body`.
+    wire: Option<Wire>,
+    pub head: http::response::Parts,
+    body: Incoming,
+    idle: Arc<Idle>,
+}
+
+impl Exchange {
+    fn new(wire: Option<Wire>, response: Response<Incoming>, idle: Arc<Idle>) -> Result<Self, Error> {
+        let (head, body) = response.into_parts();
+        let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
+            + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
+        if framings > 1 {
+            return Err(Error::Unusable("two framings in one answer"));
+        }
+        if head.status.is_informational() {
+            return Err(Error::Unusable("an informational status as the final one"));
+        }
+        Ok(Self { wire, head, body, idle })
+    }
+
+    /// The next frame of the body; None at its end. Cancel safe.
+    pub async fn frame(&mut self) -> Option<Result<Bytes, Error>> {
+        poll_fn(|context| self.poll_frame(context)).await
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        loop {
+            if self.wire.as_mut().is_some_and(|wire| wire.poll_drive(context).is_ready()) {
+                self.wire = None;
+            }
+            return match Pin::new(&mut self.body).poll_frame(context) {
+                // Trailers are of no use to a registry's client.
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => Poll::Ready(Some(Ok(data))),
+                    Err(_) => continue,
+                },
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Broken(error)))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
+    /// The whole body, where it is at most `limit` bytes.
+    pub async fn collect(&mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
+        while let Some(frame) = self.frame().await {
+            let frame = frame?;
+            if whole.len() + frame.len() > limit {
+                return Err(Error::Unusable("a body larger than expected"));
+            }
+            whole.extend_from_slice(&frame);
+        }
+        Ok(whole)
+    }
+
+    /// After the body's end: the connection goes back to the pool where it can be used again.
+    pub fn finish(mut self) {
+        let Some(mut wire) = self.wire.take() else { return };
+        drop(self.body);
+        if wire.is_usable() {
+            wire.idle_since = Instant::now();
+            self.idle.put(wire);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Where to: one pool of connections per registry, and exchanges over them.
+//!
+//! Nothing reaches an upstream but through [`Pool::send`], which takes a [`Permit`](crate::access::Permit) and
+//! writes the request line that the permit holds.
+
+mod body;
+mod client;
+mod exchange;
+mod pool;
+
+pub use body::{Feed, Pieces, UploadBody};
+pub use exchange::{Exchange, Pending};
+pub use pool::Pool;
+
+/// Why an upstream did not answer, or stopped answering.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection within `timeouts.connect`, or refused.
+    #[error("cannot connect to the upstream: {0}")]
+    Connect(String),
+    /// The connection broke before or within the answer, or the answer is not HTTP.
+    #[error("the upstream broke off: {0}")]
+    Broken(#[source] hyper::Error),
+    /// The answer's framing or status is one that must not be passed on.
+    #[error("the upstream's answer is unusable: {0}")]
+    Unusable(&'static str),
+    /// `timeouts.first_byte`, `timeouts.commit` or `timeouts.idle` ran out.
+    #[error("the upstream did not go on within {0:?}")]
+    Silent(std::time::Duration),
+}
+
+impl Error {
+    /// A fixed word for metrics: connect, broken, unusable, silent.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Broken(_) => "broken",
+            Self::Unusable(_) => "unusable",
+            Self::Silent(_) => "silent",
+        }
+    }
+}
+
+/// The settings of an upstream cannot be used (a CA file, a server name).
+#[derive(Debug, thiserror::Error)]
+#[error("upstream {server}: {reason}")]
+pub struct SetupError {
+    pub server: String,
+    pub reason: String,
+}
