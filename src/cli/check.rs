@@ -36,7 +36,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         complain(line);
     }
     let shown = args.config.config.display();
-    if report.errors.is_empty() && !(args.strict && !report.warnings.is_empty()) {
+    let acceptable = !args.strict || report.warnings.is_empty();
+    if report.errors.is_empty() && acceptable {
         say(&format!("{shown}: ok ({} warnings)", report.warnings.len()));
         return Ok(ExitCode::SUCCESS);
     }

@@ -10,7 +10,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Problems;
+use crate::{config::Problems, runtime::BuildError, tls::CertificateError, token::KeyError};
 
 /// The configuration, or what it names, cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -60,13 +60,18 @@ pub fn main() -> ExitCode {
         Command::Acl(args) => acl::run(args),
     };
     outcome.unwrap_or_else(|error| {
-        if let Some(problems) = error.downcast_ref::<Problems>() {
-            complain(&problems.to_string());
-            return ExitCode::from(EXIT_CONFIG);
-        }
-        complain(&format!("portcullis: {error:#}"));
-        ExitCode::FAILURE
+        let text = match error.downcast_ref::<Problems>() {
+            Some(problems) => problems.to_string(),
+            None => format!("portcullis: {error:#}"),
+        };
+        complain(&text);
+        if is_configuration(&error) { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
     })
+}
+
+/// True where the configuration, or a file that it names, is at fault.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Problems>() || error.is::<BuildError>() || error.is::<CertificateError>() || error.is::<KeyError>()
 }
 
 /// One line for the person at the terminal.

@@ -165,3 +165,6 @@ fn public_link(value: &HeaderValue, token_path: &str) -> Result<String, upstream
     let route = Route::parse(&http::Method::GET, target.path(), target.query(), token_path).map_err(|_| UNUSABLE)?;
     Ok(format!("<{}>{rest}", route.to_upstream()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,3 +222,6 @@ fn internal(request_id: &str) -> Answer {
         format!("internal error (request {request_id})"),
     )
 }
+
+#[cfg(test)]
+mod tests;
