@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Identity, Limits, Problem, Registry},
+    config::{Config, Host, Identity, Limits, Problem, Redirects, Registry},
     identity::{Chain, ChainError, Credentials, LoginError, Principal},
     token::{Issuer, KeyError, Keys, Verifier, VerifyError},
     upstream::{Pool, SetupError},
@@ -19,6 +19,8 @@ pub struct PublicRegistry {
     /// The token service: `aud` of its tokens.
     pub service: String,
     pub pool: Pool,
+    /// A blob's redirect to object storage goes to the client; otherwise it is an error.
+    pub pass_redirects: bool,
 }
 
 impl PublicRegistry {
@@ -160,7 +162,7 @@ impl Runtime {
 }
 
 /// Why credentials did not make a principal.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum NotAuthenticated {
     #[error("wrong credentials")]
     WrongCredentials,
@@ -195,6 +197,7 @@ fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicR
         first,
         hosts: registry.hosts.clone(),
         pool: Pool::new(&registry.upstream)?,
+        pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
 }
 

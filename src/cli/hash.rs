@@ -1,6 +1,6 @@
 //! `portcullis hash`: a line for a password file.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail, ensure};
 use zeroize::Zeroizing;

@@ -98,7 +98,11 @@ pub(super) fn whole(config: &Config, report: &Report<'_>) {
     for registry in &config.registries {
         let name = registry.hosts.first().map(ToString::to_string).unwrap_or_default();
         if registry.upstream.timeouts.idle >= body_idle {
-            report.warning(nowhere, format_args!("{name}: upstream.timeouts.idle should be shorter than limits.body_idle, so that a stopped server is not taken for a silent client"));
+            const WHY: &str = "else a stopped server is taken for a silent client";
+            report.warning(
+                nowhere,
+                format_args!("{name}: upstream.timeouts.idle should be shorter than limits.body_idle: {WHY}"),
+            );
         }
         let by_address = registry.hosts.iter().find(|host| host.is_ip());
         if let Some(address) =

@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-/// A public name of a registry: a lower-case DNS name without trailing dot, or an IP address (canonical text, `::ffff:a.b.c.d` as
-/// `a.b.c.d`); with a port only where the configuration wrote one.
+/// A public name of a registry: a lower-case DNS name without trailing dot, or an IP address (canonical text,
+/// `::ffff:a.b.c.d` as `a.b.c.d`); with a port only where one was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Host {
     pub name: Arc<str>,
@@ -15,11 +15,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Parses `name`, `name:port`, `1.2.3.4`, `1.2.3.4:443`, `[::1]`, `[::1]:443`, `::1`, lower-casing and dropping one trailing dot.
+    /// Parses `name`, `name:port`, `1.2.3.4`, `1.2.3.4:443`, `[::1]`, `[::1]:443`, `::1`, lower-casing and dropping one
+    /// trailing dot of a name.
     ///
-    /// Refuses anything that a `Host` header must not hold (user info, blanks, quotes, zone ids, `/`), names outside letters, digits
-    /// and inner hyphens (RFC 1123 §2.1), names that a browser would read as an IPv4 address (`1.2.3`, `0x7f.1`), and port 0. Used for
-    /// the file and for the wire.
+    /// Refuses anything that a `Host` header must not hold (user info, blanks, quotes, zone ids, `/`), names outside
+    /// letters, digits and inner hyphens (RFC 1123 §2.1), names that a browser would read as an IPv4 address (`1.2.3`,
+    /// `0x7f.1`), port 0 and an empty port. Used for the file and for the wire.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = split_port(text)?;
         let name = match parse_ip(host) {

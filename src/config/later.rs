@@ -1,7 +1,7 @@
 //! Keys of the contract whose capability is not in this version, in one place: a later version removes lines from here.
 //!
-//! Such a key is known, and its neutral value is accepted. Any other value is an error rather than silence: a gate must not look as
-//! if it did what it does not do.
+//! Such a key is known, and its neutral value is accepted. Any other value is an error rather than silence: a gate must
+//! not look as if it did what it does not do.
 
 use super::{reader::Field, yaml::Value};
 

@@ -108,10 +108,10 @@ fn report_collisions<'s, 'a: 's>(sockets: impl Iterator<Item = &'s Socket<'a>>) 
                     ));
                 }
                 (Some(field), None) => {
-                    field.error(format_args!("{} collides with the default of {}", other.address, socket.key))
+                    field.error(format_args!("{} collides with the default of {}", other.address, socket.key));
                 }
                 (None, Some(field)) => {
-                    field.error(format_args!("{} collides with the default of {}", socket.address, other.key))
+                    field.error(format_args!("{} collides with the default of {}", socket.address, other.key));
                 }
                 (None, None) => {}
             }

@@ -39,7 +39,7 @@ fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
         Ok(length) if u64::try_from(length).is_ok_and(|length| length <= LARGEST_FILE) => return Some(text),
         Ok(_) => report.error(Place::default(), "the file is larger than 16MiB"),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            report.error(Place::default(), "the file is not UTF-8 text")
+            report.error(Place::default(), "the file is not UTF-8 text");
         }
         Err(error) => report.error(Place::default(), format_args!("cannot read the file: {error}")),
     }

@@ -1,5 +1,5 @@
-//! Typed reading of the parsed tree. Every reader reports what is wrong with its own value and the reading goes on, so that one run
-//! finds all problems; a value returned beside a reported error is never used.
+//! Typed reading of the parsed tree. Every reader reports what is wrong with its own value and the reading goes on, so
+//! that one run finds all problems; a value returned beside a reported error is never used.
 
 use std::{cell::RefCell, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -18,6 +18,8 @@ pub(super) struct Section<'a> {
     place: Place,
     entries: &'a [Entry],
     known: RefCell<Vec<&'static str>>,
+    /// Left out, or not a mapping: that what it would hold is missing need not be told.
+    missing: bool,
 }
 
 /// One value of the file, with the key path that leads to it.
@@ -53,7 +55,7 @@ impl<'a> Section<'a> {
     }
 
     fn new(report: &'a Report<'a>, path: String, place: Place, entries: &'a [Entry]) -> Self {
-        let section = Self { report, path, place, entries, known: RefCell::default() };
+        let section = Self { report, path, place, entries, known: RefCell::default(), missing: false };
         for entry in entries {
             later::check(&section.field(entry));
         }
@@ -77,21 +79,20 @@ impl<'a> Section<'a> {
     /// The value of a key that must be there; `hint` says what to write.
     pub(super) fn required(&self, key: &'static str, hint: &str) -> Option<Field<'a>> {
         let field = self.get(key);
-        if field.is_none() {
+        if field.is_none() && !self.missing {
             self.error(format_args!("the key {key:?} is missing: {hint}"));
         }
         field
     }
 
     /// The mapping under a key; left out, it is an empty one.
-    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
-        self.get(key)
-            .and_then(|field| field.section())
-            .unwrap_or_else(|| Section::new(self.report, self.path_of(key), self.place, &[]))
+    pub(super) fn section(&self, key: &'static str) -> Self {
+        let none = || Self { missing: true, ..Self::new(self.report, self.path_of(key), self.place, &[]) };
+        self.get(key).and_then(|field| field.section()).unwrap_or_else(none)
     }
 
     /// The mapping under a key that must be there.
-    pub(super) fn required_section(&self, key: &'static str, hint: &str) -> Section<'a> {
+    pub(super) fn required_section(&self, key: &'static str, hint: &str) -> Self {
         self.required(key, hint);
         self.section(key)
     }
@@ -163,9 +164,9 @@ impl<'a> Field<'a> {
         &self.path
     }
 
-    /// Where the value starts.
+    /// Where the value starts; where there is none, its key.
     pub(super) fn place(&self) -> Place {
-        self.node.place
+        if self.is_null() { self.place } else { self.node.place }
     }
 
     pub(super) fn value(&self) -> &'a Value {
@@ -177,11 +178,11 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn error(&self, message: impl fmt::Display) {
-        self.report.error(self.node.place, with_path(&self.path, message));
+        self.report.error(self.place(), with_path(&self.path, message));
     }
 
     pub(super) fn warning(&self, message: impl fmt::Display) {
-        self.report.warning(self.node.place, with_path(&self.path, message));
+        self.report.warning(self.place(), with_path(&self.path, message));
     }
 
     /// An error at the key rather than at the value.
@@ -220,28 +221,25 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn flag(&self) -> Option<bool> {
-        match self.node.value {
-            Value::Bool(value) => Some(value),
-            _ => self.mismatch("true or false"),
-        }
+        let Value::Bool(value) = self.node.value else { return self.mismatch("true or false") };
+        Some(value)
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let (least, most) = (*range.start(), *range.end());
-        match self.node.value {
-            Value::Integer(value) => match usize::try_from(value) {
-                Ok(value) if range.contains(&value) => Some(value),
-                _ => self.refuse(format_args!("{value} is out of range: {least} to {most}")),
-            },
-            _ => self.mismatch(format_args!("a whole number from {least} to {most}")),
+        let Value::Integer(value) = self.node.value else {
+            return self.mismatch(format_args!("a whole number from {least} to {most}"));
+        };
+        match usize::try_from(value) {
+            Ok(value) if range.contains(&value) => Some(value),
+            _ => self.refuse(format_args!("{value} is out of range: {least} to {most}")),
         }
     }
 
     pub(super) fn duration(&self, least: Duration) -> Option<Duration> {
         const FORM: &str = "write a whole number and a unit: \"250ms\", \"5s\", \"15m\", \"12h\" or \"30d\"";
-        let text = match &self.node.value {
-            Value::Text(text) => text,
-            other => return self.refuse(format_args!("expected a duration, found {}: {FORM}", other.describe())),
+        let Value::Text(text) = &self.node.value else {
+            return self.refuse(format_args!("expected a duration, found {}: {FORM}", self.node.value.describe()));
         };
         match units::parse_duration(text) {
             Some(duration) if duration >= least => Some(duration),
@@ -259,7 +257,9 @@ impl<'a> Field<'a> {
                 Some(size) => size,
                 None => return self.refuse(format_args!("{text:?} is not a size: {FORM}")),
             },
-            other => return self.refuse(format_args!("expected a size, found {}: {FORM}", other.describe())),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Map(_) => {
+                return self.refuse(format_args!("expected a size, found {}: {FORM}", self.node.value.describe()));
+            }
         };
         if size == 0 { self.refuse("must be more than 0") } else { Some(size) }
     }
@@ -299,7 +299,9 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::List(nodes) => Some(nodes.iter().map(|node| self.element(node)).collect()),
             Value::Null => Some(Vec::new()),
-            _ => self.mismatch("a list, like [one, two] or lines that start with \"- \""),
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) | Value::Map(_) => {
+                self.mismatch("a list, like [one, two] or lines that start with \"- \"")
+            }
         }
     }
 
@@ -331,7 +333,9 @@ impl<'a> Field<'a> {
         match &self.node.value {
             Value::Map(entries) => Some(entries),
             Value::Null => Some(&[]),
-            _ => self.mismatch("a mapping (keys and values)"),
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                self.mismatch("a mapping (keys and values)")
+            }
         }
     }
 
@@ -345,7 +349,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The candidate that a misspelt word most likely meant.
+/// The candidate that a misspelt word most likely meant: few letters apart, or one is the start of the other.
 pub(super) fn closest<'w>(word: &str, candidates: &[&'w str]) -> Option<&'w str> {
     const LONGEST: usize = 64;
     if word.len() > LONGEST {
@@ -353,10 +357,14 @@ pub(super) fn closest<'w>(word: &str, candidates: &[&'w str]) -> Option<&'w str>
     }
     let plain = |word: &str| word.to_lowercase().replace(['-', '_', ' '], "");
     let word = plain(word);
-    let scored = candidates.iter().map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), *candidate));
-    let (distance, candidate) = scored.min_by_key(|(distance, _)| *distance)?;
-    let prefix = word.len() >= 3 && (candidate.starts_with(&word) || word.starts_with(candidate));
-    (distance <= (candidate.len() / 3).clamp(1, 3) || prefix).then_some(candidate)
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &plain(candidate));
+    let near = |candidate: &&&str| distance(candidate) <= (candidate.len() / 3).clamp(1, 3);
+    let begins = |candidate: &&&str| {
+        let candidate = plain(candidate);
+        word.len() >= 3 && (candidate.starts_with(&word) || (candidate.len() >= 3 && word.starts_with(&candidate)))
+    };
+    let nearest = candidates.iter().filter(near).min_by_key(|candidate| distance(candidate));
+    nearest.or_else(|| candidates.iter().find(begins)).copied()
 }
 
 fn with_path(path: &str, message: impl fmt::Display) -> String {

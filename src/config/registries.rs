@@ -10,7 +10,8 @@ use super::{
 
 #[derive(Clone, Debug)]
 pub struct Registry {
-    /// At least one; the first names the registry in logs, metrics and as the default token service. No host is in two registries.
+    /// At least one; the first names the registry in logs, metrics and as the default token service. No host is in two
+    /// registries.
     pub hosts: Vec<Host>,
     pub upstream: Upstream,
 }

@@ -56,7 +56,8 @@ fn read_certificates(fields: &[Field<'_>]) -> Vec<CertificateFiles> {
         if let Some(marked) = section.get("default").filter(|_| default) {
             match default_line {
                 Some(line) => {
-                    marked.error(format_args!("the certificate in line {line} is the default already: only one can be"))
+                    marked
+                        .error(format_args!("the certificate in line {line} is the default already: only one can be"));
                 }
                 None => default_line = Some(marked.place().line),
             }

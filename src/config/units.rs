@@ -31,8 +31,8 @@ impl Secret {
         &self.0
     }
 
-    /// The content of a file without one line break at its end. An empty secret, one of several lines or one that is not UTF-8 is an
-    /// error, which never quotes the content.
+    /// The content of a file without one line break at its end. An empty secret, one of several lines or one that is
+    /// not UTF-8 is an error, which never quotes the content.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
         let file = fs::File::open(path)?;

@@ -156,9 +156,7 @@ fn parse_url(url: &str) -> Result<ServerUrl, &'static str> {
         (Some(rest), _) => (false, rest),
         (_, Some(rest)) => (true, rest),
         (None, None) => {
-            return Err(
-                "not a server: write \"http://registry:5000\", \"https://registry:5000\" or \"unix:/run/registry.sock\"",
-            );
+            return Err("not a server: write \"http://registry:5000\", \"https://…\" or \"unix:/run/registry.sock\"");
         }
     };
     if rest.contains('@') {
@@ -187,7 +185,7 @@ fn parse_url(url: &str) -> Result<ServerUrl, &'static str> {
 fn parse_socket_path(path: &str) -> Result<ServerUrl, &'static str> {
     /// `sun_path` holds 108 bytes with the zero at its end (unix(7)).
     const LONGEST: usize = 107;
-    let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
+    let path = path.strip_prefix("//").unwrap_or(path);
     if !path.starts_with('/') || path.ends_with('/') {
         return Err("not the absolute path of a socket: write \"unix:/run/registry.sock\"");
     }

@@ -1,8 +1,8 @@
 //! The border to the YAML parser: text in, a tree with places out. No other module knows the parser.
 //!
-//! The tree keeps every value as YAML 1.2 reads it, so that each key can be judged on its own and all problems be told at once;
-//! reading straight into structs would stop at the first. Merge keys, application tags and further documents are refused:
-//! what you read is what runs.
+//! The tree keeps every value as YAML 1.2 reads it, so that each key can be judged on its own and all problems be told
+//! at once; reading straight into structs would stop at the first. Merge keys, application tags and further documents
+//! are refused: what you read is what runs.
 
 use std::{collections::HashMap, fmt};
 
@@ -200,7 +200,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Integer(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "only ever printed in a refusal")]
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
         Ok(u64::try_from(value).map_or(Value::Number(value as f64), Value::Integer))
     }

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    ClientStream, Drain,
+    Activity, ClientStream, Drain,
     admission::Admission,
     buffer::BufferedTcp,
     not_tls,
@@ -30,6 +30,7 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// The name the client asked for in the handshake: lower case, without a trailing dot.
     pub sni: Option<Arc<str>>,
+    pub activity: Arc<Activity>,
 }
 
 /// Who serves HTTP on an accepted connection (implemented by the gate).
@@ -119,7 +120,7 @@ impl Reception {
             Some(_) => {}
         }
         let (stream, sni) = self.secure(tcp, peer, deadline).await?;
-        let connection = ConnectionInfo { peer, local, sni };
+        let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
         self.handler.serve(Box::new(stream), connection, self.shutdown.clone()).await;
         Ok(())
     }

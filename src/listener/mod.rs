@@ -1,6 +1,7 @@
 //! Sockets to pingora streams, and the plain HTTP port that only redirects.
 
 mod accept;
+mod activity;
 mod admission;
 mod buffer;
 mod drain;
@@ -10,6 +11,7 @@ mod socket;
 mod stream;
 
 pub use accept::{ConnectionInfo, Handler, TlsListener};
+pub use activity::Activity;
 pub use drain::{Drain, DrainGuard};
 pub use plain::PlainListener;
 pub use stream::ClientStream;

@@ -7,7 +7,7 @@ use std::{
     os::fd::AsRawFd as _,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
@@ -19,16 +19,18 @@ use pingora_core::protocols::{
 use rustls::{ProtocolVersion, ServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time,
+    time::{self, Sleep},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::buffer::BufferedTcp;
+use super::{activity::Activity, buffer::BufferedTcp};
 
 /// Ciphertext that may wait for the socket; a frame of 256 KiB with its record headers fits.
 pub(super) const TLS_BUFFER: usize = 300 * 1024;
 /// A client that reads nothing would hold up the closing alert for ever.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
+/// Unread bytes dropped before a lingering connection is closed for good.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A client's connection once TLS stands.
 pub struct ClientStream {
@@ -38,6 +40,11 @@ pub struct ClientStream {
     handshake: Duration,
     socket: Arc<SocketDigest>,
     session: Arc<SslDigest>,
+    activity: Arc<Activity>,
+    /// Runs from the first attempt to close that had to wait.
+    closing: Option<Pin<Box<Sleep>>>,
+    /// The alert and the end of our side are out; what the client still sends is dropped.
+    lingering: Option<usize>,
 }
 
 impl ClientStream {
@@ -52,9 +59,44 @@ impl ClientStream {
             session: Arc::new(session_digest(session)),
             established: SystemTime::now(),
             handshake,
+            activity: Arc::default(),
+            closing: None,
+            lingering: None,
             peer,
             tls,
         }
+    }
+
+    /// What this stream and its server tell each other.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// Reads and drops until the client ends too, or `LINGER_BYTES` have come.
+    fn poll_linger(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        while left > 0 {
+            let mut into = ReadBuf::new(&mut scratch);
+            let read = Pin::new(self.tls.get_mut().0).poll_read(cx, &mut into);
+            let Poll::Ready(read) = read else {
+                self.lingering = Some(left);
+                return Poll::Pending;
+            };
+            if read.is_err() || into.filled().is_empty() {
+                break;
+            }
+            left = left.saturating_sub(into.filled().len());
+        }
+        self.lingering = Some(0);
+        Poll::Ready(())
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(left) = self.lingering {
+            return self.poll_linger(cx, left).map(Ok);
+        }
+        ready!(Pin::new(&mut self.tls).poll_shutdown(cx))?;
+        if self.activity.lingers() { self.poll_linger(cx, LINGER_BYTES).map(Ok) } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -77,10 +119,12 @@ impl AsyncRead for ClientStream {
     /// written long ago. Whoever waits for the client to speak, or to leave, has nothing more to
     /// write for now.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let tls = &mut self.get_mut().tls;
+        let this = self.get_mut();
+        let tls = &mut this.tls;
         let read = Pin::new(&mut *tls).poll_read(cx, into);
-        if read.is_pending()
-            && tls.get_ref().1.wants_write()
+        if read.is_ready() {
+            this.activity.hear();
+        } else if tls.get_ref().1.wants_write()
             && let Poll::Ready(Err(error)) = Pin::new(tls).poll_flush(cx)
         {
             return Poll::Ready(Err(error));
@@ -110,21 +154,28 @@ impl AsyncWrite for ClientStream {
         Pin::new(&mut self.get_mut().tls).poll_flush(cx)
     }
 
+    /// Sends the closing alert; fails after two seconds on a client that reads nothing.
+    ///
+    /// pingora closes sessions without a limit of its own.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
+        let this = self.get_mut();
+        if let Poll::Ready(closed) = this.poll_close(cx) {
+            return Poll::Ready(closed);
+        }
+        let limit = this.closing.get_or_insert_with(|| Box::pin(time::sleep(LONGEST_SHUTDOWN)));
+        ready!(limit.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client does not read: closed without the TLS alert",
+        )))
     }
 }
 
 #[async_trait]
 impl Shutdown for ClientStream {
-    /// Sends the closing alert; gives up after two seconds on a client that reads nothing.
     async fn shutdown(&mut self) {
-        match time::timeout(LONGEST_SHUTDOWN, AsyncWriteExt::shutdown(&mut self.tls)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "closing TLS"),
-            Err(_) => {
-                tracing::debug!(peer = %self.peer, "the client does not read: closed without alert");
-            }
+        if let Err(error) = AsyncWriteExt::shutdown(self).await {
+            tracing::debug!(peer = %self.peer, %error, "closing TLS");
         }
     }
 }

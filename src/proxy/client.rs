@@ -94,7 +94,7 @@ pub(super) async fn gone(session: &mut ServerSession) {
         while session.read_body_or_idle(true).await.is_ok_and(|read| read.is_some()) {}
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Reads and drops what is left of a request body, within bounds. True where it came to its end.

@@ -101,13 +101,27 @@ fn is_form(value: &HeaderValue) -> bool {
     text.starts_with(b"application/x-www-form-urlencoded") || text.starts_with(b"multipart/")
 }
 
+/// What the addresses in an answer's head depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Public<'a> {
+    /// `https://host[:port]` as the client dialled it.
+    pub(super) origin: &'a str,
+    pub(super) token_path: &'a str,
+    /// A blob's redirect to object storage is handed to the client.
+    pub(super) pass_redirects: bool,
+}
+
 /// The answer's head as the client gets it, or why it must not be passed on.
 pub(super) fn response_head(
     upstream: &http::response::Parts,
-    origin: &str,
-    token_path: &str,
+    route: &Route,
+    public: Public<'_>,
 ) -> Result<ResponseHeader, Rejection> {
-    check_status(upstream.status)?;
+    let redirects = public.pass_redirects && matches!(route, Route::Blob { .. });
+    let redirected = redirects && upstream.status == StatusCode::TEMPORARY_REDIRECT;
+    if !redirected {
+        check_status(upstream.status)?;
+    }
     let unusable = |_| upstream::Error::Unusable("a header that cannot be passed on");
     let mut response = ResponseHeader::build(upstream.status, Some(16)).map_err(unusable)?;
     for name in RESPONSE_HEADERS {
@@ -116,11 +130,11 @@ pub(super) fn response_head(
         }
     }
     if let Some(location) = upstream.headers.get(header::LOCATION) {
-        let path = public_path(location, token_path)?;
-        response.insert_header(header::LOCATION, format!("{origin}{path}")).map_err(unusable)?;
+        let address = if redirected { location.clone() } else { public_address(location, public)? };
+        response.insert_header(header::LOCATION, address).map_err(unusable)?;
     }
     if let Some(link) = upstream.headers.get(header::LINK) {
-        response.insert_header(header::LINK, public_link(link, token_path)?).map_err(unusable)?;
+        response.insert_header(header::LINK, public_link(link, public.token_path)?).map_err(unusable)?;
     }
     Ok(response)
 }
@@ -132,20 +146,24 @@ fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
         return Err(upstream::Error::Unusable("it wants other credentials: see upstream.credentials"));
     }
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(upstream::Error::Unusable("a redirect: switch the registry's storage redirects off"));
+        return Err(upstream::Error::Unusable(
+            "a redirect: switch the registry's storage redirects off, or set redirects: pass",
+        ));
     }
     Ok(())
 }
 
-/// Path and query of an address the upstream gave, whatever host it believed itself to be. It must be a route of ours.
-fn public_path(value: &HeaderValue, token_path: &str) -> Result<String, upstream::Error> {
+/// An address the upstream gave, whatever host it believed itself to be, on the public origin. It must be a route of ours.
+fn public_address(value: &HeaderValue, public: Public<'_>) -> Result<HeaderValue, upstream::Error> {
     const UNUSABLE: upstream::Error = upstream::Error::Unusable("a Location that is no registry address");
     let text = value.to_str().map_err(|_| UNUSABLE)?;
     let uri: http::Uri = text.parse().map_err(|_| UNUSABLE)?;
     let target = uri.path_and_query().ok_or(UNUSABLE)?;
-    let route = Route::parse(&http::Method::GET, target.path(), target.query(), token_path).map_err(|_| UNUSABLE)?;
-    match route {
-        Route::Upload { .. } | Route::Blob { .. } | Route::Manifest { .. } => Ok(target.to_string()),
+    let route = Route::parse(&http::Method::GET, target.path(), target.query(), public.token_path);
+    match route.map_err(|_| UNUSABLE)? {
+        Route::Upload { .. } | Route::Blob { .. } | Route::Manifest { .. } => {
+            HeaderValue::from_str(&format!("{}{target}", public.origin)).map_err(|_| UNUSABLE)
+        }
         Route::Landing(_)
         | Route::Base(_)
         | Route::Token

@@ -26,6 +26,7 @@ use pingora_core::{
 
 use self::{
     client::ClientGone,
+    forward::Public,
     gate::Verdict,
     head::RequestHead,
     pump::{Stop, Terms},
@@ -34,6 +35,7 @@ use self::{
 };
 use crate::{
     access::Permit,
+    config::Limits,
     listener::{ConnectionInfo, Handler},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
@@ -95,6 +97,7 @@ impl HttpServerApp for Connection {
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);
+                self.info.activity.linger();
                 let served = reject(&mut session, &rejection, None, None, &mut record).await;
                 record.write();
                 served
@@ -136,19 +139,45 @@ enum Arrival {
 impl Connection {
     async fn read_head(&self, session: &mut ServerSession, runtime: &Runtime, shutdown: &ShutdownWatch) -> Arrival {
         let mut stop = shutdown.clone();
-        let patience = runtime.limits.idle.max(runtime.limits.request_head);
         session.set_read_timeout(Some(runtime.limits.body_idle));
         session.set_write_timeout(Some(runtime.limits.body_idle));
         session.set_pipelining_enabled(true);
+        let http2 = session.is_http2();
         tokio::select! {
             biased;
-            read = tokio::time::timeout(patience, session.read_request()) => match read {
-                Ok(Ok(true)) => Arrival::Request,
-                Ok(Ok(false)) => Arrival::Nothing,
-                Ok(Err(_)) => Arrival::Broken(Rejection::UnreadableHead),
-                Err(_) => Arrival::Nothing,
+            read = session.read_request() => match read {
+                Ok(true) => Arrival::Request,
+                Ok(false) => Arrival::Nothing,
+                Err(_) => Arrival::Broken(Rejection::UnreadableHead),
             },
-            () = async { let _ = stop.wait_for(|stopping| *stopping).await; } => Arrival::Nothing,
+            broken = self.head_overdue(&runtime.limits), if !http2 => broken,
+            // A request that has begun to arrive is still served.
+            () = self.stopped_while_silent(&mut stop), if !http2 => Arrival::Nothing,
+        }
+    }
+
+    /// Ends when the client was silent for `limits.idle`, or its head took longer than `limits.request_head`.
+    async fn head_overdue(&self, limits: &Limits) -> Arrival {
+        let heard = self.info.activity.heard();
+        let began = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(limits.request_head.min(limits.idle)).await;
+            if self.info.activity.heard() != heard {
+                tokio::time::sleep(limits.request_head).await;
+                return Arrival::Broken(Rejection::SlowHead);
+            }
+            if began.elapsed() >= limits.idle {
+                return Arrival::Nothing;
+            }
+        }
+    }
+
+    async fn stopped_while_silent(&self, stop: &mut ShutdownWatch) {
+        let heard = self.info.activity.heard();
+        // Its guard must not be held over an await.
+        let _ = async { stop.wait_for(|stopping| *stopping).await.map(drop) }.await;
+        if self.info.activity.heard() != heard {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -257,7 +286,8 @@ async fn forward(
         pump::ask(session, pool, permit, headers).await?
     };
     let origin = runtime.origin(&head.host, registry);
-    let mut response = forward::response_head(&exchange.head, &origin, &runtime.token_path)?;
+    let public = Public { origin: &origin, token_path: &runtime.token_path, pass_redirects: registry.pass_redirects };
+    let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, runtime.hsts_for(&head.host));
     pump::deliver(session, exchange, response, pool.timeouts.idle, record).await?;
     linger_where_needed(session, head.expects_continue && !feeds).await;
@@ -283,7 +313,8 @@ async fn reject(
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { http::Method::HEAD } else { http::Method::GET };
     record.bytes_out = client::write_answer(session, answer, &method, hsts).await?;
-    if !matches!(rejection, Rejection::UnreadableHead) {
+    // Without a head there is no body to read; then the connection itself lingers.
+    if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;
     }
     Ok(())

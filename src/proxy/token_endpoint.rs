@@ -9,7 +9,7 @@ use super::{
 use crate::{
     identity::{Credentials, Principal},
     registry::{Actions, QueryError, QueryPairs, Resource, Scope, ScopeSet},
-    runtime::{PublicRegistry, Runtime},
+    runtime::{NotAuthenticated, PublicRegistry, Runtime},
 };
 
 /// What the query asks.
@@ -34,7 +34,9 @@ pub(super) async fn token(
     }
     let principal = match &head.credentials {
         Credentials::Bearer(_) => return Err(Rejection::NotBasic),
-        credentials => runtime.authenticate(credentials, &registry.service).await.map_err(hide_scheme)?,
+        credentials @ (Credentials::None | Credentials::Basic(_) | Credentials::Malformed) => {
+            runtime.authenticate(credentials, &registry.service).await.map_err(hide_scheme)?
+        }
     };
     *user = principal.name().map(str::to_owned);
     if let (Some(account), Credentials::Basic(login)) = (&request.account, &head.credentials)
@@ -56,10 +58,10 @@ pub(super) async fn token(
 }
 
 /// At this endpoint unreadable credentials are wrong ones.
-fn hide_scheme(error: crate::runtime::NotAuthenticated) -> Rejection {
-    match Rejection::from(error) {
-        Rejection::InvalidToken => Rejection::WrongCredentials,
-        other => other,
+fn hide_scheme(error: NotAuthenticated) -> Rejection {
+    match error {
+        NotAuthenticated::WrongCredentials | NotAuthenticated::InvalidToken => Rejection::WrongCredentials,
+        NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
     }
 }
 

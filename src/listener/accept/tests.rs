@@ -49,7 +49,7 @@ impl Handler for Greeter {
         self.seen.lock().unwrap().push(connection);
         stream.write_all(b"hello").await.unwrap();
         let _ = stream.read(&mut [0; 1]).await;
-        stream.shutdown().await;
+        let _ = stream.shutdown().await;
     }
 }
 
@@ -265,8 +265,9 @@ async fn a_stop_closes_the_sockets_and_leaves_connections_alone() {
     }
     running.stop.send(true).unwrap();
     timeout(Duration::from_secs(1), running.task).await.unwrap().unwrap();
-    let refused = TcpStream::connect(running.address).await.unwrap_err();
-    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    // Tried again, because a child of a parallel test may hold a copy between fork and exec.
+    let refused = async { while TcpStream::connect(running.address).await.is_ok() {} };
+    timeout(Duration::from_secs(1), refused).await.unwrap();
     assert!(is_closed(&mut silent).await);
     assert_eq!(running.drain.wait(Duration::from_millis(50)).await, 1);
     open.write_all(b"!").await.unwrap();

@@ -21,8 +21,8 @@ fn head() -> RequestHead {
     }
 }
 
-fn route(method: Method, path: &str, query: Option<&str>) -> Route {
-    Route::parse(&method, path, query, "/token").unwrap()
+fn route(method: &Method, path: &str, query: Option<&str>) -> Route {
+    Route::parse(method, path, query, "/token").unwrap()
 }
 
 fn client(headers: &[(&str, &str)]) -> HeaderMap {
@@ -60,7 +60,7 @@ fn only_listed_headers_leave_and_the_addresses_are_ours() {
         ("user-agent", "docker/20.10 UpstreamClient(Docker-Client/28.2.2 \\(linux\\))"),
         ("range", "bytes=0-9"),
     ]);
-    let leaving = request_headers(&sent, &head(), &route(Method::GET, &format!("/v2/a/b/blobs/{DIGEST}"), None));
+    let leaving = request_headers(&sent, &head(), &route(&Method::GET, &format!("/v2/a/b/blobs/{DIGEST}"), None));
     let mut names: Vec<&str> = leaving.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(
@@ -93,7 +93,7 @@ fn an_upload_never_keeps_the_clients_type() {
             (Method::POST, "/v2/a/b/blobs/uploads/".to_owned()),
             (Method::PATCH, "/v2/a/b/blobs/uploads/id".to_owned()),
         ] {
-            let leaving = request_headers(&sent, &head(), &route(method, &path, None));
+            let leaving = request_headers(&sent, &head(), &route(&method, &path, None));
             assert_eq!(leaving["content-type"], "application/octet-stream");
         }
     }
@@ -101,7 +101,7 @@ fn an_upload_never_keeps_the_clients_type() {
 
 #[test]
 fn a_manifest_keeps_its_type_unless_it_is_a_form() {
-    let put = route(Method::PUT, "/v2/a/b/manifests/v1", None);
+    let put = route(&Method::PUT, "/v2/a/b/manifests/v1", None);
     let oci = "application/vnd.oci.image.manifest.v1+json";
     assert_eq!(request_headers(&client(&[("content-type", oci)]), &head(), &put)["content-type"], oci);
     for form in
@@ -115,7 +115,7 @@ fn a_manifest_keeps_its_type_unless_it_is_a_form() {
 #[test]
 fn a_chunk_keeps_its_range() {
     let sent = client(&[("content-range", "0-232")]);
-    let chunk = route(Method::PATCH, "/v2/a/b/blobs/uploads/id", None);
+    let chunk = route(&Method::PATCH, "/v2/a/b/blobs/uploads/id", None);
     assert_eq!(request_headers(&sent, &head(), &chunk)["content-range"], "0-232");
 }
 
@@ -124,7 +124,23 @@ fn answered(status: u16, headers: &[(&str, &str)]) -> Result<ResponseHeader, Rej
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    response_head(&response.body(()).unwrap().into_parts().0, "https://registry.test", "/token")
+    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: false };
+    response_head(&response.body(()).unwrap().into_parts().0, &blob(), public)
+}
+
+fn blob() -> Route {
+    route(&Method::GET, &format!("/v2/a/b/blobs/{DIGEST}"), None)
+}
+
+#[test]
+fn a_blobs_redirect_passes_only_where_configured() {
+    let upstream = Response::builder().status(307).header("location", "https://bucket.test/x?sig=1").body(()).unwrap();
+    let parts = upstream.into_parts().0;
+    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: true };
+    assert_eq!(response_head(&parts, &blob(), public).unwrap().headers["location"], "https://bucket.test/x?sig=1");
+    let manifest = route(&Method::GET, "/v2/a/b/manifests/v1", None);
+    assert!(response_head(&parts, &manifest, public).is_err());
+    assert!(response_head(&parts, &blob(), Public { pass_redirects: false, ..public }).is_err());
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn refuses_with_a_reason() {
     folder.openssl("x509 -in good.crt -outform DER -out good.der");
     let text = |file: &Path| fs::read_to_string(file).unwrap();
     let reversed = folder.write("reversed.crt", &format!("{}{}", folder.authority_pem(), text(&good.certificate_file)));
-    let cut = folder.write("cut.crt", &text(&good.certificate_file)[..200]);
+    let cut = folder.write("cut.crt", text(&good.certificate_file).split_at(200).0);
     let one_line = folder.write("one-line.key", &text(&good.key_file).replace('\n', "\\n"));
     let garbage = folder.write("garbage.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let empty = folder.write("empty.pem", "");
@@ -215,6 +215,10 @@ fn no_part_of_a_key_reaches_an_error() {
         let file = folder.write(&format!("{index}.key"), damaged);
         let error = load(&files(good.certificate_file.clone(), file)).unwrap_err();
         let text = format!("{error} {error:?}");
-        assert!(!text.contains(&secret[4..20]), "{text}");
+        let start = secret.split_at(16).0;
+        // Parser errors print the line they stumbled over as numbers.
+        let numbers = format!("{:?}", start.as_bytes());
+        let numbers = numbers.trim_matches(['[', ']']);
+        assert!(!text.contains(start) && !text.contains(numbers), "{text}");
     }
 }

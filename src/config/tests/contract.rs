@@ -1,0 +1,255 @@
+//! Every key of the contract is known, whether this version can do what it asks for or not.
+
+use std::path::Path;
+
+use super::{
+    super::{
+        problem::Report,
+        yaml::{self, Node, Value},
+    },
+    tells, told, with_line, with_more,
+};
+
+/// Every key once; values that this version refuses stand where the contract shows them.
+const CONTRACT: &str = r#"
+version: 1
+listen:
+  https: ["[::]:443"]
+  http: ["[::]:80"]
+  public_port: 443
+  admin: "127.0.0.1:9090"
+  proxy_protocol_from: []
+  trusted_proxies: []
+tls:
+  min_version: "1.2"
+  certificates:
+    - certificate_file: "tls/registry.example.com.crt"
+      key_file: "tls/registry.example.com.key"
+      default: true
+  acme:
+    directory: "letsencrypt"
+    directory_ca_file: null
+    contact: ["mailto:ops@example.com"]
+    agree_to_terms: true
+    storage: "/var/lib/portcullis/acme"
+    challenge: "auto"
+    profile: null
+    external_account: null
+    certificates:
+      - names: ["hub.example.com", "www.hub.example.com"]
+  hsts: "365d"
+registries:
+  - hosts: ["registry.example.com", "172.22.22.1"]
+    read_only: false
+    read_only_uploads: finish
+    upstream:
+      servers:
+        - url: "http://registry-1:5000"
+        - url: "http://registry-2:5000"
+          role: "replica"
+          weight: 1
+      balance: "least_requests"
+      health: { path: "/v2/", interval: "5s", timeout: "2s", unhealthy_after: 2, healthy_after: 2 }
+      timeouts: { connect: "3s", first_byte: "60s", idle: "20s", commit: "15m" }
+      tls: { ca_file: null, server_name: null, client_certificate_file: null, client_key_file: null }
+      credentials: null
+      pass_token: false
+      redirects: "follow"
+      redirect_hosts: []
+      verify: false
+    routes:
+      - repositories: ["mirror/**"]
+        upstream: { servers: [{ url: "http://mirror:5000" }] }
+    notary: null
+    ui: null
+    cors: { origins: [] }
+identity:
+  realm: "Registry"
+  disabled_users: []
+  groups:
+    team-a: ["alice", "bob"]
+  providers:
+    - htpasswd: { file: "htpasswd" }
+    - ldap:
+        urls: ["ldaps://ldap-1.example.com", "ldaps://ldap-2.example.com"]
+        starttls: false
+        ca_file: null
+        bind_dn: "cn=portcullis,ou=services,dc=example,dc=com"
+        bind_password_file: "secrets/ldap"
+        users: { base: "ou=people,dc=example,dc=com", filter: "(uid=$user)" }
+        groups: { base: "ou=groups,dc=example,dc=com", filter: "(member=$dn)", name: "cn", nested: false }
+        timeout: "5s"
+        pool: 8
+  cache: "5m"
+tokens:
+  service: null
+  issuer: "portcullis"
+  path: "/token"
+  lifetime: "15m"
+  keys: ["/var/lib/portcullis/token.key"]
+  upload_grace: "1h"
+  refresh: { enabled: false, lifetime: "30d" }
+  revoked: []
+access:
+  grants:
+    - name: "public images"
+      repositories: ["library/**"]
+      actions: [pull]
+      to: [anyone]
+    - name: "team-a works in its namespace"
+      repositories: ["team-a/**"]
+      except: ["team-a/release/**"]
+      actions: [pull, push]
+      to: ["group:team-a"]
+      from: ["10.0.0.0/8"]
+      registries: ["registry.example.com"]
+limits:
+  connections: 4096
+  connections_per_client: 256
+  handshake: "10s"
+  request_head: "10s"
+  idle: "75s"
+  body_idle: "60s"
+  buffers: "512MiB"
+  manifest: "4MiB"
+  upload: null
+  failed_logins: { count: 10, per: "5m" }
+events:
+  endpoints:
+    - name: "scanner"
+      url: "https://scanner.example.com/hook"
+      actions: [push, delete]
+      media_type: "application/vnd.docker.distribution.events.v1+json"
+      hmac_key_file: null
+      timeout: "2s"
+log: { format: "json", level: "info", access: true, audit: true }
+reload: { watch: true, interval: "2s" }
+shutdown: { drain: "30s" }
+"#;
+
+#[test]
+fn every_key_is_known_and_what_is_not_available_is_said() {
+    let expected = [
+        ("tls.acme: is not available", "error"),
+        ("registries[].upstream.servers[]: more than one server is not available", "error"),
+        ("registries[].upstream.servers[].role: is not available", "error"),
+        ("registries[].routes: is not available", "error"),
+        ("identity.providers[].ldap: is not available", "error"),
+        ("tokens.upload_grace: has no effect", "warning"),
+        ("limits.buffers: has no effect", "warning"),
+        ("limits.failed_logins: has no effect", "warning"),
+        ("events.endpoints: is not available", "error"),
+        ("log.audit: has no effect", "warning"),
+    ];
+    let told = told(CONTRACT);
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, (words, severity)) in told.iter().zip(expected) {
+        assert!(told.ends_with(&format!("{severity}: {words} in this version")), "{told}");
+    }
+}
+
+/// The other way round: a key that is not in the contract is not known, wherever it stands.
+#[test]
+fn every_other_key_is_unknown() {
+    let report = Report::new(Path::new("p.yml"));
+    let tree = yaml::parse(CONTRACT, &report).unwrap();
+    let mut keys = Vec::new();
+    collect(&tree, "", &mut keys);
+    assert!(keys.len() > 90, "{}", keys.len());
+    for (path, key, line, column) in keys {
+        let mut lines: Vec<String> = CONTRACT.lines().map(str::to_owned).collect();
+        lines[line - 1].insert_str(column - 1, "zz-");
+        let told = told(&lines.join("\n"));
+        let unknown = told.iter().any(|told| {
+            told.starts_with(&format!("{line}:{column}: error: "))
+                && told.contains(&format!("unknown key \"zz-{key}\""))
+        });
+        // Nothing is read below what is not available, and the names of groups are free.
+        let opaque = [
+            "tls.acme.",
+            "registries[].routes[].",
+            "identity.providers[].ldap.",
+            "events.endpoints[].",
+            "identity.groups.",
+        ];
+        let expected = !opaque.iter().any(|start| path.starts_with(start));
+        assert_eq!(unknown, expected, "{path}: {told:#?}");
+    }
+}
+
+fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize)>) {
+    match &node.value {
+        Value::List(nodes) => nodes.iter().for_each(|node| collect(node, &format!("{path}[]"), keys)),
+        Value::Map(entries) => {
+            for entry in entries {
+                let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+                keys.push((path.clone(), entry.key.clone(), entry.place.line, entry.place.column));
+                collect(&entry.node, &path, keys);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => {}
+    }
+}
+
+const UPSTREAM: &str = "    upstream: { servers: [{ url: \"http://r:5000\" }], ";
+
+#[test]
+fn what_is_not_available_is_an_error() {
+    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
+    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
+    for (text, key) in [
+        (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
+        (
+            with_line(
+                3,
+                "tls: { acme: { directory: letsencrypt }, certificates: [{ certificate_file: a, key_file: b }] }",
+            ),
+            "tls.acme",
+        ),
+        (registry("read_only: true"), "registries[].read_only"),
+        (registry("read_only: [a]"), "registries[].read_only"),
+        (registry("read_only: \"false\""), "registries[].read_only"),
+        (registry("routes: [{}]"), "registries[].routes"),
+        (registry("notary: \"http://n\""), "registries[].notary"),
+        (registry("ui: \"http://n\""), "registries[].ui"),
+        (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
+        (upstream("health: { interval: 1s }"), "registries[].upstream.health.interval"),
+        (upstream("health: { unhealthy_after: 3 }"), "registries[].upstream.health.unhealthy_after"),
+        (upstream("pass_token: true"), "registries[].upstream.pass_token"),
+        (upstream("redirect_hosts: [\"https://b\"]"), "registries[].upstream.redirect_hosts"),
+        (upstream("verify: true"), "registries[].upstream.verify"),
+        (upstream("tls: { client_certificate_file: a }"), "registries[].upstream.tls.client_certificate_file"),
+        (upstream("tls: { client_key_file: a }"), "registries[].upstream.tls.client_key_file"),
+        (
+            with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: replica }] }"),
+            "registries[].upstream.servers[].role",
+        ),
+        (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
+        (with_more("tokens: { refresh: { enabled: true } }\n"), "tokens.refresh.enabled"),
+        (with_more("tokens: { revoked: [x] }\n"), "tokens.revoked"),
+        (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
+    ] {
+        tells(&text, "", &format!("error: {key}: is not available in this version"));
+    }
+}
+
+#[test]
+fn neutral_values_of_what_is_not_available_are_accepted() {
+    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
+    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
+    for text in [
+        with_line(2, "listen: { proxy_protocol_from: [] }"),
+        with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
+        registry("read_only: false"),
+        registry("routes: []"),
+        registry("notary: null"),
+        registry("ui:"),
+        registry("cors: null"),
+        upstream("health: { path: \"/v2/\", interval: \"5s\", timeout: \"2s\", unhealthy_after: 2, healthy_after: 2 }"),
+        upstream("health: null, balance: round_robin, verify: false, pass_token: false, redirect_hosts: []"),
+        with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: primary, weight: 3 }] }"),
+        with_more("tokens: { refresh: { enabled: false, lifetime: 30d }, revoked: [] }\nevents: { endpoints: [] }\n"),
+    ] {
+        assert_eq!(told(&text), Vec::<String>::new(), "{text}");
+    }
+}
