@@ -110,6 +110,6 @@ step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step check_dependencies
-step cargo test --locked
+step cargo test --locked --no-fail-fast
 step try_quickstart
 say "all passed in $SECONDS s"
