@@ -1,0 +1,25 @@
+//! Tests of the whole: the real binary between a real registry and real clients.
+//!
+//! They need docker-registry, skopeo, curl and htpasswd (`tests/run.sh` installs them); one that is missing fails the
+//! tests that need it, by name. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
+// A test that cannot go on panics; that is what the lints of the product forbid there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(clippy::print_stderr, reason = "the logs of a failed test")]
+
+mod support;
+
+mod architecture;
+mod attacks;
+mod blobs;
+mod catalog;
+mod cli;
+mod examples;
+mod htpasswd;
+mod login;
+mod pull_push;
+mod quickstart;
+mod restart;
+mod serving;
+mod tls;
+mod tokens;
+mod upstreams;

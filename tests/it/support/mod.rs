@@ -1,0 +1,40 @@
+//! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
+
+mod curl;
+mod ear;
+mod image;
+mod pki;
+mod portcullis;
+mod ports;
+mod process;
+mod raw;
+mod registry;
+mod skopeo;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub(crate) use curl::{Curl, Response};
+pub(crate) use ear::Ear;
+pub(crate) use image::Image;
+pub(crate) use pki::{Leaf, Pki};
+pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
+pub(crate) use ports::free_port;
+pub(crate) use process::Process;
+pub(crate) use raw::{Tls, exchange, http_get};
+pub(crate) use registry::Registry;
+pub(crate) use skopeo::{Done as SkopeoDone, Skopeo};
+
+/// A change of a configuration before it is written.
+type Change = Box<dyn Fn(&mut serde_json::Value)>;
+
+/// Asks until the answer is yes, for at most 10 s, then panics with what was waited for.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

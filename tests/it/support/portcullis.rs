@@ -1,0 +1,266 @@
+//! The product: its real binary with a configuration of the default shape and the test's changes.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Change, Curl, Pki, Process, Registry, Response, eventually, http_get, ports::free_port};
+
+/// Name and password of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Login {
+    pub(crate) name: &'static str,
+    pub(crate) password: &'static str,
+}
+
+impl Login {
+    pub(crate) const fn new(name: &'static str, password: &'static str) -> Self {
+        Self { name, password }
+    }
+}
+
+/// In the group `team-a`.
+pub(crate) const ALICE: Login = Login::new("alice", "alice's password");
+/// In the group `team-b`.
+pub(crate) const BOB: Login = Login::new("bob", "bob: with a colon");
+/// In no group.
+pub(crate) const CI: Login = Login::new("ci", "ci pässwörd");
+/// May do everything.
+pub(crate) const ADMIN: Login = Login::new("admin", "admin-password");
+
+/// A command with the product's binary and nothing of the environment but PATH.
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+}
+
+/// A line with bcrypt at a low cost.
+pub(crate) fn htpasswd_line(login: Login) -> String {
+    format!("{}:{}\n", login.name, bcrypt::hash(login.password, 5).unwrap())
+}
+
+/// The users of the default configuration.
+fn default_htpasswd() -> &'static str {
+    static LINES: OnceLock<String> = OnceLock::new();
+    LINES.get_or_init(|| [ALICE, BOB, CI, ADMIN].map(htpasswd_line).concat())
+}
+
+/// A gate before it starts.
+pub(crate) struct Setup {
+    pki: Pki,
+    upstream: Value,
+    hosts: Vec<String>,
+    changes: Vec<Change>,
+}
+
+/// A running gate.
+pub(crate) struct Portcullis {
+    process: Process,
+    dir: TempDir,
+    pki: Pki,
+    host: String,
+    port: u16,
+    http: u16,
+    admin: u16,
+}
+
+impl Portcullis {
+    /// In front of a registry, with the default configuration.
+    pub(crate) fn start(registry: &Registry) -> Self {
+        Self::before(registry).start()
+    }
+
+    pub(crate) fn before(registry: &Registry) -> Setup {
+        Setup {
+            pki: Pki::new(),
+            upstream: json!({ "servers": [{ "url": registry.url }] }),
+            hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// `localhost:PORT`, as image names begin.
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The plain port.
+    pub(crate) fn http_port(&self) -> u16 {
+        self.http
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.url_of(&self.host, path)
+    }
+
+    /// The same gate by another of its names.
+    pub(crate) fn url_of(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.port)
+    }
+
+    /// How skopeo names a repository's tag.
+    pub(crate) fn image(&self, repository: &str) -> String {
+        format!("docker://{}/{repository}:v1", self.host())
+    }
+
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// The folder of its configuration.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn htpasswd(&self) -> PathBuf {
+        self.dir.path().join("htpasswd")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.dir.path().join("portcullis.yml")
+    }
+
+    /// Ends it, changes its configuration, and starts it again at the same addresses.
+    pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
+        assert!(self.process.stop().expect("ends on SIGTERM").success());
+        let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
+        change(&mut config);
+        fs::write(self.configuration(), serde_json::to_string_pretty(&config).unwrap()).unwrap();
+        self.process = serve(self.dir.path());
+        assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// A request that trusts the gate's CA alone.
+    pub(crate) fn curl(&self, path: &str) -> Curl {
+        Curl::new(self.url(path)).trusting(self.pki.ca_file())
+    }
+
+    /// A token for this scope, as a client that was challenged asks for it.
+    pub(crate) fn token(&self, login: Option<Login>, scope: &str) -> String {
+        let request = self.curl(&format!("/token?service=localhost&scope={scope}"));
+        let answer = login.map_or_else(|| request.clone(), |login| request.clone().user(login)).send();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// An answer of the admin address.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        http_get(self.admin, path).expect("the admin address answers")
+    }
+
+    /// The most memory it ever had resident, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Setup {
+    /// Changes the configuration; see `configuration` for what it starts from.
+    pub(crate) fn with(mut self, change: impl Fn(&mut Value) + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Changes the only registry's `upstream`.
+    pub(crate) fn with_upstream(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.upstream);
+        self
+    }
+
+    /// The CA that will sign its certificates.
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// The names it serves instead of the default ones; the first is the one that tests dial.
+    pub(crate) fn hosts(mut self, hosts: &[&str]) -> Self {
+        self.hosts = hosts.iter().copied().map(String::from).collect();
+        self
+    }
+
+    pub(crate) fn start(self) -> Portcullis {
+        let Self { pki, upstream, hosts, changes } = self;
+        for _ in 0..5 {
+            let dir = tempfile::tempdir().unwrap();
+            let [port, http, admin] = [free_port(), free_port(), free_port()];
+            let mut config = configuration(&pki, &upstream, &hosts, [port, http, admin]);
+            changes.iter().for_each(|change| change(&mut config));
+            fs::write(dir.path().join("htpasswd"), default_htpasswd()).unwrap();
+            let file = dir.path().join("portcullis.yml");
+            fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
+
+            let mut process = serve(dir.path());
+            if await_ready(&mut process, admin) {
+                return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
+            }
+            assert!(process.log().to_lowercase().contains("in use"), "portcullis ended:\n{}", process.log());
+        }
+        panic!("portcullis found no free port five times");
+    }
+}
+
+fn serve(dir: &Path) -> Process {
+    let mut command = portcullis();
+    command.arg("serve").arg("-c").arg(dir.join("portcullis.yml"));
+    Process::start("portcullis", &mut command, &dir.join("portcullis.log"))
+}
+
+/// False where the process ended instead.
+fn await_ready(process: &mut Process, admin: u16) -> bool {
+    let mut ended = false;
+    eventually("portcullis is ready", || {
+        ended = process.ended().is_some();
+        ended || http_get(admin, "/readyz").is_some_and(|answer| answer.status == 200)
+    });
+    !ended
+}
+
+/// JSON, which is YAML.
+fn configuration(pki: &Pki, upstream: &Value, hosts: &[String], [https, http, admin]: [u16; 3]) -> Value {
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let leaf = pki.issue(&names);
+    json!({
+        "version": 1,
+        "listen": {
+            "https": [format!("127.0.0.1:{https}")],
+            "http": [format!("127.0.0.1:{http}")],
+            "admin": format!("127.0.0.1:{admin}"),
+        },
+        "tls": { "certificates": [{ "certificate_file": leaf.certificate, "key_file": leaf.key, "default": true }] },
+        "registries": [{ "hosts": hosts, "upstream": upstream }],
+        "identity": {
+            "groups": { "team-a": [ALICE.name], "team-b": [BOB.name] },
+            "providers": [{ "htpasswd": { "file": "htpasswd" } }],
+        },
+        "tokens": { "keys": ["token.key"] },
+        "access": { "grants": [
+            { "name": "public images", "repositories": ["library/**"], "actions": ["pull"], "to": ["anyone"] },
+            { "name": "team-a works in its namespace", "repositories": ["team-a/**"], "actions": ["pull", "push"], "to": ["group:team-a"] },
+            { "name": "everybody has a home", "repositories": ["home/$user/**"], "actions": ["pull", "push", "delete"], "to": ["authenticated"] },
+            { "name": "admin", "repositories": ["**"], "actions": ["pull", "push", "delete"], "to": ["user:admin"] },
+        ] },
+        "reload": { "watch": true, "interval": "200ms" },
+        "shutdown": { "drain": "5s" },
+    })
+}

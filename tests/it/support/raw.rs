@@ -1,0 +1,179 @@
+//! Bytes as they are: requests no client would send, answers as they came.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+
+use super::{Pki, Response};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A TLS connection to 127.0.0.1.
+pub(crate) struct Tls(StreamOwned<ClientConnection, TcpStream>);
+
+impl Tls {
+    /// Connects offering HTTP/1.1. `name` is the SNI; an IP address sends none.
+    pub(crate) fn connect(pki: &Pki, port: u16, name: &str) -> Self {
+        Self::offering(pki, port, name, &["http/1.1"]).unwrap()
+    }
+
+    /// Connects offering these protocols; an empty list is no ALPN at all.
+    pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut socket = connect(port)?;
+        let mut connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        Ok(Self(StreamOwned::new(connection, socket)))
+    }
+
+    /// The leaf that the server showed.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.0.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    /// The protocol that the server chose.
+    pub(crate) fn protocol(&self) -> Option<String> {
+        self.0.conn.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned())
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).unwrap();
+    }
+
+    /// `Err` where the server closed meanwhile.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.0.write_all(bytes.as_ref())?;
+        self.0.flush()
+    }
+
+    /// One answer; the connection may go on. `None` where the server closed instead.
+    pub(crate) fn answer(&mut self, to_head: bool) -> Option<Response> {
+        read_answer(&mut self.0, to_head)
+    }
+
+    /// Everything until the server closes. Panics where it does not within 10 s.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        read_rest(&mut self.0)
+    }
+}
+
+/// Sends bytes to a port in plain and reads until the server closes.
+pub(crate) fn exchange(port: u16, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut socket = connect(port).unwrap();
+    socket.write_all(bytes.as_ref()).unwrap();
+    let _ = socket.shutdown(Shutdown::Write);
+    read_rest(&mut socket)
+}
+
+/// A plain GET from 127.0.0.1. `None` where nobody answers.
+pub(crate) fn http_get(port: u16, path: &str) -> Option<Response> {
+    let mut socket = connect(port).ok()?;
+    ask(&mut socket, path)
+}
+
+/// The status of a plain GET over any connection.
+pub(crate) fn status(mut stream: impl Read + Write, path: &str) -> Option<u16> {
+    ask(&mut stream, path).map(|response| response.status)
+}
+
+fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    read_answer(stream, false)
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    Ok(socket)
+}
+
+fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(read_byte(stream)?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let mut response = Response::parse_head(&head);
+    if response.status < 200 {
+        return read_answer(stream, to_head);
+    }
+    if to_head || matches!(response.status, 204 | 304) {
+        return Some(response);
+    }
+    response.body = match (response.header("content-length"), response.header("transfer-encoding")) {
+        (_, Some(coding)) if coding.eq_ignore_ascii_case("chunked") => read_chunks(stream)?,
+        (Some(length), _) => {
+            let mut body = vec![0; length.parse().unwrap()];
+            stream.read_exact(&mut body).ok()?;
+            body
+        }
+        (None, _) => read_rest(stream),
+    };
+    Some(response)
+}
+
+fn read_chunks(stream: &mut impl Read) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        let length = usize::from_str_radix(line.split(';').next()?.trim(), 16).unwrap();
+        let mut chunk = vec![0; length];
+        stream.read_exact(&mut chunk).ok()?;
+        body.append(&mut chunk);
+        if length == 0 {
+            while !read_line(stream)?.is_empty() {}
+            return Some(body);
+        }
+        assert_eq!(read_line(stream)?, "", "a chunk ends with CRLF");
+    }
+}
+
+fn read_line(stream: &mut impl Read) -> Option<String> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(read_byte(stream)?);
+    }
+    Some(String::from_utf8_lossy(&line).trim_end().to_owned())
+}
+
+fn read_byte(stream: &mut impl Read) -> Option<u8> {
+    let mut byte = [0];
+    match stream.read(&mut byte) {
+        Ok(0) => None,
+        Ok(_) => Some(byte[0]),
+        Err(error) => {
+            assert!(!timed_out(&error), "no answer within {TIMEOUT:?}");
+            None
+        }
+    }
+}
+
+fn read_rest(stream: &mut impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut all) {
+        assert!(!timed_out(&error), "not closed within {TIMEOUT:?}; so far: {:?}", String::from_utf8_lossy(&all));
+    }
+    all
+}
+
+fn timed_out(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}

@@ -1,0 +1,241 @@
+//! The real registry (docker-registry, or what `PORTCULLIS_TEST_REGISTRY` names).
+
+use std::{
+    env, fs,
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Change, Login, Pki, Process, htpasswd_line, http_get, ports::free_port, raw};
+
+/// How a registry listens and whom it lets in. The default: plain HTTP on 127.0.0.1, for everybody.
+#[derive(Default)]
+pub(crate) struct Setup {
+    storage: Option<Arc<TempDir>>,
+    unix: bool,
+    absolute_urls: bool,
+    login: Option<Login>,
+    tls: Option<(PathBuf, PathBuf)>,
+    changes: Vec<Change>,
+}
+
+/// A running registry.
+pub(crate) struct Registry {
+    process: Process,
+    storage: Arc<TempDir>,
+    /// What `upstream.servers[].url` says for it.
+    pub(crate) url: String,
+    address: Address,
+    dir: TempDir,
+}
+
+/// One line of the access log: what the registry acted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acted {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) status: u16,
+}
+
+impl Registry {
+    pub(crate) fn start() -> Self {
+        Self::setup().start()
+    }
+
+    pub(crate) fn setup() -> Setup {
+        Setup::default()
+    }
+
+    /// For a second registry on the same storage.
+    pub(crate) fn storage(&self) -> Arc<TempDir> {
+        Arc::clone(&self.storage)
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// With the same address and storage.
+    pub(crate) fn start_again(&mut self) {
+        self.process.stop();
+        self.process = serve(self.dir.path());
+        assert!(self.address.await_answer(&mut self.process), "the registry ended:\n{}", self.process.log());
+    }
+
+    /// All requests so far, health probes of `/v2/` left out.
+    pub(crate) fn acted(&self) -> Vec<Acted> {
+        self.process.log().lines().filter_map(parse_access_line).filter(|acted| acted.target != "/v2/").collect()
+    }
+
+    /// The requests on one repository.
+    pub(crate) fn acted_on(&self, repository: &str) -> Vec<Acted> {
+        let prefix = format!("/v2/{repository}/");
+        self.acted().into_iter().filter(|acted| acted.target.starts_with(&prefix)).collect()
+    }
+}
+
+impl Setup {
+    pub(crate) fn storage(mut self, storage: Arc<TempDir>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    pub(crate) fn on_unix_socket(mut self) -> Self {
+        self.unix = true;
+        self
+    }
+
+    /// Locations with scheme and host, built from the request, instead of relative ones.
+    pub(crate) fn with_absolute_urls(mut self) -> Self {
+        self.absolute_urls = true;
+        self
+    }
+
+    /// The registry's own htpasswd authentication.
+    pub(crate) fn with_login(mut self, login: Login) -> Self {
+        self.login = Some(login);
+        self
+    }
+
+    /// TLS with a certificate for `names`.
+    pub(crate) fn with_tls(mut self, pki: &Pki, names: &[&str]) -> Self {
+        let leaf = pki.issue(names);
+        self.tls = Some((leaf.certificate, leaf.key));
+        self
+    }
+
+    /// Any other change of its configuration.
+    pub(crate) fn with(mut self, change: impl Fn(&mut Value) + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    pub(crate) fn start(self) -> Registry {
+        for _ in 0..5 {
+            if let Some(registry) = self.attempt() {
+                return registry;
+            }
+        }
+        panic!("the registry found no free port five times");
+    }
+
+    /// None where the port was taken in the meantime.
+    fn attempt(&self) -> Option<Registry> {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = self.storage.clone().unwrap_or_else(|| Arc::new(tempfile::tempdir().unwrap()));
+        let port = free_port();
+        let address = match (self.unix, self.tls.is_some()) {
+            (true, _) => Address::Unix(dir.path().join("registry.sock")),
+            (false, true) => Address::Https(port),
+            (false, false) => Address::Http(port),
+        };
+        self.write_configuration(dir.path(), storage.path(), &address);
+        let mut process = serve(dir.path());
+        if !address.await_answer(&mut process) {
+            assert!(process.log().contains("address already in use"), "the registry ended:\n{}", process.log());
+            return None;
+        }
+        Some(Registry { process, storage, url: address.url(), address, dir })
+    }
+
+    fn write_configuration(&self, dir: &Path, storage: &Path, address: &Address) {
+        let mut config = json!({
+            "version": 0.1,
+            "log": { "level": "warn", "formatter": "text", "accesslog": { "disabled": false } },
+            "storage": {
+                "cache": { "blobdescriptor": "inmemory" },
+                "filesystem": { "rootdirectory": storage },
+                "delete": { "enabled": true },
+                "redirect": { "disable": true },
+                "maintenance": { "uploadpurging": { "enabled": false } },
+            },
+            "http": {
+                "addr": address.listen(),
+                "net": if self.unix { "unix" } else { "tcp" },
+                "secret": "0123456789abcdef0123456789abcdef",
+                "relativeurls": !self.absolute_urls,
+                "headers": { "X-Content-Type-Options": ["nosniff"] },
+            },
+        });
+        if let Some((certificate, key)) = &self.tls {
+            config["http"]["tls"] = json!({ "certificate": certificate, "key": key });
+        }
+        if let Some(login) = self.login {
+            let file = dir.join("htpasswd");
+            fs::write(&file, htpasswd_line(login)).unwrap();
+            config["auth"] = json!({ "htpasswd": { "realm": "upstream", "path": file } });
+        }
+        for change in &self.changes {
+            change(&mut config);
+        }
+        fs::write(dir.join("registry.yml"), config.to_string()).unwrap();
+    }
+}
+
+#[derive(Debug)]
+enum Address {
+    Http(u16),
+    Https(u16),
+    Unix(PathBuf),
+}
+
+impl Address {
+    fn url(&self) -> String {
+        match self {
+            Self::Http(port) => format!("http://127.0.0.1:{port}"),
+            Self::Https(port) => format!("https://localhost:{port}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    fn listen(&self) -> String {
+        match self {
+            Self::Http(port) | Self::Https(port) => format!("127.0.0.1:{port}"),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
+    /// False where the process ended instead.
+    fn await_answer(&self, process: &mut Process) -> bool {
+        let mut ended = false;
+        super::eventually("the registry answers", || {
+            ended = process.ended().is_some();
+            ended
+                || match self {
+                    Self::Http(port) => http_get(*port, "/v2/").is_some(),
+                    // It listens when it is ready.
+                    Self::Https(port) => TcpStream::connect(("127.0.0.1", *port)).is_ok(),
+                    Self::Unix(path) => {
+                        UnixStream::connect(path).is_ok_and(|stream| raw::status(stream, "/v2/").is_some())
+                    }
+                }
+        });
+        !ended
+    }
+}
+
+fn serve(dir: &Path) -> Process {
+    let program = env::var("PORTCULLIS_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".into());
+    let mut command = Command::new(program);
+    // REGISTRY_* overrides its configuration, and REGISTRY_AUTH_FILE belongs to skopeo.
+    command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    command.env("HOME", dir).env("OTEL_TRACES_EXPORTER", "none").arg("serve").arg(dir.join("registry.yml"));
+    Process::start("the registry", &mut command, &dir.join("registry.log"))
+}
+
+/// `127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] "GET /v2/a/b/tags/list HTTP/1.1" 200 12 "" "agent"`
+fn parse_access_line(line: &str) -> Option<Acted> {
+    let (_, rest) = line.split_once("] \"")?;
+    let (request, rest) = rest.split_once("\" ")?;
+    let mut words = request.split(' ');
+    let (method, target) = (words.next()?, words.next()?);
+    words.next().filter(|version| version.starts_with("HTTP/"))?;
+    let status = rest.split(' ').next()?.parse().ok()?;
+    Some(Acted { method: method.to_owned(), target: target.to_owned(), status })
+}
