@@ -83,8 +83,10 @@ pub(super) fn frame_unknown_length(session: &ServerSession, head: &mut ResponseH
     }
 }
 
+/// False where an answer's body is left out. To a range that cannot be satisfied registry 2.8 announces the whole
+/// blob's length and sends less, which no client can read.
 pub(super) fn has_body(status: StatusCode) -> bool {
-    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
 /// Resolves when the client goes away while an answer is awaited or sent. Polling it also lets the connection flush

@@ -129,6 +129,10 @@ pub(super) fn response_head(
             response.append_header(name, value.clone()).map_err(unusable)?;
         }
     }
+    if upstream.status == StatusCode::RANGE_NOT_SATISFIABLE {
+        response.remove_header(&header::CONTENT_TYPE);
+        response.insert_header(header::CONTENT_LENGTH, 0).map_err(unusable)?;
+    }
     if let Some(location) = upstream.headers.get(header::LOCATION) {
         let address = if redirected { location.clone() } else { public_address(location, public)? };
         response.insert_header(header::LOCATION, address).map_err(unusable)?;

@@ -72,8 +72,8 @@ fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection
     if !request.raw_path_is_utf8() {
         return Err(Rejection::BadRequest("the request target must be ASCII"));
     }
-    if session.as_http1().is_some_and(|http1| line_has_fragment(http1.get_headers_raw_bytes().as_ref())) {
-        return Err(Rejection::BadRequest("a request target has no fragment"));
+    if session.as_http1().is_some_and(|http1| !is_plain_target(&http1.get_headers_raw_bytes())) {
+        return Err(Rejection::BadRequest("the request target must be a path without a fragment"));
     }
     let Some(target) = request.uri.path_and_query() else {
         return Err(Rejection::BadRequest("the request target must be a path"));
@@ -84,9 +84,12 @@ fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection
     Ok((target.path().to_owned(), target.query().map(str::to_owned)))
 }
 
-/// The URI type drops fragments silently, so the line itself is asked.
-fn line_has_fragment(head: &[u8]) -> bool {
-    head.iter().take_while(|byte| **byte != b'\r' && **byte != b'\n').any(|byte| *byte == b'#')
+/// The URI type drops fragments silently and shows other forms as `/`, so the request line itself is asked: it must
+/// hold a path or an absolute address.
+fn is_plain_target(head: &[u8]) -> bool {
+    let target = head.split(|byte| byte.is_ascii_whitespace()).nth(1).unwrap_or_default();
+    let absolute = |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    (target.starts_with(b"/") || absolute(b"http://") || absolute(b"https://")) && !target.contains(&b'#')
 }
 
 /// `:authority`, the authority of an absolute target, or `Host`. The engine has already refused two that differ.
@@ -196,6 +199,16 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let headers = forwarded(&["1.1.1.1, nonsense"]);
         assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn targets_are_paths_or_absolute_addresses() {
+        for good in ["/", "/v2/", "/v2/a?b=c", "http://h/v2/", "HTTPS://h:1/v2/"] {
+            assert!(is_plain_target(format!("GET {good} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()), "{good}");
+        }
+        for bad in ["*", "v2/", "h:443", "?x", "/v2/#x", "/v2/a?b#c", "ftp://h/", ""] {
+            assert!(!is_plain_target(format!("GET {bad} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()), "{bad}");
+        }
     }
 
     #[test]
