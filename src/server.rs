@@ -53,11 +53,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.push(tokio::spawn(https.run(tls_config, limits.clone(), gate, drain.clone(), stopping.clone())));
     tasks.push(tokio::spawn(http.run(hosts(&config), public_port(&config), limits, stopping)));
     if config.reload.watch {
-        tasks.push(tokio::spawn(watch_files(runtime, config.reload.interval)));
+        tasks.push(tokio::spawn(watch_files(Arc::clone(&runtime), config.reload.interval)));
     }
     readiness.set(true);
 
-    wait_for_signal().await?;
+    wait_for_stop(&runtime).await?;
     readiness.set(false);
     info!(under_way = drain.active(), "stopping");
     stop.send_replace(true);
@@ -100,18 +100,29 @@ fn public_port(config: &Config) -> u16 {
 async fn watch_files(runtime: Arc<ArcSwap<Runtime>>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let runtime = runtime.load_full();
-        // Reading a large file and parsing it must not hold up the requests of this worker.
-        let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
+        refresh(&runtime).await;
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+/// Reading a large file and parsing it must not hold up the requests of this worker.
+async fn refresh(runtime: &ArcSwap<Runtime>) {
+    let runtime = runtime.load_full();
+    let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
+}
+
+/// Waits for SIGTERM or SIGINT. SIGHUP, which would end the process otherwise, has the password files read at once.
+async fn wait_for_stop(runtime: &ArcSwap<Runtime>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                info!("password files are read again; other changes take a restart");
+                refresh(runtime).await;
+            }
+        }
     }
-    Ok(())
 }

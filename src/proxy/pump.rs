@@ -108,11 +108,14 @@ async fn feed_body(
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
     loop {
+        if whole && hold.is_empty() {
+            return end(pool, &feed, pending).await;
+        }
         let full = hold.len() >= FRAME || whole || due;
         tokio::select! {
             biased;
             answer = &mut *pending => return Ok(Some(answer?)),
-            sent = timeout(pool.timeouts.idle, feed.send(&mut hold)), if full && !hold.is_empty() => {
+            sent = timeout(pool.timeouts.idle, feed.send(&mut hold)), if full => {
                 due = false;
                 match sent {
                     Ok(Ok(())) => {}
@@ -137,12 +140,6 @@ async fn feed_body(
                 hold.push(piece);
             }
             () = &mut flush, if !full && !hold.is_empty() => due = true,
-        }
-        if whole && hold.is_empty() {
-            return match end(pool, &feed, pending).await? {
-                Some(early) => Ok(Some(early)),
-                None => Ok(None),
-            };
         }
     }
 }
