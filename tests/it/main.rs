@@ -22,4 +22,5 @@ mod restart;
 mod serving;
 mod tls;
 mod tokens;
+mod uploads;
 mod upstreams;
