@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Identity, Limits, Problem, Redirects, Registry},
+    config::{Config, Host, Limits, Problem, Redirects, Registry},
     identity::{Chain, ChainError, Credentials, LoginError, Principal},
     token::{Issuer, KeyError, Keys, Verifier, VerifyError},
     upstream::{Pool, SetupError},
@@ -90,7 +90,7 @@ impl Runtime {
             registries,
             by_host,
             policy: Policy::compile(&config.access),
-            chain: build_chain(&config.identity, config)?,
+            chain: Chain::build(&config.identity)?,
             issuer: Issuer::new(Arc::clone(&keys), config.tokens.issuer.clone(), config.tokens.lifetime),
             verifier: Verifier::new(keys, config.tokens.issuer.clone()),
             limits: config.limits.clone(),
@@ -109,7 +109,7 @@ impl Runtime {
         let registries = config.registries.iter().map(|registry| public_registry(registry, service).map(drop));
         let keys = Keys::check(&config.tokens.keys).map_err(BuildError::from);
         check.errors.extend(registries.chain([keys]).filter_map(Result::err));
-        match build_chain(&config.identity, config) {
+        match Chain::build(&config.identity) {
             Ok(chain) => check.warnings = chain.problems(),
             Err(error) => check.errors.push(error.into()),
         }
@@ -199,10 +199,6 @@ fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicR
         pool: Pool::new(&registry.upstream)?,
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
-}
-
-fn build_chain(identity: &Identity, config: &Config) -> Result<Chain, ChainError> {
-    Chain::build(identity, &config.reload)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

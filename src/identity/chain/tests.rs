@@ -16,8 +16,6 @@ use crate::{
     identity::{Outcome, Proof, ProviderError},
 };
 
-const RELOAD: config::Reload = config::Reload { watch: true, interval: Duration::from_secs(2) };
-
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).expect("hashes"))
 }
@@ -70,7 +68,7 @@ impl Files {
     }
 
     fn chain(&self) -> Chain {
-        Chain::build(&self.config, &RELOAD).expect("builds")
+        Chain::build(&self.config).expect("builds")
     }
 }
 
@@ -259,7 +257,7 @@ fn ticks_are_multiples_of_the_grid() {
 async fn an_unreadable_file_at_start_is_an_error_that_helps() {
     let files = Files::new(&[&line("alice", "secret"), ""]);
     fs::remove_file(files.path(1)).expect("removed");
-    let error = Chain::build(&files.config, &RELOAD).err().expect("refused").to_string();
+    let error = Chain::build(&files.config).err().expect("refused").to_string();
     assert!(error.contains(&files.path(1).display().to_string()), "{error}");
     assert!(error.contains("portcullis hash"), "{error}");
 }
