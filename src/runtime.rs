@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use crate::{
     access::{Asker, Policy},
@@ -12,6 +13,8 @@ use crate::{
     upstream::{Pool, SetupError},
 };
 
+const CATALOG_WALKS: usize = 4;
+
 /// One public registry.
 pub struct PublicRegistry {
     first: Host,
@@ -19,6 +22,8 @@ pub struct PublicRegistry {
     /// The token service: `aud` of its tokens.
     pub service: String,
     pub pool: Pool,
+    /// Catalog walks at a time: each may be long, and anyone may ask for one.
+    pub walks: Semaphore,
     /// A blob's redirect to object storage goes to the client; otherwise it is an error.
     pub pass_redirects: bool,
 }
@@ -197,6 +202,7 @@ fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicR
         first,
         hosts: registry.hosts.clone(),
         pool: Pool::new(&registry.upstream)?,
+        walks: Semaphore::new(CATALOG_WALKS),
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
 }

@@ -43,6 +43,8 @@ pub(super) async fn catalog(
     let wanted = page.n.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let asker = registry.asker(principal, head.client);
+    // The semaphore is never closed, and a walk without a place would be no harm.
+    let _place = registry.walks.acquire().await;
     let mut walk = Walk { registry, head, permit, last: page.last.clone(), ended: false };
     let mut shown: Vec<String> = Vec::new();
     // One name more than wanted tells whether another page follows.
