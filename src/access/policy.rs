@@ -6,7 +6,7 @@ use super::grant::Grant;
 use crate::{
     config,
     identity::Principal,
-    registry::{Action, Actions, Needs, Page, Pattern, RepositoryName, Route},
+    registry::{Action, Actions, Needs, Page, Pattern, Read, RepositoryName, Route, UploadVerb},
 };
 
 /// Who asks, where, from where.
@@ -75,10 +75,19 @@ impl Permit {
 
     /// The same catalog permit for another page of the upstream's catalog; None for any other route.
     pub fn catalog_page(&self, page: Page) -> Option<Self> {
-        let Route::Catalog { read, .. } = self.route else {
+        if !matches!(self.route, Route::Catalog { .. }) {
             return None;
-        };
-        Some(Self { route: Route::Catalog { read, page }, grant: self.grant.clone() })
+        }
+        Some(Self { route: Route::Catalog { read: Read::Get, page }, grant: self.grant.clone() })
+    }
+
+    /// The permit to ask how far the upload session has come that this permit's chunk, or its end, belongs to; None
+    /// for any other route. Whoever may write to a session may ask for it.
+    pub fn session_status(&self) -> Option<Self> {
+        let Route::Upload { repository, verb } = &self.route else { return None };
+        let (UploadVerb::Chunk { id, state } | UploadVerb::Finish { id, state, .. }) = verb else { return None };
+        let verb = UploadVerb::Status { read: Read::Get, id: id.clone(), state: state.clone() };
+        Some(Self { route: Route::Upload { repository: repository.clone(), verb }, grant: self.grant.clone() })
     }
 }
 

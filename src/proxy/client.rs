@@ -1,18 +1,22 @@
 //! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
+use tokio::time::sleep;
 
 use super::respond::Answer;
+use crate::listener::Activity;
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
 /// unread data is reset, and the reset overtakes the answer.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// What a slow HTTP/2 client has to take within its time.
+const HTTP2_SLICE: usize = 32 * 1024;
 /// A TLS close waits for a client that may be stalled.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -40,12 +44,39 @@ pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
     }
 }
 
+/// The way to the client, and how long it may refuse to take anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlet<'a> {
+    pub(super) activity: &'a Activity,
+    pub(super) patience: Duration,
+}
+
+impl Outlet<'_> {
+    /// Waits for a write for as long as the client takes something at least once in `patience`.
+    async fn watch(self, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), ClientGone> {
+        let mut write = pin!(write);
+        loop {
+            let taken = self.activity.taken();
+            tokio::select! {
+                biased;
+                written = &mut write => return Ok(written?),
+                () = sleep(self.patience) => {
+                    if self.activity.taken() == taken {
+                        return Err(ClientGone);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Writes a whole answer. A HEAD gets its length and no body.
 pub(super) async fn write_answer(
     session: &mut ServerSession,
     answer: Answer,
     method: &Method,
     hsts: Option<&str>,
+    outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
     for (name, value) in &answer.headers {
@@ -55,23 +86,50 @@ pub(super) async fn write_answer(
     common_headers(&mut head, hsts);
     let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    write_head(session, head, body.is_empty()).await?;
+    write_head(session, head, body.is_empty(), outlet).await?;
     if !body.is_empty() {
-        session.write_response_body(body, true).await?;
+        write_body(session, body, outlet).await?;
+        end_body(session, outlet).await?;
     }
     Ok(sent)
 }
 
 /// Writes a head; `end` where no body follows (HTTP/2 says so in the head itself).
-pub(super) async fn write_head(session: &mut ServerSession, head: ResponseHeader, end: bool) -> Result<(), ClientGone> {
+pub(super) async fn write_head(
+    session: &mut ServerSession,
+    head: ResponseHeader,
+    end: bool,
+    outlet: Outlet<'_>,
+) -> Result<(), ClientGone> {
     let head = Box::new(head);
     match session {
-        ServerSession::H2(http2) => http2.write_response_header(head, end)?,
+        ServerSession::H2(http2) => Ok(http2.write_response_header(head, end)?),
         ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
-            session.write_response_header(head).await?;
+            outlet.watch(session.write_response_header(head)).await
         }
     }
+}
+
+/// Writes a part of a body. Over HTTP/2 it goes in slices: there the time limit is the stream's own and counts for
+/// each, since other streams say nothing of this one.
+pub(super) async fn write_body(
+    session: &mut ServerSession,
+    mut data: Bytes,
+    outlet: Outlet<'_>,
+) -> Result<(), ClientGone> {
+    if !session.is_http2() {
+        return outlet.watch(session.write_response_body(data, false)).await;
+    }
+    while !data.is_empty() {
+        let slice = data.split_to(data.len().min(HTTP2_SLICE));
+        session.write_response_body(slice, false).await?;
+    }
     Ok(())
+}
+
+/// Says that the body is whole.
+pub(super) async fn end_body(session: &mut ServerSession, outlet: Outlet<'_>) -> Result<(), ClientGone> {
+    outlet.watch(session.write_response_body(Bytes::new(), true)).await
 }
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection

@@ -7,7 +7,7 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    client::{self, ClientGone},
+    client::{self, ClientGone, Outlet},
     record::Record,
     respond::Rejection,
 };
@@ -168,17 +168,18 @@ pub(super) async fn deliver(
     mut exchange: Exchange,
     mut head: pingora_http::ResponseHeader,
     idle: Duration,
+    outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
     record.status = head.status.as_u16();
     let bodyless = session.req_header().method == Method::HEAD || !client::has_body(head.status);
     client::frame_unknown_length(session, &mut head);
     if bodyless {
-        client::write_head(session, head, true).await?;
+        client::write_head(session, head, true, outlet).await?;
         exchange.finish();
         return Ok(());
     }
-    client::write_head(session, head, false).await?;
+    client::write_head(session, head, false, outlet).await?;
     loop {
         let frame = tokio::select! {
             biased;
@@ -188,7 +189,7 @@ pub(super) async fn deliver(
         match frame {
             Ok(Some(Ok(data))) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                session.write_response_body(data, false).await.map_err(ClientGone::from)?;
+                client::write_body(session, data, outlet).await?;
                 record.bytes_out += length;
             }
             Ok(Some(Err(error))) => return Err(Stop::UpstreamBroke(error)),
@@ -197,6 +198,6 @@ pub(super) async fn deliver(
         }
     }
     exchange.finish();
-    session.write_response_body(bytes::Bytes::new(), true).await.map_err(ClientGone::from)?;
+    client::end_body(session, outlet).await?;
     Ok(())
 }

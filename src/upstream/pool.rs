@@ -10,7 +10,11 @@ use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
     client::{Connector, Wire},
 };
-use crate::{access::Permit, config};
+use crate::{
+    access::Permit,
+    config,
+    registry::{Route, UploadVerb},
+};
 
 /// Idle connections kept for one upstream.
 const IDLE_CONNECTIONS: usize = 256;
@@ -59,7 +63,9 @@ impl Pool {
 
     /// How long the head of the answer may take once the request is out: a commit copies and hashes.
     pub fn patience(&self, permit: &Permit) -> Duration {
-        if permit.route().method() == Method::PUT { self.timeouts.commit } else { self.timeouts.first_byte }
+        let whole = matches!(permit.route(), Route::Upload { verb: UploadVerb::Monolithic { .. }, .. });
+        let commits = whole || permit.route().method() == Method::PUT;
+        if commits { self.timeouts.commit } else { self.timeouts.first_byte }
     }
 
     /// Sends the permit's route over a fresh connection and returns while the answer is pending.

@@ -1,6 +1,8 @@
 //! Uploads whose pieces arrive at awkward moments.
 
-use std::{thread::sleep, time::Duration};
+use std::{fs, thread::sleep, time::Duration};
+
+use serde_json::json;
 
 use crate::support::{ALICE, Portcullis, Registry, Tls};
 
@@ -37,4 +39,41 @@ fn an_end_that_comes_by_itself_ends_the_upload() {
     assert_eq!(send_slowly(&gate, "Transfer-Encoding: chunked", &[b"5\r\nhello\r\n", b"0\r\n\r\n"]), Some(202));
     assert_eq!(send_slowly(&gate, "Transfer-Encoding: chunked", &[b"0\r\n\r\n"]), Some(202));
     assert_eq!(send_slowly(&gate, "Content-Length: 10", &[b"hello", b"world"]), Some(202));
+}
+
+#[test]
+fn bodies_of_every_size_end() {
+    const FRAME: usize = 256 * 1024;
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    for size in [1, 16 * 1024, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 3 * FRAME + 17] {
+        let file = gate.dir().join("body");
+        fs::write(&file, vec![7; size]).unwrap();
+        for version in ["--http1.1", "--http2"] {
+            let sent =
+                gate.curl(&session(&gate)).user(ALICE).method("PATCH").chunked_file(&file).argument(version).send();
+            assert_eq!(sent.status, 202, "{size} bytes, {version}: {}", sent.text());
+            let range = sent.header("range").unwrap().to_owned();
+            assert_eq!(range, format!("0-{}", size.saturating_sub(1)), "{version}");
+        }
+    }
+}
+
+#[test]
+fn a_blobs_limit_counts_all_requests_of_its_session() {
+    let registry = Registry::start();
+    let gate = Portcullis::before(&registry).with(|config| config["limits"] = json!({ "upload": "1MiB" })).start();
+    let part = gate.dir().join("part");
+    fs::write(&part, vec![7; 600_000]).unwrap();
+    let patch = |path: &str, chunked: bool| {
+        let curl = gate.curl(path).user(ALICE).method("PATCH");
+        if chunked { curl.chunked_file(&part).send() } else { curl.body_file(&part).send() }
+    };
+    for chunked in [false, true] {
+        let first = patch(&session(&gate), chunked);
+        assert_eq!(first.status, 202, "{}", first.text());
+        let path = first.header("location").unwrap().replace(&gate.url(""), "");
+        let second = patch(&path, chunked);
+        assert_eq!(second.status, 413, "chunked: {chunked}: {}", second.text());
+    }
 }
