@@ -260,8 +260,8 @@ fn check_answer(case: &Case, direct: &str, answer: &str) {
     let told = || format!("{case:?}\ndirectly: {direct}\nthrough the gate: {answer}");
     assert!(!answer.contains(MARK), "a secret is told: {}", told());
     let status = status(answer);
-    let fails = |status| status >= 500 && status != 501;
-    assert!(status != 101 && (!fails(status) || status == self::status(direct)), "it fails: {}", told());
+    // A registry fails by itself where two lanes write the same link; the gate has no reason to.
+    assert!(!matches!(status, 101 | 502..=504), "the gate fails: {}", told());
     assert!(!(200..300).contains(&status) || !answer.contains("\"secret"), "a name is told: {}", told());
 }
 

@@ -71,6 +71,13 @@ impl Tls {
         read_rest(&mut self.0)
     }
 
+    /// Says that nothing more is coming; what the server says can still be read.
+    pub(crate) fn close(&mut self) {
+        self.0.conn.send_close_notify();
+        let _ = self.0.flush();
+        let _ = self.0.sock.shutdown(Shutdown::Write);
+    }
+
     /// How long a single read waits, instead of 10 s.
     pub(crate) fn patience(&mut self, patience: Duration) {
         self.0.sock.set_read_timeout(Some(patience)).unwrap();
