@@ -46,6 +46,7 @@ impl RequestHead {
         let (path, query) = target(session)?;
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
+        check_coding(headers)?;
         Ok(Self {
             request_id,
             method: request.method.clone(),
@@ -135,6 +136,17 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
     }
 }
 
+/// Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
+/// coded and without its name (RFC 9112 §6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
+    }
+}
+
 /// One number. The engine has already refused lengths that differ or cannot be read, and merged equal ones.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
     let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
@@ -199,6 +211,22 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let headers = forwarded(&["1.1.1.1, nonsense"]);
         assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("10.0.0.1"));
+    }
+
+    #[test]
+    fn bodies_come_in_chunks_or_as_they_are() {
+        let check = |codings: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::TRANSFER_ENCODING, coding.parse().unwrap());
+            }
+            check_coding(&headers).is_ok()
+        };
+        assert!(check(&[]) && check(&["chunked"]) && check(&["Chunked "]));
+        for bad in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "identity", "xchunked"] {
+            assert!(!check(&[bad]), "S3 {bad:?}");
+        }
+        assert!(!check(&["chunked", "chunked"]) && !check(&["gzip", "chunked"]), "S3");
     }
 
     #[test]

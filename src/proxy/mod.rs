@@ -191,7 +191,11 @@ impl Connection {
         let request_id = record.request_id().to_owned();
         let head = match RequestHead::read(session, &self.info, &runtime.trusted_proxies, request_id) {
             Ok(head) => head,
-            Err(rejection) => return reject(session, &rejection, None, None, record).await,
+            Err(rejection) => {
+                // Where the next request begins may be as unclear as the rest of this one.
+                session.set_keepalive(None);
+                return reject(session, &rejection, None, None, record).await;
+            }
         };
         note(&head, record);
         let registry = match gate::registry(runtime, &head) {
