@@ -49,6 +49,7 @@ impl RequestHead {
         let (path, query) = target(session)?;
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
+        check_coding(headers)?;
         Ok(Self {
             request_id,
             method: request.method.clone(),
@@ -135,6 +136,17 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
         None => Ok(false),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
         Some(_) => Err(Rejection::ExpectationFailed),
+    }
+}
+
+/// Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
+/// coded and without its name (RFC 9112 §6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
     }
 }
 
@@ -227,6 +239,22 @@ mod tests {
         for unreadable in ["nonsense", "unknown", "", "2.2.2.2, ", "2.2.2.2, x", "2.2.2.2:x"] {
             assert_eq!(client("10.0.0.1", &[unreadable]), None, "{unreadable}");
         }
+    }
+
+    #[test]
+    fn bodies_come_in_chunks_or_as_they_are() {
+        let check = |codings: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::TRANSFER_ENCODING, coding.parse().unwrap());
+            }
+            check_coding(&headers).is_ok()
+        };
+        assert!(check(&[]) && check(&["chunked"]) && check(&["Chunked "]));
+        for bad in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "identity", "xchunked"] {
+            assert!(!check(&[bad]), "S3 {bad:?}");
+        }
+        assert!(!check(&["chunked", "chunked"]) && !check(&["gzip", "chunked"]), "S3");
     }
 
     #[test]

@@ -73,7 +73,11 @@ async fn serve(
     let request_id = record.request_id().to_owned();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
         Ok(head) => head,
-        Err(rejection) => return reject(session, &rejection, None, None, outlet, record).await,
+        Err(rejection) => {
+            // Where the next request begins may be as unclear as the rest of this one.
+            session.set_keepalive(None);
+            return reject(session, &rejection, None, None, outlet, record).await;
+        }
     };
     record.hears(&head);
     let registry = match gate::registry(runtime, &head) {

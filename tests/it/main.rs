@@ -13,6 +13,7 @@ mod attacks;
 mod blobs;
 mod catalog;
 mod cli;
+mod differential;
 mod examples;
 mod htpasswd;
 mod login;

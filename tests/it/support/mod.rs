@@ -18,12 +18,12 @@ use std::{
 
 pub(crate) use curl::{Curl, Response};
 pub(crate) use ear::Ear;
-pub(crate) use image::Image;
+pub(crate) use image::{Image, digest};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use process::Process;
-pub(crate) use raw::{Tls, exchange, http_get};
+pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::Registry;
 pub(crate) use skopeo::{Done as SkopeoDone, Skopeo};
 

@@ -27,16 +27,14 @@ impl Tls {
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
     pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self::configured(client_config(pki, protocols), port, name)
+    }
 
+    /// Connects with a configuration that several connections share: they resume each other's sessions.
+    pub(crate) fn configured(config: Arc<ClientConfig>, port: u16, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut socket = connect(port)?;
-        let mut connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+        let mut connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
@@ -72,6 +70,35 @@ impl Tls {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         read_rest(&mut self.0)
     }
+
+    /// Says that nothing more is coming; what the server says can still be read.
+    pub(crate) fn close(&mut self) {
+        self.0.conn.send_close_notify();
+        let _ = self.0.flush();
+        let _ = self.0.sock.shutdown(Shutdown::Write);
+    }
+
+    /// How long a single read waits, instead of 10 s.
+    pub(crate) fn patience(&mut self, patience: Duration) {
+        self.0.sock.set_read_timeout(Some(patience)).unwrap();
+    }
+}
+
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// Trusts this CA alone and offers these protocols.
+pub(crate) fn client_config(pki: &Pki, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 /// Sends bytes to a port in plain and reads until the server closes.

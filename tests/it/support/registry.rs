@@ -57,6 +57,16 @@ impl Registry {
         Arc::clone(&self.storage)
     }
 
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// All that it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(crate) fn stop(&mut self) {
         self.process.stop();
     }
