@@ -8,6 +8,7 @@
 
 mod support;
 
+mod answers;
 mod architecture;
 mod attacks;
 mod blobs;
@@ -16,6 +17,7 @@ mod cli;
 mod examples;
 mod htpasswd;
 mod login;
+mod permit;
 mod pull_push;
 mod quickstart;
 mod restart;

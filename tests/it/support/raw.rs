@@ -27,13 +27,7 @@ impl Tls {
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
     pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-
+        let config = client_config(pki, protocols);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut socket = connect(port)?;
         let mut connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
@@ -72,6 +66,17 @@ impl Tls {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         read_rest(&mut self.0)
     }
+}
+
+/// Trusts the CA of the tests alone.
+pub(super) fn client_config(pki: &Pki, protocols: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config
 }
 
 /// Sends bytes to a port in plain and reads until the server closes.
