@@ -13,6 +13,7 @@ mod architecture;
 mod attacks;
 mod blobs;
 mod catalog;
+mod challenges;
 mod cli;
 mod examples;
 mod htpasswd;
