@@ -22,6 +22,7 @@ mod permit;
 mod pull_push;
 mod quickstart;
 mod restart;
+mod sequences;
 mod serving;
 mod tls;
 mod tokens;
