@@ -41,7 +41,17 @@ fn row(what: &'static str, line: &str, status: u16, code: &'static str) -> Row {
         .into_iter()
         .find(|known| *known == method)
         .unwrap();
-    Row { what, method, path: path.to_owned(), headers: Vec::new(), body: None, status, code, challenge: None, allow: None }
+    Row {
+        what,
+        method,
+        path: path.to_owned(),
+        headers: Vec::new(),
+        body: None,
+        status,
+        code,
+        challenge: None,
+        allow: None,
+    }
 }
 
 impl Row {
@@ -85,7 +95,9 @@ impl Row {
             None => curl,
             Some((file, true)) if protocol == "--http1.1" => curl.chunked_file(file).method(self.method),
             // HTTP/2 has no chunks; a body from a pipe is one without a length.
-            Some((file, true)) => curl.argument("--upload-file").argument(file).header("Content-Length:").method(self.method),
+            Some((file, true)) => {
+                curl.argument("--upload-file").argument(file).header("Content-Length:").method(self.method)
+            }
             Some((file, false)) => curl.body_file(file),
         };
         let answer = curl.send();
@@ -99,8 +111,8 @@ impl Row {
             Basic => r#"Basic realm="Registry""#.to_owned(),
         });
         assert_eq!(answer.header("www-authenticate"), expected.as_deref(), "{what}");
-        if expected.is_some() {
-            assert_eq!(answer.challenge(), expected.unwrap(), "one challenge: {what}");
+        if let Some(expected) = expected {
+            assert_eq!(answer.challenge(), expected, "one challenge: {what}");
         }
         assert_eq!(answer.header("allow"), self.allow, "{what}");
         assert_eq!(answer.header("retry-after"), None, "{what}");
@@ -144,51 +156,54 @@ fn who_asks_and_what_the_policy_says() {
     let pull_narrow = r#",scope="repository:team-a/app:pull",error="insufficient_scope""#;
     let push = r#",scope="repository:team-a/app:pull,push""#;
     let push_narrow = r#",scope="repository:team-a/app:pull,push",error="insufficient_scope""#;
-    check(&gate, &[
-        row("C1 the base without credentials", "GET /v2/", 401, "UNAUTHORIZED").challenged(Bearer("")),
-        row("C1 the base's head", "HEAD /v2/", 401, "").challenged(Bearer("")),
-        row("C2 the base without its slash", "GET /v2", 401, "UNAUTHORIZED").challenged(Bearer("")),
-        row("the base by an anonymous token", "GET /v2/", 200, "").token(&anonymous),
-        row("the base by name", "GET /v2/", 200, "").login(CI),
-        row("the base by token", "GET /v2/", 200, "").token(&empty),
-        row("nothing sent, denied", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED").challenged(Bearer(pull)),
-        row("nothing sent, denied to push", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
-            .challenged(Bearer(push)),
-        row("nothing sent, allowed", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN"),
-        row("an anonymous token, denied", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED")
-            .token(&anonymous)
-            .challenged(Bearer(pull_narrow)),
-        row("an anonymous token, allowed", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").token(&anonymous),
-        row("by name, allowed", "GET /v2/team-a/app/tags/list", 404, "NAME_UNKNOWN").login(ALICE),
-        row("by token, allowed", "GET /v2/team-a/app/tags/list", 404, "NAME_UNKNOWN").token(&alice),
-        row("by name, denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").login(BOB),
-        row("by name, denied, head", "HEAD /v2/team-a/app/manifests/v1", 403, "").login(BOB),
-        row("P9 by name, denied, after the head", "GET /v2/team-a/app/manifests/v1", 403, "DENIED").login(BOB),
-        row("by token, denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").token(&bob),
-        row("by token, denied to push", "POST /v2/library/x/blobs/uploads/", 403, "DENIED").token(&alice),
-        row("the token is narrower", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
-            .token(&narrow)
-            .challenged(Bearer(push_narrow)),
-        row("C9 the same again", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
-            .token(&narrow)
-            .challenged(Bearer(push_narrow)),
-        row("the token is for nothing", "HEAD /v2/team-a/app/manifests/v1", 401, "")
-            .token(&empty)
-            .challenged(Bearer(pull_narrow)),
-        row("wrong password", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED")
-            .login(Login::new("alice", "wrong"))
-            .challenged(Bearer(pull)),
-        row("C23 wrong password at the base", "GET /v2/", 401, "UNAUTHORIZED")
-            .login(Login::new("alice", "wrong"))
-            .challenged(Bearer("")),
-        row("wrong password on what is public", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
-            .login(Login::new("alice", "wrong"))
-            .challenged(Bearer(r#",scope="repository:library/x:pull""#)),
-        row("wrong password at the token endpoint", "GET /token", 401, "UNAUTHORIZED")
-            .login(Login::new("alice", "wrong"))
-            .challenged(Basic),
-        row("a token at the token endpoint", "GET /token", 401, "UNAUTHORIZED").token(&alice).challenged(Basic),
-    ]);
+    check(
+        &gate,
+        &[
+            row("C1 the base without credentials", "GET /v2/", 401, "UNAUTHORIZED").challenged(Bearer("")),
+            row("C1 the base's head", "HEAD /v2/", 401, "").challenged(Bearer("")),
+            row("C2 the base without its slash", "GET /v2", 401, "UNAUTHORIZED").challenged(Bearer("")),
+            row("the base by an anonymous token", "GET /v2/", 200, "").token(&anonymous),
+            row("the base by name", "GET /v2/", 200, "").login(CI),
+            row("the base by token", "GET /v2/", 200, "").token(&empty),
+            row("nothing sent, denied", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED").challenged(Bearer(pull)),
+            row("nothing sent, denied to push", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
+                .challenged(Bearer(push)),
+            row("nothing sent, allowed", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN"),
+            row("an anonymous token, denied", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED")
+                .token(&anonymous)
+                .challenged(Bearer(pull_narrow)),
+            row("an anonymous token, allowed", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").token(&anonymous),
+            row("by name, allowed", "GET /v2/team-a/app/tags/list", 404, "NAME_UNKNOWN").login(ALICE),
+            row("by token, allowed", "GET /v2/team-a/app/tags/list", 404, "NAME_UNKNOWN").token(&alice),
+            row("by name, denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").login(BOB),
+            row("by name, denied, head", "HEAD /v2/team-a/app/manifests/v1", 403, "").login(BOB),
+            row("P9 by name, denied, after the head", "GET /v2/team-a/app/manifests/v1", 403, "DENIED").login(BOB),
+            row("by token, denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").token(&bob),
+            row("by token, denied to push", "POST /v2/library/x/blobs/uploads/", 403, "DENIED").token(&alice),
+            row("the token is narrower", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
+                .token(&narrow)
+                .challenged(Bearer(push_narrow)),
+            row("C9 the same again", "POST /v2/team-a/app/blobs/uploads/", 401, "UNAUTHORIZED")
+                .token(&narrow)
+                .challenged(Bearer(push_narrow)),
+            row("the token is for nothing", "HEAD /v2/team-a/app/manifests/v1", 401, "")
+                .token(&empty)
+                .challenged(Bearer(pull_narrow)),
+            row("wrong password", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED")
+                .login(Login::new("alice", "wrong"))
+                .challenged(Bearer(pull)),
+            row("C23 wrong password at the base", "GET /v2/", 401, "UNAUTHORIZED")
+                .login(Login::new("alice", "wrong"))
+                .challenged(Bearer("")),
+            row("wrong password on what is public", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
+                .login(Login::new("alice", "wrong"))
+                .challenged(Bearer(r#",scope="repository:library/x:pull""#)),
+            row("wrong password at the token endpoint", "GET /token", 401, "UNAUTHORIZED")
+                .login(Login::new("alice", "wrong"))
+                .challenged(Basic),
+            row("a token at the token endpoint", "GET /token", 401, "UNAUTHORIZED").token(&alice).challenged(Basic),
+        ],
+    );
     for (login, method, path, words) in [
         (BOB, "GET", "/v2/team-a/app/tags/list", ["pull", "team-a/app"]),
         (ALICE, "POST", "/v2/library/x/blobs/uploads/", ["push", "library/x"]),
@@ -234,15 +249,22 @@ fn a_token_that_does_not_count() {
     .collect();
     let texts: BTreeSet<_> = check(&gate, &rows).iter().map(Response::text).collect();
     assert_eq!(texts.len(), 1, "{texts:?}");
-    check(&gate, &[
-        row("the control", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").token(&forged(&gate, &alice, |_| {})),
-        row("the disabled user's password", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
-            .login(BOB)
-            .challenged(Bearer(r#",scope="repository:library/x:pull""#)),
-        row("no scheme of ours", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
-            .with("Authorization: Negotiate abc")
-            .challenged(Bearer(r#",scope="repository:library/x:pull",error="invalid_token""#)),
-    ]);
+    check(
+        &gate,
+        &[
+            row("the control", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").token(&forged(
+                &gate,
+                &alice,
+                |_| {},
+            )),
+            row("the disabled user's password", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
+                .login(BOB)
+                .challenged(Bearer(r#",scope="repository:library/x:pull""#)),
+            row("no scheme of ours", "GET /v2/library/x/tags/list", 401, "UNAUTHORIZED")
+                .with("Authorization: Negotiate abc")
+                .challenged(Bearer(r#",scope="repository:library/x:pull",error="invalid_token""#)),
+        ],
+    );
     assert_eq!(registry.acted_on("library/x").len(), 2, "the control's");
 }
 
@@ -250,22 +272,25 @@ fn a_token_that_does_not_count() {
 fn a_person_in_a_browser() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
-    check(&gate, &[
-        row("the base", "GET /v2/", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
-        row("the catalog", "GET /v2/_catalog", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
-        row("a repository", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
-        row("a typing error", "GET /v2/_catalog", 401, "UNAUTHORIZED")
-            .with(NAVIGATION)
-            .login(Login::new("alice", "wrong"))
-            .challenged(Basic),
-        row("signed in", "GET /v2/_catalog", 200, "").with(NAVIGATION).login(ALICE),
-        row("signed in and denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").with(NAVIGATION).login(BOB),
-        row("what is public", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").with(NAVIGATION),
-        row("no navigation", "GET /v2/_catalog", 401, "UNAUTHORIZED")
-            .with("Sec-Fetch-Mode: cors")
-            .challenged(Bearer(r#",scope="registry:catalog:*""#)),
-        row("the landing page", "GET /", 200, "").with(NAVIGATION),
-    ]);
+    check(
+        &gate,
+        &[
+            row("the base", "GET /v2/", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
+            row("the catalog", "GET /v2/_catalog", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
+            row("a repository", "GET /v2/team-a/app/tags/list", 401, "UNAUTHORIZED").with(NAVIGATION).challenged(Basic),
+            row("a typing error", "GET /v2/_catalog", 401, "UNAUTHORIZED")
+                .with(NAVIGATION)
+                .login(Login::new("alice", "wrong"))
+                .challenged(Basic),
+            row("signed in", "GET /v2/_catalog", 200, "").with(NAVIGATION).login(ALICE),
+            row("signed in and denied", "GET /v2/team-a/app/tags/list", 403, "DENIED").with(NAVIGATION).login(BOB),
+            row("what is public", "GET /v2/library/x/tags/list", 404, "NAME_UNKNOWN").with(NAVIGATION),
+            row("no navigation", "GET /v2/_catalog", 401, "UNAUTHORIZED")
+                .with("Sec-Fetch-Mode: cors")
+                .challenged(Bearer(r#",scope="registry:catalog:*""#)),
+            row("the landing page", "GET /", 200, "").with(NAVIGATION),
+        ],
+    );
 }
 
 #[test]
@@ -279,53 +304,56 @@ fn what_is_no_route_of_ours() {
     let digest = |line: &str| row("malformed digest", line, 400, "DIGEST_INVALID");
     let escape = |line: &str| row("an escape in the path", line, 400, "UNSUPPORTED");
     let method = |line: &str, allow| row("method", line, 405, "UNSUPPORTED").allows(allow);
-    check(&gate, &[
-        not_found("unknown path", "GET /favicon.ico"),
-        not_found("P16 unknown path", "GET /v1/_ping"),
-        not_found("P16 unknown path", "GET /v1/search?q=x&n=25"),
-        not_found("unknown path", "GET /v2/library/x"),
-        not_found("unknown path", "GET /v2/library/x/manifests/"),
-        not_found("unknown path", "GET /V2/library/x/tags/list"),
-        not_found("something in a blob's place", "GET /v2/library/x/blobs/latest"),
-        row("the landing page", "GET /", 200, ""),
-        row("the landing page's head", "HEAD /", 200, ""),
-        name("GET /v2/Library/x/tags/list"),
-        name("GET /v2/library/x_/manifests/v1"),
-        name(&format!("GET /v2/{long_name}/tags/list")),
-        row("neither tag nor digest", "GET /v2/library/x/manifests/-v1", 404, "MANIFEST_UNKNOWN"),
-        row("a tag over 128", &format!("GET /v2/library/x/manifests/{long_tag}"), 404, "MANIFEST_UNKNOWN"),
-        row("a tag of 128", &format!("GET /v2/library/x/manifests/{}", &long_tag[1..]), 404, "MANIFEST_UNKNOWN"),
-        digest("GET /v2/library/x/manifests/sha256:abc"),
-        digest("GET /v2/library/x/blobs/sha256:abc"),
-        digest(&format!("GET /v2/library/x/blobs/{}", DIGEST.replace("00", "AA"))),
-        digest("GET /v2/library/x/referrers/latest"),
-        digest("POST /v2/library/x/blobs/uploads/?digest=sha256:abc"),
-        escape("GET /v2/library%2Fx/tags/list"),
-        escape("GET /v2/%6cibrary/x/tags/list"),
-        escape("GET /v2/library/x/manifests/v%31"),
-        escape("GET /v2/library/x/blobs/uploads/%2e%2e"),
-        escape(&format!("GET /v2/library/x/blobs/{}", DIGEST.replace(':', "%253A"))),
-        row(
-            "the colon of a digest",
-            &format!("GET /v2/library/x/manifests/{}", DIGEST.replace(':', "%3A")),
-            404,
-            "MANIFEST_UNKNOWN",
-        ),
-        method("POST /v2/", "GET, HEAD"),
-        method("DELETE /v2/_catalog", "GET, HEAD"),
-        method("PUT /v2/library/x/tags/list", "GET, HEAD"),
-        method("POST /v2/library/x/manifests/v1", "GET, HEAD, PUT, DELETE"),
-        method(&format!("PUT /v2/library/x/blobs/{DIGEST}"), "GET, HEAD, DELETE"),
-        method("GET /v2/library/x/blobs/uploads/", "POST"),
-        method("POST /v2/library/x/blobs/uploads/id", "GET, HEAD, PATCH, PUT, DELETE"),
-        method(&format!("DELETE /v2/library/x/referrers/{DIGEST}"), "GET, HEAD"),
-        method("OPTIONS /v2/library/x/tags/list", "GET, HEAD"),
-        method("TRACE /v2/library/x/tags/list", "GET, HEAD"),
-        method("FOO /v2/library/x/tags/list", "GET, HEAD"),
-        method("POST /", "GET, HEAD"),
-        method("HEAD /token", "GET"),
-        method("POST /token", "GET"),
-    ]);
+    check(
+        &gate,
+        &[
+            not_found("unknown path", "GET /favicon.ico"),
+            not_found("P16 unknown path", "GET /v1/_ping"),
+            not_found("P16 unknown path", "GET /v1/search?q=x&n=25"),
+            not_found("unknown path", "GET /v2/library/x"),
+            not_found("unknown path", "GET /v2/library/x/manifests/"),
+            not_found("unknown path", "GET /V2/library/x/tags/list"),
+            not_found("something in a blob's place", "GET /v2/library/x/blobs/latest"),
+            row("the landing page", "GET /", 200, ""),
+            row("the landing page's head", "HEAD /", 200, ""),
+            name("GET /v2/Library/x/tags/list"),
+            name("GET /v2/library/x_/manifests/v1"),
+            name(&format!("GET /v2/{long_name}/tags/list")),
+            row("neither tag nor digest", "GET /v2/library/x/manifests/-v1", 404, "MANIFEST_UNKNOWN"),
+            row("a tag over 128", &format!("GET /v2/library/x/manifests/{long_tag}"), 404, "MANIFEST_UNKNOWN"),
+            row("a tag of 128", &format!("GET /v2/library/x/manifests/{}", &long_tag[1..]), 404, "MANIFEST_UNKNOWN"),
+            digest("GET /v2/library/x/manifests/sha256:abc"),
+            digest("GET /v2/library/x/blobs/sha256:abc"),
+            digest(&format!("GET /v2/library/x/blobs/{}", DIGEST.replace("00", "AA"))),
+            digest("GET /v2/library/x/referrers/latest"),
+            digest("POST /v2/library/x/blobs/uploads/?digest=sha256:abc"),
+            escape("GET /v2/library%2Fx/tags/list"),
+            escape("GET /v2/%6cibrary/x/tags/list"),
+            escape("GET /v2/library/x/manifests/v%31"),
+            escape("GET /v2/library/x/blobs/uploads/%2e%2e"),
+            escape(&format!("GET /v2/library/x/blobs/{}", DIGEST.replace(':', "%253A"))),
+            row(
+                "the colon of a digest",
+                &format!("GET /v2/library/x/manifests/{}", DIGEST.replace(':', "%3A")),
+                404,
+                "MANIFEST_UNKNOWN",
+            ),
+            method("POST /v2/", "GET, HEAD"),
+            method("DELETE /v2/_catalog", "GET, HEAD"),
+            method("PUT /v2/library/x/tags/list", "GET, HEAD"),
+            method("POST /v2/library/x/manifests/v1", "GET, HEAD, PUT, DELETE"),
+            method(&format!("PUT /v2/library/x/blobs/{DIGEST}"), "GET, HEAD, DELETE"),
+            method("GET /v2/library/x/blobs/uploads/", "POST"),
+            method("POST /v2/library/x/blobs/uploads/id", "GET, HEAD, PATCH, PUT, DELETE"),
+            method(&format!("DELETE /v2/library/x/referrers/{DIGEST}"), "GET, HEAD"),
+            method("OPTIONS /v2/library/x/tags/list", "GET, HEAD"),
+            method("TRACE /v2/library/x/tags/list", "GET, HEAD"),
+            method("FOO /v2/library/x/tags/list", "GET, HEAD"),
+            method("POST /", "GET, HEAD"),
+            method("HEAD /token", "GET"),
+            method("POST /token", "GET"),
+        ],
+    );
 }
 
 #[test]
@@ -379,20 +407,26 @@ fn the_catalog_is_for_every_accepted_caller() {
         admin.copy(&Image::new(90, &[10]).reference(), &gate.image(repository)).succeeded();
     }
     let catalog = |what| row(what, "GET /v2/_catalog", 200, "");
-    let answers = check(&gate, &[
-        catalog("by name").login(ALICE),
-        catalog("by a token without the catalog's scope").token(&gate.token(Some(ALICE), "")),
-        catalog("by an anonymous token").token(&gate.token(None, "")),
-    ]);
+    let answers = check(
+        &gate,
+        &[
+            catalog("by name").login(ALICE),
+            catalog("by a token without the catalog's scope").token(&gate.token(Some(ALICE), "")),
+            catalog("by an anonymous token").token(&gate.token(None, "")),
+        ],
+    );
     let shown: Vec<_> = answers.iter().map(|answer| answer.json()["repositories"].clone()).collect();
     assert_eq!(shown, [json!(["library/x", "team-a/app"]), json!(["library/x", "team-a/app"]), json!(["library/x"])]);
-    check(&gate, &[
-        row("C8 nothing sent", "GET /v2/_catalog", 401, "UNAUTHORIZED")
-            .challenged(Bearer(r#",scope="registry:catalog:*""#)),
-        row("a wrong password", "GET /v2/_catalog", 401, "UNAUTHORIZED")
-            .login(Login::new("alice", "wrong"))
-            .challenged(Bearer(r#",scope="registry:catalog:*""#)),
-    ]);
+    check(
+        &gate,
+        &[
+            row("C8 nothing sent", "GET /v2/_catalog", 401, "UNAUTHORIZED")
+                .challenged(Bearer(r#",scope="registry:catalog:*""#)),
+            row("a wrong password", "GET /v2/_catalog", 401, "UNAUTHORIZED")
+                .login(Login::new("alice", "wrong"))
+                .challenged(Bearer(r#",scope="registry:catalog:*""#)),
+        ],
+    );
 }
 
 #[test]
@@ -450,7 +484,9 @@ fn an_identity_source_that_cannot_say() {
     eventually("a good hundred finds no place", || {
         let (answered, rest): (Vec<_>, Vec<_>) = waiting.drain(..).partition(Waiting::is_over);
         waiting = rest;
-        refused.extend(answered.into_iter().map(|answered| answered.answer().unwrap()).filter(|answer| answer.status == 503));
+        refused.extend(
+            answered.into_iter().map(|answered| answered.answer().unwrap()).filter(|answer| answer.status == 503),
+        );
         refused.len() > 100
     });
     for answer in &refused {

@@ -197,11 +197,8 @@ fn logins_do_not_hold_up_who_has_a_token() {
     replace(&gate, &format!("{file}slow:{}\n", bcrypt::hash("x", 10).unwrap()));
     eventually("the file is seen", || gate.log().contains("the password file changed"));
     let logins = Http2::connect(&gate);
-    let waiting: Vec<_> = (0..100)
-        .map(|number| {
-            logins.begin(&login("slow", format!("guess {number}").as_bytes()))
-        })
-        .collect();
+    let waiting: Vec<_> =
+        (0..100).map(|number| logins.begin(&login("slow", format!("guess {number}").as_bytes()))).collect();
     for _ in 0..5 {
         assert_eq!(gate.curl("/v2/team-a/app/tags/list").bearer(&token).send().status, 404, "H20");
     }

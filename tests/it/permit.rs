@@ -12,8 +12,7 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const SESSION: &str = "11111111-2222-4333-8444-555555555555";
 /// Parameters of a mount, as a body that a registry would read.
-const FORM: &[u8] =
-    b"mount=sha256:0000000000000000000000000000000000000000000000000000000000000000&from=library/app";
+const FORM: &[u8] = b"mount=sha256:0000000000000000000000000000000000000000000000000000000000000000&from=library/app";
 
 /// Every path of the registry API that is about one repository.
 fn paths(repository: &str) -> Vec<String> {

@@ -190,7 +190,8 @@ fn every_client_pushes_in_its_own_way() {
     let length = regctl.layer().len();
     let opened = regctl.open();
     let range = format!("0-{}", length - 1);
-    let patch = regctl.curl("PATCH", &opened).header(&format!("Content-Range: {range}")).body_file(&layer(&regctl)).send();
+    let patch =
+        regctl.curl("PATCH", &opened).header(&format!("Content-Range: {range}")).body_file(&layer(&regctl)).send();
     assert_eq!(patch.header("range"), Some(range.as_str()), "P4");
     let sent = regctl.next(&patch, 202);
     assert_eq!(regctl.curl("PUT", &finish(&sent, &regctl.image.layer)).send().status, 201, "P4");
@@ -274,7 +275,9 @@ fn what_a_pull_asks_reaches_the_registry() {
 /// In front of something that answers what it is told to.
 fn before(ear: &Ear) -> Portcullis {
     let url = ear.url();
-    Portcullis::before(&Registry::start()).with_upstream(|upstream| upstream["servers"] = json!([{ "url": url }])).start()
+    Portcullis::before(&Registry::start())
+        .with_upstream(|upstream| upstream["servers"] = json!([{ "url": url }]))
+        .start()
 }
 
 /// P8: `ns` of a mirror's client names no repository, and grants nothing.
@@ -306,7 +309,10 @@ fn oras_attaches_by_the_fallback_tag() {
     let tag = scene.image.digest.replace(':', "-");
     assert_eq!(scene.curl("GET", &format!("/v2/team-a/app/manifests/{tag}")).send().status, 404, "P11");
     assert_eq!(scene.put_manifest(&tag).status, 201, "P11");
-    let fallback = scene.curl("GET", &format!("/v2/team-a/app/manifests/{tag}")).header("Accept: application/vnd.oci.image.manifest.v1+json").send();
+    let fallback = scene
+        .curl("GET", &format!("/v2/team-a/app/manifests/{tag}"))
+        .header("Accept: application/vnd.oci.image.manifest.v1+json")
+        .send();
     assert!(fallback.body == fs::read(scene.image.manifest()).unwrap(), "P11 {}", fallback.text());
 }
 
@@ -394,9 +400,15 @@ fn a_session_is_for_who_may_push_there() {
     let scene = Scene::new(112, 1000);
     let layer = scene.image.blob(&scene.image.layer);
     let path = scene.open();
-    let send = |login: Login, method: &str, path: &str| scene.gate.curl(path).user(login).method(method).body_file(&layer).send();
+    let send = |login: Login, method: &str, path: &str| {
+        scene.gate.curl(path).user(login).method(method).body_file(&layer).send()
+    };
     for method in ["PATCH", "GET", "DELETE", "HEAD"] {
-        let other = if method == "PATCH" { send(BOB, method, &path) } else { scene.gate.curl(&path).method(method).user(BOB).send() };
+        let other = if method == "PATCH" {
+            send(BOB, method, &path)
+        } else {
+            scene.gate.curl(&path).method(method).user(BOB).send()
+        };
         assert_eq!(other.status, 403, "P18 {method}");
     }
     for elsewhere in ["team-a/other", "home/bob/x"] {
@@ -468,7 +480,9 @@ fn links_lead_to_this_gate() {
 #[test]
 fn a_redirect_to_storage_is_refused_or_handed_on() {
     let elsewhere = "https://storage.test/bucket/blob?signature=x%2Fy&expires=1";
-    let answer = format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
     let blob = format!("/v2/team-a/app/blobs/sha256:{}", "a".repeat(64));
     let ear = Ear::answering(answer.clone());
     let refused = before(&ear).curl(&blob).user(ALICE).send();

@@ -36,17 +36,33 @@ fn the_token_endpoint_answers_what_clients_send() {
     let gate = Portcullis::start(&registry);
     for (id, query, expected) in [
         ("T1 docker login", "account=alice&client_id=docker&offline_token=true&service=localhost", vec![]),
-        ("T2 docker push", "account=alice&scope=repository:team-a/x:push,pull&service=localhost", vec!["team-a/x:pull,push"]),
+        (
+            "T2 docker push",
+            "account=alice&scope=repository:team-a/x:push,pull&service=localhost",
+            vec!["team-a/x:pull,push"],
+        ),
         (
             "T3 docker push with a mount",
             "scope=repository:team-a/x:push,pull&scope=repository:library/y:pull",
             vec!["library/y:pull", "team-a/x:pull,push"],
         ),
         ("T4 crane", "scope=repository:team-a/x:push,pull&service=localhost", vec!["team-a/x:pull,push"]),
-        ("T5 crane copy", "scope=repository:team-a/x:push,pull&scope=repository:library/y:pull", vec!["library/y:pull", "team-a/x:pull,push"]),
+        (
+            "T5 crane copy",
+            "scope=repository:team-a/x:push,pull&scope=repository:library/y:pull",
+            vec!["library/y:pull", "team-a/x:pull,push"],
+        ),
         ("T5 crane delete", "scope=repository:home/alice/x:push,pull,delete", vec!["home/alice/x:delete,pull,push"]),
-        ("T5 after a 401", "scope=repository:team-a/x:pull&scope=repository:team-a/x:pull,push", vec!["team-a/x:pull,push"]),
-        ("T6 podman", "account=alice&scope=repository:team-a/x:pull,push&service=localhost", vec!["team-a/x:pull,push"]),
+        (
+            "T5 after a 401",
+            "scope=repository:team-a/x:pull&scope=repository:team-a/x:pull,push",
+            vec!["team-a/x:pull,push"],
+        ),
+        (
+            "T6 podman",
+            "account=alice&scope=repository:team-a/x:pull,push&service=localhost",
+            vec!["team-a/x:pull,push"],
+        ),
         ("T6 a part of everything", "scope=repository:team-a/x:*", vec!["team-a/x:pull,push"]),
         ("T6 everything", "scope=repository:home/alice/x:*", vec!["home/alice/x:delete,pull,push"]),
         ("T6 nothing of everything", "scope=repository:secret/x:*", vec![]),
@@ -60,7 +76,11 @@ fn the_token_endpoint_answers_what_clients_send() {
         ("T9 podman login", "account=alice&service=localhost", vec![]),
         ("T10 the catalog", "scope=registry:catalog:*", vec!["catalog:*"]),
         ("T13 containerd", "scope=repository:team-a/x:pull+repository:team-a/x:pull,push", vec!["team-a/x:pull,push"]),
-        ("T13 containerd", "scope=repository:team-a/x:pull%20repository:library/y:pull", vec!["library/y:pull", "team-a/x:pull"]),
+        (
+            "T13 containerd",
+            "scope=repository:team-a/x:pull%20repository:library/y:pull",
+            vec!["library/y:pull", "team-a/x:pull"],
+        ),
         ("T22 no service", "scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
         ("T22 an empty service", "service=&scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
         ("T25 a host and a port in a name", "scope=repository:h:5000/foo:pull", vec![]),
@@ -72,12 +92,20 @@ fn the_token_endpoint_answers_what_clients_send() {
         ("T27 a blank", "scope=+", vec![]),
         ("T27 colons", "scope=:::", vec![]),
         ("T27 nothing", "scope=&scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
-        ("T28 blanks", "scope=++repository:team-a/x:pull++repository:library/y:pull+", vec!["library/y:pull", "team-a/x:pull"]),
+        (
+            "T28 blanks",
+            "scope=++repository:team-a/x:pull++repository:library/y:pull+",
+            vec!["library/y:pull", "team-a/x:pull"],
+        ),
         ("T29 another type", "scope=whatever:team-a/x:pull&scope=Repository:team-a/x:pull", vec![]),
         ("T30 upper case", "scope=repository:Team-A/x:pull", vec![]),
         ("T30 dots", "scope=repository:library/../team-a/x:pull", vec![]),
         ("T30 an escape", "scope=repository:team-a%252Fx:pull", vec![]),
-        ("T30 slashes", "scope=repository:team-a//x:pull&scope=repository:/team-a/x:pull&scope=repository:team-a/x/:pull", vec![]),
+        (
+            "T30 slashes",
+            "scope=repository:team-a//x:pull&scope=repository:/team-a/x:pull&scope=repository:team-a/x/:pull",
+            vec![],
+        ),
         ("T30 patterns", "scope=repository:team-a/*:pull&scope=repository:**:pull", vec![]),
         ("T32 other words", "scope=repository:team-a/x:pull,pull,PULL,*x,fly", vec!["team-a/x:pull"]),
         ("no grant", "scope=repository:team-a/x:delete", vec![]),
@@ -110,7 +138,12 @@ fn a_form_is_told_to_use_get() {
     let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
     let password = "alice%27s%20password";
     for (id, form) in [
-        ("T11", format!("grant_type=password&username=alice&password={password}&service=localhost&client_id=containerd-client&scope=repository:team-a/x:pull+repository:library/y:pull")),
+        (
+            "T11",
+            format!(
+                "grant_type=password&username=alice&password={password}&service=localhost&client_id=containerd-client&scope=repository:team-a/x:pull+repository:library/y:pull"
+            ),
+        ),
         ("T11 wrong password", "grant_type=password&username=alice&password=x&service=localhost".to_owned()),
         ("T14", format!("grant_type=refresh_token&refresh_token={token}&service=localhost")),
         ("T15", "grant_type=authorization_code&code=x&service=localhost".to_owned()),
@@ -118,7 +151,8 @@ fn a_form_is_told_to_use_get() {
         ("T16", format!("grant_type=password&username=alice&password={password}&access_type=offline")),
     ] {
         for kind in ["application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8"] {
-            let request = gate.curl("/token").argument("--data").argument(&form).header(&format!("Content-Type: {kind}"));
+            let request =
+                gate.curl("/token").argument("--data").argument(&form).header(&format!("Content-Type: {kind}"));
             for request in [request.clone(), request.user(ALICE)] {
                 let answer = request.send();
                 assert_eq!((answer.status, answer.code().as_str()), (405, "UNSUPPORTED"), "{id} T12 {kind}");
@@ -257,7 +291,11 @@ fn nobody_gets_a_token_for_what_is_public_alone() {
     let token = gate.token(None, "repository:library/x:pull,push&scope=repository:team-a/x:pull");
     assert_eq!(access(&token), ["library/x:pull"], "T17");
     assert_eq!(claims(&token)["sub"], "", "T17");
-    assert_eq!(access(&gate.token(None, "repository:team-a/x:pull")), Vec::<String>::new(), "T17 nothing granted is no error");
+    assert_eq!(
+        access(&gate.token(None, "repository:team-a/x:pull")),
+        Vec::<String>::new(),
+        "T17 nothing granted is no error"
+    );
     assert_eq!(gate.curl("/v2/library/x/tags/list").bearer(&token).send().status, 404, "allowed, and not there");
     let refused = gate.curl("/v2/team-a/x/tags/list").bearer(&token).send();
     assert!(refused.challenge().contains(r#"error="insufficient_scope""#), "{refused:?}");
