@@ -28,7 +28,7 @@ pub struct Policy {
 
 /// The right to send one route to the upstream. Made by [`Policy::authorize`] alone; holds the route that was judged.
 ///
-/// It cannot be copied, and it cannot be made: this compiles,
+/// It cannot be made: this compiles,
 ///
 /// ```
 /// use portcullis::{access::Permit, registry::Route};
@@ -38,13 +38,89 @@ pub struct Policy {
 /// }
 /// ```
 ///
-/// and this, which differs in one line, does not:
+/// and this, which differs in one line, does not,
 ///
 /// ```compile_fail,E0451
 /// use portcullis::{access::Permit, registry::Route};
 ///
 /// fn forward(permit: Permit, route: Route) -> Permit {
 ///     Permit { route, grant: None }
+/// }
+/// ```
+///
+/// nor does a default,
+///
+/// ```compile_fail,E0599
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     Permit::default()
+/// }
+/// ```
+///
+/// nor another permit with its route changed.
+///
+/// ```compile_fail,E0451
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     Permit { route, ..permit }
+/// }
+/// ```
+///
+/// It cannot be copied: this compiles,
+///
+/// ```
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit, other]
+/// }
+/// ```
+///
+/// and neither of these.
+///
+/// ```compile_fail,E0599
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit.clone(), permit]
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit, permit]
+/// }
+/// ```
+///
+/// What was judged cannot be changed: this compiles,
+///
+/// ```
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     let _ = *permit.route() == route;
+/// }
+/// ```
+///
+/// and neither of these.
+///
+/// ```compile_fail,E0594
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     *permit.route() = route;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     permit.route = route;
 /// }
 /// ```
 #[must_use]

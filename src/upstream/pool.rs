@@ -22,6 +22,52 @@ const IDLE_CONNECTIONS: usize = 256;
 const IDLE_AGE: Duration = Duration::from_secs(30);
 
 /// The upstream of one registry.
+///
+/// It sends what a permit holds and nothing else: this compiles,
+///
+/// ```
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.send(permit, http::HeaderMap::new(), body).await;
+/// }
+/// ```
+///
+/// ```
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.fetch(permit, http::HeaderMap::new()).await;
+/// }
+/// ```
+///
+/// and none of these, which differ in one line: a route alone is not enough,
+///
+/// ```compile_fail,E0308
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.send(permit.route(), http::HeaderMap::new(), body).await;
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.fetch(permit.route(), http::HeaderMap::new()).await;
+/// }
+/// ```
+///
+/// and what is beneath cannot be reached.
+///
+/// ```compile_fail,E0616
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.connector.connect().await;
+/// }
+/// ```
 pub struct Pool {
     connector: Connector,
     idle: Arc<Idle>,

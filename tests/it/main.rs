@@ -8,18 +8,22 @@
 
 mod support;
 
+mod answers;
 mod architecture;
 mod attacks;
 mod blobs;
 mod catalog;
+mod challenges;
 mod cli;
 mod differential;
 mod examples;
 mod htpasswd;
 mod login;
+mod permit;
 mod pull_push;
 mod quickstart;
 mod restart;
+mod sequences;
 mod serving;
 mod tls;
 mod tokens;

@@ -145,6 +145,7 @@ async fn a_login_makes_a_principal_without_limit() {
     assert_eq!(chain.configured_groups("Alice"), [] as [Arc<str>; 0]);
 }
 
+/// T18, T19
 #[tokio::test]
 async fn no_provider_sees_an_empty_user_or_password() {
     let directory = Arc::new(Directory::default());
@@ -156,6 +157,7 @@ async fn no_provider_sees_an_empty_user_or_password() {
     assert_eq!(asked(&directory), 0);
 }
 
+/// H15
 #[tokio::test]
 async fn the_hash_of_the_empty_password_admits_nobody() {
     let chain = Files::new(&[&line("alice", "")]).chain();
@@ -227,6 +229,7 @@ async fn a_refusal_costs_the_work_of_all_providers() {
     assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
 }
 
+/// H17
 #[tokio::test]
 async fn failures_wait_for_the_grid_and_successes_do_not() {
     let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]).disabled("bob");

@@ -66,6 +66,11 @@ impl Tls {
         read_answer(&mut self.0, to_head)
     }
 
+    /// The next head, whether it is final or of an interim answer (100); a body is left unread.
+    pub(crate) fn answer_with_interim(&mut self) -> Option<Response> {
+        read_head(&mut self.0)
+    }
+
     /// Everything until the server closes. Panics where it does not within 10 s.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         read_rest(&mut self.0)
@@ -133,12 +138,7 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
 }
 
 fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(read_byte(stream)?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut response = Response::parse_head(&head);
+    let mut response = read_head(stream)?;
     if response.status < 200 {
         return read_answer(stream, to_head);
     }
@@ -155,6 +155,14 @@ fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
         (None, _) => read_rest(stream),
     };
     Some(response)
+}
+
+fn read_head(stream: &mut impl Read) -> Option<Response> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(read_byte(stream)?);
+    }
+    Some(Response::parse_head(&String::from_utf8_lossy(&head)))
 }
 
 fn read_chunks(stream: &mut impl Read) -> Option<Vec<u8>> {

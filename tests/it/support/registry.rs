@@ -83,6 +83,18 @@ impl Registry {
         self.process.log().lines().filter_map(parse_access_line).filter(|acted| acted.target != "/v2/").collect()
     }
 
+    /// How many requests of any kind reached it so far, its own start included.
+    pub(crate) fn requests(&self) -> usize {
+        self.process.log().lines().filter_map(parse_access_line).count()
+    }
+
+    /// What it holds of an upload under way, in bytes.
+    pub(crate) fn held_of_uploads(&self, repository: &str) -> u64 {
+        let uploads = self.storage.path().join("docker/registry/v2/repositories").join(repository).join("_uploads");
+        let sessions = fs::read_dir(uploads).into_iter().flatten().flatten();
+        sessions.filter_map(|session| fs::metadata(session.path().join("data")).ok()).map(|data| data.len()).sum()
+    }
+
     /// The requests on one repository.
     pub(crate) fn acted_on(&self, repository: &str) -> Vec<Acted> {
         let prefix = format!("/v2/{repository}/");
