@@ -96,7 +96,9 @@ impl ClientStream {
             return self.poll_linger(cx, left).map(Ok);
         }
         ready!(Pin::new(&mut self.tls).poll_shutdown(cx))?;
-        if self.activity.lingers() { self.poll_linger(cx, LINGER_BYTES).map(Ok) } else { Poll::Ready(Ok(())) }
+        let Some(time) = self.activity.lingers() else { return Poll::Ready(Ok(())) };
+        self.closing = Some(Box::pin(time::sleep(time)));
+        self.poll_linger(cx, LINGER_BYTES).map(Ok)
     }
 }
 

@@ -42,6 +42,12 @@ const LARGEST_FRAME: u32 = 256 * 1024;
 const CONCURRENT_STREAMS: u32 = 128;
 /// What an HTTP/2 client sends before anything else (RFC 9113 §3.4).
 const PREFACE: u64 = 24;
+/// How long what a client still sends is read, so that it gets the answer to a head that is none.
+const UNREAD: Duration = Duration::from_secs(2);
+/// How long a client of HTTP/2 may take for the last frames of a connection that is closed.
+const LAST_FRAMES: Duration = Duration::from_secs(10);
+/// How long the end of an answer may wait for a client.
+const LONGEST_FINISH: Duration = Duration::from_secs(10);
 /// How often an idle connection is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -62,6 +68,11 @@ impl Handler for Gate {
     async fn serve(&self, stream: Stream, connection: ConnectionInfo, shutdown: ShutdownWatch) {
         let _open = metrics::connection();
         let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        if http2 {
+            // A client acknowledges what it reads: that would reset a connection whose last frames are still on
+            // their way. It closes as soon as it has them.
+            connection.activity.linger(LAST_FRAMES);
+        }
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(self.runtime.load().limits.idle);
         let app = Arc::new(Connection {
@@ -73,7 +84,7 @@ impl Handler for Gate {
         });
         tokio::select! {
             _ = app.process_new(stream, &shutdown) => {}
-            () = app.without_preface(), if http2 => {}
+            () = app.without_preface(shutdown.clone()), if http2 => {}
             () = app.left_over(shutdown.clone()), if http2 => {}
         }
     }
@@ -119,16 +130,19 @@ impl HttpServerApp for Connection {
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);
-                self.info.activity.linger();
+                self.info.activity.linger(UNREAD);
                 reject(&mut session, &rejection, None, None, outlet, &mut record).await
             }
-            Arrival::Nothing => return None,
+            Arrival::Nothing => {
+                client::close(session).await;
+                return None;
+            }
         };
         record.write();
         match served {
             Ok(()) => finish(session).await,
             Err(ClientGone) => {
-                client::abort(session).await;
+                client::abort(session);
                 None
             }
         }
@@ -205,10 +219,14 @@ impl Connection {
         }
     }
 
-    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`: the engine waits
-    /// for it without a limit.
-    async fn without_preface(&self) {
-        sleep(self.runtime.load().limits.request_head).await;
+    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`, or when the server
+    /// stops: the engine waits for it without a limit.
+    async fn without_preface(&self, mut shutdown: ShutdownWatch) {
+        let limit = self.runtime.load().limits.request_head;
+        tokio::select! {
+            () = sleep(limit) => {}
+            () = stopped(&mut shutdown) => {}
+        }
         if self.info.activity.heard() >= PREFACE {
             std::future::pending::<()>().await;
         }
@@ -234,7 +252,7 @@ async fn stopped(shutdown: &mut ShutdownWatch) {
 /// After a whole answer: the connection serves the next request where it can.
 async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
     let settings = HttpPersistentSettings::for_session(&session);
-    let finished = tokio::time::timeout(Duration::from_secs(10), session.finish()).await;
+    let finished = tokio::time::timeout(LONGEST_FINISH, session.finish()).await;
     let stream = finished.ok()?.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

@@ -21,6 +21,9 @@ const FRAME: usize = 256 * 1024;
 /// A client that sends slowly has what it sent passed on after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
+/// The largest body of an answer that comes before the upload's end: an error and its reason.
+const LARGEST_EARLY: usize = 64 * 1024;
+
 /// How a transfer ended before its time.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -77,15 +80,16 @@ pub(super) async fn upload(
     permit: &Permit,
     headers: HeaderMap,
     terms: Terms,
+    outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
     let mut pending = pin!(pool.send(permit, headers, body).await?);
     if terms.expects_continue {
-        session.write_continue_response().await.map_err(ClientGone::from)?;
+        client::ask_for_body(session, outlet).await?;
     }
-    if let Some(early) = feed_body(session, pool, feed, &mut pending, terms, record).await? {
-        return Ok(early);
+    if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
+        return Ok(early.keeping(feed));
     }
     let patience = pool.patience(permit);
     tokio::select! {
@@ -98,7 +102,7 @@ pub(super) async fn upload(
 async fn feed_body(
     session: &mut ServerSession,
     pool: &Pool,
-    feed: Feed,
+    feed: &Feed,
     pending: &mut std::pin::Pin<&mut Pending>,
     terms: Terms,
     record: &mut Record,
@@ -109,7 +113,7 @@ async fn feed_body(
     let mut due = false;
     loop {
         if whole && hold.is_empty() {
-            return end(pool, &feed, pending).await;
+            return end(pool, feed, pending).await;
         }
         let full = hold.len() >= FRAME || whole || due;
         tokio::select! {
@@ -150,8 +154,8 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>
         biased;
         answer = &mut *pending => Ok(Some(answer?)),
         ended = timeout(pool.timeouts.idle, feed.end()) => match ended {
-            Ok(Ok(())) => Ok(None),
-            Ok(Err(_)) => settle(pool, pending).await.map(Some),
+            // Closed: of a body of known length the connection sees the end by itself.
+            Ok(Ok(()) | Err(_)) => Ok(None),
             Err(_) => Err(upstream::Error::Silent(pool.timeouts.idle).into()),
         },
     }
@@ -179,6 +183,9 @@ pub(super) async fn deliver(
         exchange.finish();
         return Ok(());
     }
+    if exchange.came_early() {
+        return deliver_at_once(session, exchange, head, idle, outlet, record).await;
+    }
     client::write_head(session, head, false, outlet).await?;
     loop {
         let frame = tokio::select! {
@@ -198,6 +205,29 @@ pub(super) async fn deliver(
         }
     }
     exchange.finish();
-    client::end_body(session, outlet).await?;
+    client::write_last(session, bytes::Bytes::new(), outlet).await?;
+    Ok(())
+}
+
+/// An answer that came before the upload's end. A client that sees its head stops sending, and over HTTP/2 the half
+/// body that it leaves resets the stream: so head and body go out together.
+async fn deliver_at_once(
+    session: &mut ServerSession,
+    mut exchange: Exchange,
+    head: pingora_http::ResponseHeader,
+    idle: Duration,
+    outlet: Outlet<'_>,
+    record: &mut Record,
+) -> Result<(), Stop> {
+    let body = tokio::select! {
+        body = timeout(idle, exchange.collect(LARGEST_EARLY)) => body.map_err(|_| upstream::Error::Silent(idle))??,
+        () = client::gone(session) => return Err(Stop::ClientGone),
+    };
+    record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let head_is_all = body.is_empty() && session.is_http2();
+    client::write_head(session, head, head_is_all, outlet).await?;
+    if !head_is_all {
+        client::write_last(session, body.into(), outlet).await?;
+    }
     Ok(())
 }
