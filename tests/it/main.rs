@@ -19,6 +19,7 @@ mod differential;
 mod examples;
 mod htpasswd;
 mod login;
+mod pairing;
 mod permit;
 mod pull_push;
 mod quickstart;

@@ -19,7 +19,7 @@ use std::{
 };
 
 pub(crate) use curl::{Curl, Response};
-pub(crate) use ear::Ear;
+pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use forged::forged;
 pub(crate) use http2::{Asked, Http2, Waiting};
 pub(crate) use image::{Image, digest};
