@@ -129,6 +129,10 @@ pub(super) fn response_head(
             response.append_header(name, value.clone()).map_err(unusable)?;
         }
     }
+    if upstream.status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6; clients of HTTP/2 take it for an answer cut short.
+        response.remove_header(&header::CONTENT_LENGTH);
+    }
     if upstream.status == StatusCode::RANGE_NOT_SATISFIABLE {
         response.remove_header(&header::CONTENT_TYPE);
         response.insert_header(header::CONTENT_LENGTH, 0).map_err(unusable)?;
