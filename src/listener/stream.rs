@@ -96,7 +96,9 @@ impl ClientStream {
             return self.poll_linger(cx, left).map(Ok);
         }
         ready!(Pin::new(&mut self.tls).poll_shutdown(cx))?;
-        if self.activity.lingers() { self.poll_linger(cx, LINGER_BYTES).map(Ok) } else { Poll::Ready(Ok(())) }
+        let Some(time) = self.activity.lingers() else { return Poll::Ready(Ok(())) };
+        self.closing = Some(Box::pin(time::sleep(time)));
+        self.poll_linger(cx, LINGER_BYTES).map(Ok)
     }
 }
 
@@ -121,9 +123,10 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let tls = &mut this.tls;
+        let earlier = into.filled().len();
         let read = Pin::new(&mut *tls).poll_read(cx, into);
         if read.is_ready() {
-            this.activity.hear();
+            this.activity.hear(into.filled().len() - earlier);
         } else if tls.get_ref().1.wants_write()
             && let Poll::Ready(Err(error)) = Pin::new(tls).poll_flush(cx)
         {

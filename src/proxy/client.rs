@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 
 use super::respond::Answer;
@@ -57,7 +57,7 @@ pub(super) async fn write_answer(
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty()).await?;
     if !body.is_empty() {
-        session.write_response_body(body, true).await?;
+        write_last(session, body).await?;
     }
     Ok(sent)
 }
@@ -65,13 +65,37 @@ pub(super) async fn write_answer(
 /// Writes a head; `end` where no body follows (HTTP/2 says so in the head itself).
 pub(super) async fn write_head(session: &mut ServerSession, head: ResponseHeader, end: bool) -> Result<(), ClientGone> {
     let head = Box::new(head);
-    match session {
-        ServerSession::H2(http2) => http2.write_response_header(head, end)?,
-        ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
-            session.write_response_header(head).await?;
-        }
+    if let ServerSession::H2(http2) = session {
+        return Ok(http2.write_response_header(head, end)?);
     }
-    Ok(())
+    in_time(session.get_write_timeout(), session.write_response_header(head)).await
+}
+
+/// Writes the last piece of a body, which may be empty.
+pub(super) async fn write_last(session: &mut ServerSession, piece: Bytes) -> Result<(), ClientGone> {
+    in_time(session.get_write_timeout(), session.write_response_body(piece, true)).await
+}
+
+/// The engine limits the time for each frame of a body; heads and ends may wait for a client as well.
+async fn in_time(
+    limit: Option<Duration>,
+    write: impl Future<Output = pingora_core::Result<()>>,
+) -> Result<(), ClientGone> {
+    match limit {
+        Some(limit) => Ok(tokio::time::timeout(limit, write).await.map_err(|_| ClientGone)??),
+        None => Ok(write.await?),
+    }
+}
+
+/// Asks for the body of a client that waits for `100 Continue`.
+pub(super) async fn ask_for_body(session: &mut ServerSession) -> Result<(), ClientGone> {
+    let limit = session.get_write_timeout();
+    let ServerSession::H1(http1) = session else { return Ok(()) };
+    // An interim answer comes before the body's end by its nature; the connection need not close for it.
+    http1.set_close_on_response_before_downstream_finish(false);
+    let asked = in_time(limit, http1.write_continue_response()).await;
+    http1.set_close_on_response_before_downstream_finish(true);
+    asked
 }
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
@@ -90,13 +114,19 @@ pub(super) fn has_body(status: StatusCode) -> bool {
 }
 
 /// Resolves when the client goes away while an answer is awaited or sent. Polling it also lets the connection flush
-/// what TLS still holds (see `listener::stream`).
+/// what TLS still holds (see `listener::stream`). What is left of a request body is read and dropped meanwhile.
 pub(super) async fn gone(session: &mut ServerSession) {
-    if session.is_body_done() {
-        while session.read_body_or_idle(true).await.is_ok_and(|read| read.is_some()) {}
-        return;
+    let mut done = session.is_body_done();
+    loop {
+        match session.read_body_or_idle(done).await {
+            Ok(Some(_)) => {}
+            Ok(None) if done => return,
+            Ok(None) => done = true,
+            // A client may keep the rest of its body to itself.
+            Err(error) if *error.etype() == ErrorType::ReadTimedout => {}
+            Err(_) => return,
+        }
     }
-    std::future::pending::<()>().await;
 }
 
 /// Reads and drops what is left of a request body, within bounds. True where it came to its end.
@@ -113,7 +143,15 @@ pub(super) async fn linger(session: &mut ServerSession) -> bool {
     drained.await.is_ok() && session.is_body_done()
 }
 
-/// Ends a connection whose answer is not whole, so that it cannot be taken for a whole one.
-pub(super) async fn abort(mut session: ServerSession) {
+/// Ends a connection on which no answer is under way.
+pub(super) async fn close(mut session: ServerSession) {
     let _ = tokio::time::timeout(SHUTDOWN_TIME, session.shutdown()).await;
+}
+
+/// Ends a connection, or a stream of HTTP/2, whose answer is not whole, so that it cannot be taken for a whole one: for
+/// a client of HTTP/1.0 the end that TLS says may be the end of the body, so it is not said.
+pub(super) fn abort(session: ServerSession) {
+    if let ServerSession::H2(mut http2) = session {
+        http2.shutdown();
+    }
 }

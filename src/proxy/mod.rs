@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
     protocols::{
-        Stream,
+        ALPN, Stream,
         http::{ServerSession, v2::server::H2Options},
     },
     server::ShutdownWatch,
@@ -36,7 +36,7 @@ use self::{
 use crate::{
     access::Permit,
     config::Limits,
-    listener::{ConnectionInfo, Handler},
+    listener::{Activity, ConnectionInfo, Handler},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
 };
@@ -46,6 +46,14 @@ const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const LARGEST_FRAME: u32 = 256 * 1024;
 const CONCURRENT_STREAMS: u32 = 128;
+/// How long what a client still sends is read, so that it gets the answer to a head that is none.
+const UNREAD: Duration = Duration::from_secs(2);
+/// How long a client of HTTP/2 may take for the last frames of a connection that is closed.
+const LAST_FRAMES: Duration = Duration::from_secs(10);
+/// How long the end of an answer may wait for a client where no limit is configured.
+const LONGEST_FINISH: Duration = Duration::from_secs(10);
+/// Length of what an HTTP/2 client says first (RFC 9113 section 3.4).
+const PREFACE: u64 = 24;
 
 /// Serves every connection under the snapshot in force when a request arrives.
 pub struct Gate {
@@ -64,9 +72,40 @@ impl Handler for Gate {
         let _open = metrics::connection();
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(self.runtime.load().limits.idle);
+        let http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+        if http2 {
+            // A client acknowledges what it reads: that would reset a connection whose last frames are still on
+            // their way. It closes as soon as it has them.
+            connection.activity.linger(LAST_FRAMES);
+        }
+        let overdue = preface_overdue(
+            Arc::clone(&connection.activity),
+            self.runtime.load().limits.request_head,
+            shutdown.clone(),
+        );
         let app = Arc::new(Connection { runtime: Arc::clone(&self.runtime), info: connection, options });
-        app.process_new(stream, &shutdown).await;
+        tokio::select! {
+            _ = app.process_new(stream, &shutdown) => {}
+            () = overdue, if http2 => {}
+        }
     }
+}
+
+/// Ends where an HTTP/2 client has not said its first words within `limit`, or when the server stops: the engine would
+/// wait for them for ever.
+async fn preface_overdue(activity: Arc<Activity>, limit: Duration, mut stop: ShutdownWatch) {
+    tokio::select! {
+        () = tokio::time::sleep(limit) => {}
+        () = stopped(&mut stop) => {}
+    }
+    if activity.heard() >= PREFACE {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn stopped(stop: &mut ShutdownWatch) {
+    // Its guard must not be held over an await.
+    let _ = async { stop.wait_for(|stopping| *stopping).await.map(drop) }.await;
 }
 
 /// One client connection.
@@ -97,17 +136,20 @@ impl HttpServerApp for Connection {
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);
-                self.info.activity.linger();
+                self.info.activity.linger(UNREAD);
                 let served = reject(&mut session, &rejection, None, None, &mut record).await;
                 record.write();
                 served
             }
-            Arrival::Nothing => return None,
+            Arrival::Nothing => {
+                client::close(session).await;
+                return None;
+            }
         };
         match served {
             Ok(()) => finish(session).await,
             Err(ClientGone) => {
-                client::abort(session).await;
+                client::abort(session);
                 None
             }
         }
@@ -174,8 +216,7 @@ impl Connection {
 
     async fn stopped_while_silent(&self, stop: &mut ShutdownWatch) {
         let heard = self.info.activity.heard();
-        // Its guard must not be held over an await.
-        let _ = async { stop.wait_for(|stopping| *stopping).await.map(drop) }.await;
+        stopped(stop).await;
         if self.info.activity.heard() != heard {
             std::future::pending::<()>().await;
         }
@@ -330,7 +371,8 @@ fn note(head: &RequestHead, record: &mut Record) {
 /// After a whole answer: the connection serves the next request where it can.
 async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
     let settings = HttpPersistentSettings::for_session(&session);
-    let finished = tokio::time::timeout(Duration::from_secs(10), session.finish()).await;
+    let limit = session.get_write_timeout().unwrap_or(LONGEST_FINISH);
+    let finished = tokio::time::timeout(limit, session.finish()).await;
     let stream = finished.ok()?.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

@@ -21,6 +21,9 @@ const FRAME: usize = 256 * 1024;
 /// A client that sends slowly has what it sent passed on after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
+/// The largest body of an answer that comes before the upload's end: an error and its reason.
+const LARGEST_EARLY: usize = 64 * 1024;
+
 /// How a transfer ended before its time.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -82,10 +85,10 @@ pub(super) async fn upload(
     let (feed, body) = UploadBody::fed(terms.length);
     let mut pending = pin!(pool.send(permit, headers, body).await?);
     if terms.expects_continue {
-        session.write_continue_response().await.map_err(ClientGone::from)?;
+        client::ask_for_body(session).await?;
     }
-    if let Some(early) = feed_body(session, pool, feed, &mut pending, terms, record).await? {
-        return Ok(early);
+    if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
+        return Ok(early.keeping(feed));
     }
     let patience = pool.patience(permit);
     tokio::select! {
@@ -98,7 +101,7 @@ pub(super) async fn upload(
 async fn feed_body(
     session: &mut ServerSession,
     pool: &Pool,
-    feed: Feed,
+    feed: &Feed,
     pending: &mut std::pin::Pin<&mut Pending>,
     terms: Terms,
     record: &mut Record,
@@ -108,6 +111,10 @@ async fn feed_body(
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
     loop {
+        // Also where the end comes alone, after all that came before it has been passed on.
+        if whole && hold.is_empty() {
+            return end(pool, feed, pending).await;
+        }
         let full = hold.len() >= FRAME || whole || due;
         tokio::select! {
             biased;
@@ -138,12 +145,6 @@ async fn feed_body(
             }
             () = &mut flush, if !full && !hold.is_empty() => due = true,
         }
-        if whole && hold.is_empty() {
-            return match end(pool, &feed, pending).await? {
-                Some(early) => Ok(Some(early)),
-                None => Ok(None),
-            };
-        }
     }
 }
 
@@ -153,8 +154,8 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>
         biased;
         answer = &mut *pending => Ok(Some(answer?)),
         ended = timeout(pool.timeouts.idle, feed.end()) => match ended {
-            Ok(Ok(())) => Ok(None),
-            Ok(Err(_)) => settle(pool, pending).await.map(Some),
+            // Closed: of a body of known length the connection sees the end by itself.
+            Ok(Ok(()) | Err(_)) => Ok(None),
             Err(_) => Err(upstream::Error::Silent(pool.timeouts.idle).into()),
         },
     }
@@ -181,6 +182,9 @@ pub(super) async fn deliver(
         exchange.finish();
         return Ok(());
     }
+    if exchange.came_early() {
+        return deliver_at_once(session, exchange, head, idle, record).await;
+    }
     client::write_head(session, head, false).await?;
     loop {
         let frame = tokio::select! {
@@ -200,6 +204,28 @@ pub(super) async fn deliver(
         }
     }
     exchange.finish();
-    session.write_response_body(bytes::Bytes::new(), true).await.map_err(ClientGone::from)?;
+    client::write_last(session, bytes::Bytes::new()).await?;
+    Ok(())
+}
+
+/// An answer that came before the upload's end. A client that sees its head stops sending, and over HTTP/2 the half
+/// body that it leaves resets the stream: so head and body go out together.
+async fn deliver_at_once(
+    session: &mut ServerSession,
+    mut exchange: Exchange,
+    head: pingora_http::ResponseHeader,
+    idle: Duration,
+    record: &mut Record,
+) -> Result<(), Stop> {
+    let body = tokio::select! {
+        body = timeout(idle, exchange.collect(LARGEST_EARLY)) => body.map_err(|_| upstream::Error::Silent(idle))??,
+        () = client::gone(session) => return Err(Stop::ClientGone),
+    };
+    record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let head_is_all = body.is_empty() && session.is_http2();
+    client::write_head(session, head, head_is_all).await?;
+    if !head_is_all {
+        client::write_last(session, body.into()).await?;
+    }
     Ok(())
 }

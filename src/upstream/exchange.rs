@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
 
-use super::{Error, UploadBody, client::Wire, pool::Idle};
+use super::{Error, Feed, UploadBody, client::Wire, pool::Idle};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -57,6 +57,7 @@ pub struct Exchange {
     pub head: http::response::Parts,
     body: Incoming,
     idle: Arc<Idle>,
+    unfinished: Option<Feed>,
 }
 
 impl Exchange {
@@ -70,7 +71,19 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, idle })
+        Ok(Self { wire, head, body, idle, unfinished: None })
+    }
+
+    /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
+    /// the answer is read.
+    pub fn keeping(mut self, feed: Feed) -> Self {
+        self.unfinished = Some(feed);
+        self
+    }
+
+    /// True where the upload was not through when the answer came.
+    pub fn came_early(&self) -> bool {
+        self.unfinished.is_some()
     }
 
     /// The next frame of the body; None at its end. Cancel safe.
