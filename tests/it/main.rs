@@ -16,6 +16,7 @@ mod cli;
 mod examples;
 mod htpasswd;
 mod login;
+mod pairing;
 mod pull_push;
 mod quickstart;
 mod restart;

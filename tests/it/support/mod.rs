@@ -17,13 +17,13 @@ use std::{
 };
 
 pub(crate) use curl::{Curl, Response};
-pub(crate) use ear::Ear;
+pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use image::Image;
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use process::Process;
-pub(crate) use raw::{Tls, exchange, http_get};
+pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::Registry;
 pub(crate) use skopeo::{Done as SkopeoDone, Skopeo};
 

@@ -78,9 +78,14 @@ impl Portcullis {
     }
 
     pub(crate) fn before(registry: &Registry) -> Setup {
+        Self::before_url(&registry.url)
+    }
+
+    /// In front of something that is no registry.
+    pub(crate) fn before_url(url: &str) -> Setup {
         Setup {
             pki: Pki::new(),
-            upstream: json!({ "servers": [{ "url": registry.url }] }),
+            upstream: json!({ "servers": [{ "url": url }] }),
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
         }

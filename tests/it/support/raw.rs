@@ -27,20 +27,23 @@ impl Tls {
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
     pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self::over(connect(port)?, pki, name, protocols)
+    }
 
+    /// Over a socket that is connected already.
+    pub(crate) fn over(mut socket: TcpStream, pki: &Pki, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
+        let config = client_config(pki, protocols);
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut socket = connect(port)?;
-        let mut connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+        let mut connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
         Ok(Self(StreamOwned::new(connection, socket)))
+    }
+
+    /// What is under TLS.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.0.get_ref()
     }
 
     /// The leaf that the server showed.
@@ -63,6 +66,13 @@ impl Tls {
         self.0.flush()
     }
 
+    /// Says at both layers that nothing more follows.
+    pub(crate) fn say_end(&mut self) {
+        self.0.conn.send_close_notify();
+        let _ = self.0.flush();
+        let _ = self.0.get_ref().shutdown(Shutdown::Write);
+    }
+
     /// One answer; the connection may go on. `None` where the server closed instead.
     pub(crate) fn answer(&mut self, to_head: bool) -> Option<Response> {
         read_answer(&mut self.0, to_head)
@@ -72,6 +82,23 @@ impl Tls {
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         read_rest(&mut self.0)
     }
+}
+
+impl Read for Tls {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+/// Trusts this CA alone and offers these protocols.
+pub(crate) fn client_config(pki: &Pki, protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
 }
 
 /// Sends bytes to a port in plain and reads until the server closes.
