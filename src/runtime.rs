@@ -3,14 +3,17 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Identity, Limits, Problem, Redirects, Registry},
+    config::{Config, Host, Limits, Problem, Redirects, Registry},
     identity::{Chain, ChainError, Credentials, LoginError, Principal},
     token::{Issuer, KeyError, Keys, Verifier, VerifyError},
     upstream::{Pool, SetupError},
 };
+
+const CATALOG_WALKS: usize = 4;
 
 /// One public registry.
 pub struct PublicRegistry {
@@ -19,6 +22,8 @@ pub struct PublicRegistry {
     /// The token service: `aud` of its tokens.
     pub service: String,
     pub pool: Pool,
+    /// Catalog walks at a time: each may be long, and anyone may ask for one.
+    pub walks: Semaphore,
     /// A blob's redirect to object storage goes to the client; otherwise it is an error.
     pub pass_redirects: bool,
 }
@@ -90,7 +95,7 @@ impl Runtime {
             registries,
             by_host,
             policy: Policy::compile(&config.access),
-            chain: build_chain(&config.identity, config)?,
+            chain: Chain::build(&config.identity)?,
             issuer: Issuer::new(Arc::clone(&keys), config.tokens.issuer.clone(), config.tokens.lifetime),
             verifier: Verifier::new(keys, config.tokens.issuer.clone()),
             limits: config.limits.clone(),
@@ -109,7 +114,7 @@ impl Runtime {
         let registries = config.registries.iter().map(|registry| public_registry(registry, service).map(drop));
         let keys = Keys::check(&config.tokens.keys).map_err(BuildError::from);
         check.errors.extend(registries.chain([keys]).filter_map(Result::err));
-        match build_chain(&config.identity, config) {
+        match Chain::build(&config.identity) {
             Ok(chain) => check.warnings = chain.problems(),
             Err(error) => check.errors.push(error.into()),
         }
@@ -197,12 +202,9 @@ fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicR
         first,
         hosts: registry.hosts.clone(),
         pool: Pool::new(&registry.upstream)?,
+        walks: Semaphore::new(CATALOG_WALKS),
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
-}
-
-fn build_chain(identity: &Identity, config: &Config) -> Result<Chain, ChainError> {
-    Chain::build(identity, &config.reload)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{Admin, Readiness},
     config::Config,
-    listener::{Drain, PlainListener, TlsListener},
+    listener::{Drain, PlainListener, Terms, TlsListener},
     proxy::Gate,
     runtime::Runtime,
     telemetry::metrics,
@@ -22,7 +23,9 @@ use crate::{
     token::Keys,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains. Returns when nothing is left or `shutdown.drain` has passed.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or `shutdown.drain` has passed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     tls::install_provider();
     let handle = metrics::install().context("cannot install the metrics recorder")?;
@@ -40,7 +43,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let (stop, stopping) = watch::channel(false);
     let drain = Drain::default();
-    let mut tasks = Vec::new();
+    let mut tasks = vec![tokio::spawn(keep_metrics(handle.clone()))];
     if let Some(address) = config.listen.admin {
         let admin = Admin::bind(address, handle, readiness.clone())
             .await
@@ -50,18 +53,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     info!(https = ?https.local_addresses(), http = ?http.local_addresses(), admin = ?config.listen.admin, "listening");
     let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
     let limits = config.limits.clone();
-    tasks.push(tokio::spawn(https.run(tls_config, limits.clone(), gate, drain.clone(), stopping.clone())));
+    tasks.push(tokio::spawn(https.run(tls_config, terms(&config), gate, drain.clone(), stopping.clone())));
     tasks.push(tokio::spawn(http.run(hosts(&config), public_port(&config), limits, stopping)));
     if config.reload.watch {
-        tasks.push(tokio::spawn(watch_files(runtime, config.reload.interval)));
+        tasks.push(tokio::spawn(watch_files(Arc::clone(&runtime), config.reload.interval)));
     }
     readiness.set(true);
 
-    wait_for_signal().await?;
+    wait_for_stop(&runtime).await?;
     readiness.set(false);
     info!(under_way = drain.active(), "stopping");
     stop.send_replace(true);
-    let cut = drain.wait(config.shutdown.drain).await;
+    let cut = tokio::select! {
+        cut = drain.wait(config.shutdown.drain) => cut,
+        again = wait_for_stop(&runtime) => again.map(|()| drain.active())?,
+    };
     tasks.iter().for_each(JoinHandle::abort);
     info!(cut, "stopped");
     Ok(())
@@ -87,6 +93,10 @@ fn report_certificates(infos: &[CertificateInfo]) {
     }
 }
 
+fn terms(config: &Config) -> Terms {
+    Terms { limits: config.limits.clone(), proxies: config.listen.trusted_proxies.clone() }
+}
+
 fn hosts(config: &Config) -> Vec<crate::config::Host> {
     config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect()
 }
@@ -96,22 +106,41 @@ fn public_port(config: &Config) -> u16 {
     config.listen.public_port.or(listening).unwrap_or(443)
 }
 
+/// Keeps the recorder's memory level where nobody asks for the metrics.
+async fn keep_metrics(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP).await;
+        handle.run_upkeep();
+    }
+}
+
 /// Looks at the password files again and again, by content.
 async fn watch_files(runtime: Arc<ArcSwap<Runtime>>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        let runtime = runtime.load_full();
-        // Reading a large file and parsing it must not hold up the requests of this worker.
-        let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
+        refresh(&runtime).await;
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+/// Reading a large file and parsing it must not hold up the requests of this worker.
+async fn refresh(runtime: &ArcSwap<Runtime>) {
+    let runtime = runtime.load_full();
+    let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
+}
+
+/// Waits for SIGTERM or SIGINT. SIGHUP, which would end the process otherwise, has the password files read at once.
+async fn wait_for_stop(runtime: &ArcSwap<Runtime>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                info!("password files are read again; other changes take a restart");
+                refresh(runtime).await;
+            }
+        }
     }
-    Ok(())
 }

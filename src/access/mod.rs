@@ -4,35 +4,7 @@
 //! `repositories` and not its own `except`, to any subject in `to`. Grants add up; order means nothing.
 //!
 //! Synchronous and free of I/O. Nothing outside this module can make a [`Permit`] (see there), and nothing
-//! outside the crate can make the [`Principal`](crate::identity::Principal) that it is made for. This compiles:
-//!
-//! ```
-//! use portcullis::identity::Principal;
-//!
-//! fn somebody(principal: Principal) -> Principal {
-//!     principal
-//! }
-//! ```
-//!
-//! and this, which differs in one line, does not:
-//!
-//! ```compile_fail,E0451
-//! use portcullis::identity::Principal;
-//!
-//! fn somebody(principal: Principal) -> Principal {
-//!     Principal { user: None, limit: None }
-//! }
-//! ```
-//!
-//! nor does naming a constructor:
-//!
-//! ```compile_fail,E0624
-//! use portcullis::identity::Principal;
-//!
-//! fn somebody(principal: Principal) -> Principal {
-//!     Principal::anonymous()
-//! }
-//! ```
+//! outside the crate can make the [`Principal`](crate::identity::Principal) that it is made for.
 
 mod explain;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::grant::Grant;
 use crate::{
     config,
     identity::Principal,
-    registry::{Action, Actions, Needs, Page, Pattern, RepositoryName, Route},
+    registry::{Action, Actions, Needs, Page, Pattern, Read, RepositoryName, Route, UploadVerb},
 };
 
 /// Who asks, where, from where.
@@ -28,7 +28,7 @@ pub struct Policy {
 
 /// The right to send one route to the upstream. Made by [`Policy::authorize`] alone; holds the route that was judged.
 ///
-/// It cannot be copied, and it cannot be made: this compiles,
+/// It cannot be made: this compiles,
 ///
 /// ```
 /// use portcullis::{access::Permit, registry::Route};
@@ -38,13 +38,89 @@ pub struct Policy {
 /// }
 /// ```
 ///
-/// and this, which differs in one line, does not:
+/// and this, which differs in one line, does not,
 ///
 /// ```compile_fail,E0451
 /// use portcullis::{access::Permit, registry::Route};
 ///
 /// fn forward(permit: Permit, route: Route) -> Permit {
 ///     Permit { route, grant: None }
+/// }
+/// ```
+///
+/// nor does a default,
+///
+/// ```compile_fail,E0599
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     Permit::default()
+/// }
+/// ```
+///
+/// nor another permit with its route changed.
+///
+/// ```compile_fail,E0451
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn forward(permit: Permit, route: Route) -> Permit {
+///     Permit { route, ..permit }
+/// }
+/// ```
+///
+/// It cannot be copied: this compiles,
+///
+/// ```
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit, other]
+/// }
+/// ```
+///
+/// and neither of these.
+///
+/// ```compile_fail,E0599
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit.clone(), permit]
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// use portcullis::access::Permit;
+///
+/// fn twice(permit: Permit, other: Permit) -> [Permit; 2] {
+///     [permit, permit]
+/// }
+/// ```
+///
+/// What was judged cannot be changed: this compiles,
+///
+/// ```
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     let _ = *permit.route() == route;
+/// }
+/// ```
+///
+/// and neither of these.
+///
+/// ```compile_fail,E0594
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     *permit.route() = route;
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// use portcullis::{access::Permit, registry::Route};
+///
+/// fn divert(permit: &mut Permit, route: Route) {
+///     permit.route = route;
 /// }
 /// ```
 #[must_use]
@@ -75,10 +151,19 @@ impl Permit {
 
     /// The same catalog permit for another page of the upstream's catalog; None for any other route.
     pub fn catalog_page(&self, page: Page) -> Option<Self> {
-        let Route::Catalog { read, .. } = self.route else {
+        if !matches!(self.route, Route::Catalog { .. }) {
             return None;
-        };
-        Some(Self { route: Route::Catalog { read, page }, grant: self.grant.clone() })
+        }
+        Some(Self { route: Route::Catalog { read: Read::Get, page }, grant: self.grant.clone() })
+    }
+
+    /// The permit to ask how far the upload session has come that this permit's chunk, or its end, belongs to; None
+    /// for any other route. Whoever may write to a session may ask for it.
+    pub fn session_status(&self) -> Option<Self> {
+        let Route::Upload { repository, verb } = &self.route else { return None };
+        let (UploadVerb::Chunk { id, state } | UploadVerb::Finish { id, state, .. }) = verb else { return None };
+        let verb = UploadVerb::Status { read: Read::Get, id: id.clone(), state: state.clone() };
+        Some(Self { route: Route::Upload { repository: repository.clone(), verb }, grant: self.grant.clone() })
     }
 }
 

@@ -26,7 +26,10 @@ const GROUP: &str = "admins";
 /// bcrypt's cost for the first user: about 50 ms a login on a small machine.
 const COST: u32 = 10;
 
-/// What `portcullis quickstart` takes.
+/// Make everything a first start needs: a private CA, a certificate, a user, a configuration
+///
+/// What is there already is kept, so a second run changes nothing. The first user's password is random, printed once
+/// and kept in the folder. Prints how to go on.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct QuickstartArgs {
     /// Folder for certificates, keys, users and the configuration; made where it does not exist

@@ -21,10 +21,17 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn read(section: Section<'_>) -> Self {
+    /// `registries` is how many public registries there are.
+    pub(super) fn read(section: Section<'_>, registries: usize) -> Self {
         let service = section.nullable("service");
         if let Some(field) = &service {
             advice::scheme_words(field);
+            // The service is the audience of a token: with one for all, each registry would take the others' tokens.
+            if registries > 1 {
+                field.error(
+                    "several registries need a service each: leave this out, and each is called by its first host",
+                );
+            }
         }
         let service = service.and_then(|field| field.header_text()).map(str::to_owned);
         let issuer = section.get("issuer").and_then(|field| field.header_text()).unwrap_or("portcullis").to_owned();

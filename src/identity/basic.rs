@@ -71,6 +71,7 @@ mod tests {
         Ok((username.to_owned(), password.to_owned()))
     }
 
+    /// C24
     #[test]
     fn splits_at_the_first_colon_and_reads_utf_8() {
         assert_eq!(decoded("alice:p:ss wörd".as_bytes()), pair("alice", "p:ss wörd"));

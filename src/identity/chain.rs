@@ -60,14 +60,14 @@ struct Member {
 
 impl Chain {
     /// Reads what the providers need. The error says which file cannot be read and what to do.
-    pub fn build(config: &config::Identity, _reload: &config::Reload) -> Result<Self, ChainError> {
+    pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
         let successes = Successes::new().map_err(|_| ChainError("the system gives no random numbers".to_owned()))?;
         Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()))
     }
 
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew.
-    pub fn rebuild(&self, config: &config::Identity, _reload: &config::Reload) -> Result<Self, ChainError> {
+    pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
         Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers))
     }
 

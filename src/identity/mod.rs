@@ -90,6 +90,58 @@ pub struct User {
 }
 
 /// Who is asking, as far as anything later may know. Made in `identity` and by the token verifier alone.
+///
+/// Nothing outside the crate can make one: this compiles,
+///
+/// ```
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     principal
+/// }
+/// ```
+///
+/// and none of these, which differ in one line.
+///
+/// ```compile_fail,E0451
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     Principal { user: Some(user.into()), limit: None }
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     Principal { limit: None, ..principal }
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     Principal::anonymous()
+/// }
+/// ```
+///
+/// ```compile_fail,E0624
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     Principal::user(user.into())
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// use portcullis::identity::{Principal, User};
+///
+/// fn somebody(principal: Principal, user: User) -> Principal {
+///     Principal::default()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Principal {
     user: Option<Arc<User>>,

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use rustls::ServerConfig;
 use tokio::{
@@ -31,6 +32,14 @@ pub struct ConnectionInfo {
     /// The name the client asked for in the handshake: lower case, without a trailing dot.
     pub sni: Option<Arc<str>>,
     pub activity: Arc<Activity>,
+}
+
+/// On which terms clients are let in.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub limits: Limits,
+    /// Networks of proxies, each of which speaks for many clients: no limit per client there.
+    pub proxies: Vec<IpNet>,
 }
 
 /// Who serves HTTP on an accepted connection (implemented by the gate).
@@ -65,18 +74,21 @@ impl TlsListener {
     /// without it, and each holds a drain guard until it ends.
     ///
     /// At most `limits.connections` are open, further clients wait in the kernel's queue. A client
-    /// (an IPv4 address or an IPv6 /64) that has `limits.connections_per_client` is closed at once.
+    /// (an IPv4 address or an IPv6 /64) that has `limits.connections_per_client` is closed at once,
+    /// unless it is one of the trusted proxies.
     /// TLS must stand within `limits.handshake`. Plain HTTP is answered with a 400 that says to use
     /// https.
     pub async fn run(
         mut self,
         tls: Arc<ServerConfig>,
-        limits: Limits,
+        terms: Terms,
         handler: Arc<dyn Handler>,
         drain: Drain,
         mut shutdown: ShutdownWatch,
     ) {
-        let admission = Admission::new(limits.connections, limits.connections_per_client);
+        let Terms { limits, proxies } = terms;
+        let admission = Admission::new(limits.connections, limits.connections_per_client).exempting(proxies);
+        let admission = Arc::new(admission);
         let reception = Arc::new(Reception {
             acceptor: TlsAcceptor::from(tls),
             handshake: limits.handshake,

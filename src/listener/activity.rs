@@ -1,4 +1,4 @@
-//! What a connection's server and its stream tell each other.
+//! What a connection's stream and its server tell each other.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,18 +9,28 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Activity {
     heard: AtomicU64,
+    taken: AtomicU64,
     /// Milliseconds.
     lingers: AtomicU64,
 }
 
 impl Activity {
-    /// How many bytes the client has said.
+    /// Bytes the client has said so far, inside TLS.
     pub fn heard(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
     }
 
-    pub(super) fn hear(&self, bytes: usize) {
-        self.heard.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn hear(&self, count: usize) {
+        self.heard.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Grows whenever the socket takes something: the client reads.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has the stream read and drop what the client still sends when it is closed, for at most so long. A connection

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The connection limits of one listener.
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     per_client: usize,
+    exempt: Vec<IpNet>,
     clients: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -28,12 +30,18 @@ pub(super) struct Ticket {
 }
 
 impl Admission {
-    pub(super) fn new(connections: usize, per_client: usize) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(connections: usize, per_client: usize) -> Self {
+        Self {
             places: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             per_client,
+            exempt: Vec::new(),
             clients: Mutex::default(),
-        })
+        }
+    }
+
+    /// Networks without a limit per client: their addresses stand for many.
+    pub(super) fn exempting(self, exempt: Vec<IpNet>) -> Self {
+        Self { exempt, ..self }
     }
 
     /// A place without waiting, where there is one.
@@ -51,7 +59,8 @@ impl Admission {
     pub(super) fn admit(self: &Arc<Self>, place: Place, peer: IpAddr) -> Option<Ticket> {
         let client = client(peer);
         let mut clients = self.clients();
-        if clients.get(&client).copied().unwrap_or_default() >= self.per_client {
+        let exempt = self.exempt.iter().any(|network| network.contains(&peer.to_canonical()));
+        if !exempt && clients.get(&client).copied().unwrap_or_default() >= self.per_client {
             return None;
         }
         *clients.entry(client).or_default() += 1;
@@ -95,7 +104,7 @@ mod tests {
 
     #[test]
     fn each_client_has_its_share() {
-        let admission = Admission::new(10, 2);
+        let admission = Arc::new(Admission::new(10, 2));
         let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
         let first = admit("192.0.2.1").unwrap();
         let _second = admit("::ffff:192.0.2.1").unwrap();
@@ -108,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_client() {
-        let admission = Admission::new(10, 1);
+        let admission = Arc::new(Admission::new(10, 1));
         let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
         let _held = admit("2001:db8::1").unwrap();
         assert!(admit("2001:db8::2").is_none());
@@ -117,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn places_come_back_and_nobody_is_remembered() {
-        let admission = Admission::new(1, 1);
+        let admission = Arc::new(Admission::new(1, 1));
         let ticket = admission.admit(admission.place().await.unwrap(), ip("192.0.2.1"));
         assert!(admission.try_place().is_none());
         drop(ticket);
@@ -127,9 +136,18 @@ mod tests {
 
     #[test]
     fn a_refused_client_leaves_no_trace() {
-        let admission = Admission::new(1, 0);
+        let admission = Arc::new(Admission::new(1, 0));
         assert!(admission.admit(admission.try_place().unwrap(), ip("192.0.2.1")).is_none());
         assert!(admission.try_place().is_some());
         assert!(admission.clients().is_empty());
+    }
+
+    #[test]
+    fn a_proxy_speaks_for_many() {
+        let admission = Arc::new(Admission::new(10, 1).exempting(vec!["10.0.0.0/8".parse().unwrap()]));
+        let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
+        let held = [admit("10.0.0.1"), admit("::ffff:10.0.0.1"), admit("192.0.2.1")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(admit("10.0.0.1").is_some() && admit("192.0.2.1").is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,6 +13,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_util::io::poll_read_buf;
+
+use super::activity::Activity;
 
 const SMALLEST: usize = 16 * 1024;
 const LARGEST: usize = 256 * 1024;
@@ -28,15 +31,28 @@ pub(super) struct BufferedTcp {
     position: usize,
     /// Capacity of the next buffer.
     size: usize,
+    activity: Arc<Activity>,
 }
 
 impl BufferedTcp {
     pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, buffer: Vec::new(), position: 0, size: SMALLEST }
+        Self { tcp, buffer: Vec::new(), position: 0, size: SMALLEST, activity: Arc::default() }
     }
 
     pub(super) fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// What this connection and its server tell each other.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    fn taken<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.activity.take();
+        }
+        written
     }
 
     /// The stream alone; what was read and not consumed is lost.
@@ -95,7 +111,9 @@ impl AsyncRead for BufferedTcp {
 
 impl AsyncWrite for BufferedTcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        this.taken(written)
     }
 
     fn poll_write_vectored(
@@ -103,7 +121,9 @@ impl AsyncWrite for BufferedTcp {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        this.taken(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -10,7 +10,7 @@ mod plain;
 mod socket;
 mod stream;
 
-pub use accept::{ConnectionInfo, Handler, TlsListener};
+pub use accept::{ConnectionInfo, Handler, Terms, TlsListener};
 pub use activity::Activity;
 pub use drain::{Drain, DrainGuard};
 pub use plain::PlainListener;

@@ -70,6 +70,7 @@ impl PlainListener {
     /// within `limits.request_head`.
     pub async fn run(mut self, hosts: Vec<Host>, public_port: u16, limits: Limits, mut shutdown: ShutdownWatch) {
         let admission = Admission::new(limits.connections.min(MOST_CONNECTIONS), limits.connections_per_client);
+        let admission = Arc::new(admission);
         let redirect = Arc::new(Redirect { hosts, public_port });
         while let Some(accepted) = self.sockets.next(&admission, &mut shutdown).await {
             let Accepted { tcp, peer, ticket } = accepted;

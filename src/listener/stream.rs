@@ -59,7 +59,7 @@ impl ClientStream {
             session: Arc::new(session_digest(session)),
             established: SystemTime::now(),
             handshake,
-            activity: Arc::default(),
+            activity: Arc::clone(buffered.activity()),
             closing: None,
             lingering: None,
             peer,
@@ -85,6 +85,7 @@ impl ClientStream {
             if read.is_err() || into.filled().is_empty() {
                 break;
             }
+            self.activity.hear(into.filled().len());
             left = left.saturating_sub(into.filled().len());
         }
         self.lingering = Some(0);
@@ -123,10 +124,10 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let tls = &mut this.tls;
-        let earlier = into.filled().len();
+        let before = into.filled().len();
         let read = Pin::new(&mut *tls).poll_read(cx, into);
         if read.is_ready() {
-            this.activity.hear(into.filled().len() - earlier);
+            this.activity.hear(into.filled().len() - before);
         } else if tls.get_ref().1.wants_write()
             && let Poll::Ready(Err(error)) = Pin::new(tls).poll_flush(cx)
         {

@@ -13,13 +13,15 @@ use crate::{
     identity::Principal,
     registry::{Page, RepositoryName, Route},
     runtime::{PublicRegistry, Runtime},
-    upstream,
+    upstream::{self, Exchange},
 };
 
 /// Names a page holds where the client does not say.
 const DEFAULT_PAGE: u32 = 100;
 /// Names asked of the upstream at a time, and the most a client gets at a time.
 const LARGEST_PAGE: u32 = 1000;
+/// Names asked at a time of a registry that is set up for smaller pages (`catalog.maxentries`).
+const SMALLER_PAGE: u32 = 100;
 /// A thousand names of 255 bytes with room to spare.
 const LARGEST_BODY: usize = 1024 * 1024;
 
@@ -43,7 +45,9 @@ pub(super) async fn catalog(
     let wanted = page.n.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let asker = registry.asker(principal, head.client);
-    let mut walk = Walk { registry, head, permit, last: page.last.clone(), ended: false };
+    // The semaphore is never closed, and a walk without a place would be no harm.
+    let _place = registry.walks.acquire().await;
+    let mut walk = Walk { registry, head, permit, size: LARGEST_PAGE, last: page.last.clone(), ended: false };
     let mut shown: Vec<String> = Vec::new();
     // One name more than wanted tells whether another page follows.
     while shown.len() <= wanted && wanted > 0 {
@@ -74,6 +78,7 @@ struct Walk<'a> {
     registry: &'a PublicRegistry,
     head: &'a RequestHead,
     permit: &'a Permit,
+    size: u32,
     last: Option<String>,
     ended: bool,
 }
@@ -83,10 +88,11 @@ impl Walk<'_> {
         if self.ended {
             return Ok(None);
         }
-        let page = Page { n: Some(LARGEST_PAGE), last: self.last.clone() };
-        let permit = self.permit.catalog_page(page).ok_or(upstream::Error::Unusable("no catalog permit"))?;
-        let headers = forward::request_headers(&http::HeaderMap::new(), self.head, permit.route());
-        let mut exchange = self.registry.pool.fetch(&permit, headers).await?;
+        let mut exchange = self.ask().await?;
+        if exchange.head.status == StatusCode::BAD_REQUEST && self.size > SMALLER_PAGE {
+            self.size = SMALLER_PAGE;
+            exchange = self.ask().await?;
+        }
         if exchange.head.status != StatusCode::OK {
             return Err(upstream::Error::Unusable("its catalog cannot be read").into());
         }
@@ -100,5 +106,12 @@ impl Walk<'_> {
         self.ended = !follows || last.is_none() || last == self.last;
         self.last = last;
         Ok(Some(names.repositories))
+    }
+
+    async fn ask(&self) -> Result<Exchange, Rejection> {
+        let page = Page { n: Some(self.size), last: self.last.clone() };
+        let permit = self.permit.catalog_page(page).ok_or(upstream::Error::Unusable("no catalog permit"))?;
+        let headers = forward::request_headers(&http::HeaderMap::new(), self.head, permit.route());
+        Ok(self.registry.pool.fetch(&permit, headers).await?)
     }
 }

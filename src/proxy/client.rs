@@ -1,18 +1,22 @@
 //! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
 
-use std::time::Duration;
+use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
+use tokio::time::{sleep, timeout};
 
 use super::respond::Answer;
+use crate::listener::Activity;
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
 /// unread data is reset, and the reset overtakes the answer.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// What a slow HTTP/2 client has to take within its time.
+const HTTP2_SLICE: usize = 32 * 1024;
 /// A TLS close waits for a client that may be stalled.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -40,12 +44,39 @@ pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
     }
 }
 
+/// The way to the client, and how long it may refuse to take anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlet<'a> {
+    pub(super) activity: &'a Activity,
+    pub(super) patience: Duration,
+}
+
+impl Outlet<'_> {
+    /// Waits for a write for as long as the client takes something at least once in `patience`.
+    async fn watch(self, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), ClientGone> {
+        let mut write = pin!(write);
+        loop {
+            let taken = self.activity.taken();
+            tokio::select! {
+                biased;
+                written = &mut write => return Ok(written?),
+                () = sleep(self.patience) => {
+                    if self.activity.taken() == taken {
+                        return Err(ClientGone);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Writes a whole answer. A HEAD gets its length and no body.
 pub(super) async fn write_answer(
     session: &mut ServerSession,
     answer: Answer,
     method: &Method,
     hsts: Option<&str>,
+    outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
     for (name, value) in &answer.headers {
@@ -55,47 +86,50 @@ pub(super) async fn write_answer(
     common_headers(&mut head, hsts);
     let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    write_head(session, head, body.is_empty()).await?;
+    write_head(session, head, body.is_empty(), outlet).await?;
     if !body.is_empty() {
-        write_last(session, body).await?;
+        write_body(session, body, outlet).await?;
+        end_body(session, outlet).await?;
     }
     Ok(sent)
 }
 
 /// Writes a head; `end` where no body follows (HTTP/2 says so in the head itself).
-pub(super) async fn write_head(session: &mut ServerSession, head: ResponseHeader, end: bool) -> Result<(), ClientGone> {
-    let head = Box::new(head);
-    if let ServerSession::H2(http2) = session {
-        return Ok(http2.write_response_header(head, end)?);
-    }
-    in_time(session.get_write_timeout(), session.write_response_header(head)).await
-}
-
-/// Writes the last piece of a body, which may be empty.
-pub(super) async fn write_last(session: &mut ServerSession, piece: Bytes) -> Result<(), ClientGone> {
-    in_time(session.get_write_timeout(), session.write_response_body(piece, true)).await
-}
-
-/// The engine limits the time for each frame of a body; heads and ends may wait for a client as well.
-async fn in_time(
-    limit: Option<Duration>,
-    write: impl Future<Output = pingora_core::Result<()>>,
+pub(super) async fn write_head(
+    session: &mut ServerSession,
+    head: ResponseHeader,
+    end: bool,
+    outlet: Outlet<'_>,
 ) -> Result<(), ClientGone> {
-    match limit {
-        Some(limit) => Ok(tokio::time::timeout(limit, write).await.map_err(|_| ClientGone)??),
-        None => Ok(write.await?),
+    let head = Box::new(head);
+    match session {
+        ServerSession::H2(http2) => Ok(http2.write_response_header(head, end)?),
+        ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
+            outlet.watch(session.write_response_header(head)).await
+        }
     }
 }
 
-/// Asks for the body of a client that waits for `100 Continue`.
-pub(super) async fn ask_for_body(session: &mut ServerSession) -> Result<(), ClientGone> {
-    let limit = session.get_write_timeout();
-    let ServerSession::H1(http1) = session else { return Ok(()) };
-    // An interim answer comes before the body's end by its nature; the connection need not close for it.
-    http1.set_close_on_response_before_downstream_finish(false);
-    let asked = in_time(limit, http1.write_continue_response()).await;
-    http1.set_close_on_response_before_downstream_finish(true);
-    asked
+/// Writes a part of a body. Over HTTP/2 it goes in slices: there the time limit is the stream's own and counts for
+/// each, since other streams say nothing of this one.
+pub(super) async fn write_body(
+    session: &mut ServerSession,
+    mut data: Bytes,
+    outlet: Outlet<'_>,
+) -> Result<(), ClientGone> {
+    if !session.is_http2() {
+        return outlet.watch(session.write_response_body(data, false)).await;
+    }
+    while !data.is_empty() {
+        let slice = data.split_to(data.len().min(HTTP2_SLICE));
+        session.write_response_body(slice, false).await?;
+    }
+    Ok(())
+}
+
+/// Says that the body is whole.
+pub(super) async fn end_body(session: &mut ServerSession, outlet: Outlet<'_>) -> Result<(), ClientGone> {
+    outlet.watch(session.write_response_body(Bytes::new(), true)).await
 }
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
@@ -129,9 +163,20 @@ pub(super) async fn gone(session: &mut ServerSession) {
     }
 }
 
+/// Asks for the body of a client that waits for `100 Continue`.
+pub(super) async fn ask_for_body(session: &mut ServerSession, patience: Duration) -> Result<(), ClientGone> {
+    // HTTP/2 clients do not wait.
+    let ServerSession::H1(http1) = session else { return Ok(()) };
+    // An interim answer comes before the body's end by its nature: the connection need not close for it.
+    http1.set_close_on_response_before_downstream_finish(false);
+    let asked = timeout(patience, http1.write_continue_response()).await;
+    http1.set_close_on_response_before_downstream_finish(true);
+    Ok(asked.map_err(|_| ClientGone)??)
+}
+
 /// Reads and drops what is left of a request body, within bounds. True where it came to its end.
 pub(super) async fn linger(session: &mut ServerSession) -> bool {
-    let drained = tokio::time::timeout(LINGER_TIME, async {
+    let drained = timeout(LINGER_TIME, async {
         let mut left = LINGER_BYTES;
         while let Ok(Some(piece)) = session.read_request_body().await {
             left = left.saturating_sub(piece.len());
@@ -145,7 +190,7 @@ pub(super) async fn linger(session: &mut ServerSession) -> bool {
 
 /// Ends a connection on which no answer is under way.
 pub(super) async fn close(mut session: ServerSession) {
-    let _ = tokio::time::timeout(SHUTDOWN_TIME, session.shutdown()).await;
+    let _ = timeout(SHUTDOWN_TIME, session.shutdown()).await;
 }
 
 /// Ends a connection, or a stream of HTTP/2, whose answer is not whole, so that it cannot be taken for a whole one: for

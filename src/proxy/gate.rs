@@ -47,7 +47,7 @@ pub(super) async fn decide(
     let route = Route::parse(&head.method, &head.path, head.query.as_deref(), &runtime.token_path)?;
     record.asks(&route);
     match route {
-        Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing())),
+        Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing(&head.host))),
         Route::Token => {
             challenger.token_endpoint = true;
             return Ok(Verdict::Token);

@@ -1,6 +1,9 @@
 //! What a request's head says: host, client, credentials. Read once; nothing later looks at raw headers to decide.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
@@ -46,6 +49,7 @@ impl RequestHead {
         let (path, query) = target(session)?;
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
+        check_coding(headers)?;
         Ok(Self {
             request_id,
             method: request.method.clone(),
@@ -53,7 +57,7 @@ impl RequestHead {
             query,
             host,
             sni: connection.sni.clone(),
-            client: client_address(connection.peer.ip(), headers, trusted_proxies),
+            client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
             credentials: credentials(headers),
             navigation: headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate"),
             expects_continue,
@@ -135,6 +139,17 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
     }
 }
 
+/// Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
+/// coded and without its name (RFC 9112 §6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
+    }
+}
+
 /// One number. The engine has already refused lengths that differ or cannot be read, and merged equal ones.
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
     let Some(value) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
@@ -144,21 +159,26 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
 }
 
 /// The socket's peer; where that is a trusted proxy, the right-most address of `X-Forwarded-For` that is not one.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+///
+/// A hop that cannot be read, next to trusted ones, leaves the client unknown: then nobody is let in by an address.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, Rejection> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
-    if !is_trusted(client) {
-        return client;
+    let fields: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+    let mut hops = fields.iter().rev().flat_map(|field| field.rsplit(|byte| *byte == b','));
+    while is_trusted(client) {
+        let Some(hop) = hops.next() else { break };
+        client = hop_address(hop).ok_or(Rejection::BadRequest("unreadable X-Forwarded-For"))?;
     }
-    let fields: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
-    for hop in fields.iter().rev().flat_map(|field| field.rsplit(',')) {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { return client };
-        client = address.to_canonical();
-        if !is_trusted(client) {
-            return client;
-        }
-    }
-    client
+    Ok(client)
+}
+
+/// An address as proxies write it: bare, or with a port.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address| address.to_canonical())
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -185,20 +205,56 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn forwarded_addresses_count_only_from_trusted_peers() {
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let headers = forwarded(&["1.1.1.1, 2.2.2.2", "10.0.0.9"]);
-        assert_eq!(client_address(address("192.0.2.1"), &headers, &trusted), address("192.0.2.1"));
-        assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("2.2.2.2"));
-        assert_eq!(client_address(address("::ffff:10.0.0.1"), &headers, &trusted), address("2.2.2.2"));
+    fn client(peer: &str, values: &[&str]) -> Option<IpAddr> {
+        client_address(address(peer), &forwarded(values), &["10.0.0.0/8".parse().unwrap()]).ok()
     }
 
     #[test]
-    fn an_unreadable_hop_ends_the_walk() {
+    fn forwarded_addresses_count_only_from_trusted_peers() {
+        let values = ["1.1.1.1, 2.2.2.2", "10.0.0.9"];
+        assert_eq!(client("192.0.2.1", &values), Some(address("192.0.2.1")));
+        assert_eq!(client("192.0.2.1", &["nonsense"]), Some(address("192.0.2.1")));
+        assert_eq!(client("10.0.0.1", &values), Some(address("2.2.2.2")));
+        assert_eq!(client("::ffff:10.0.0.1", &values), Some(address("2.2.2.2")));
+        assert_eq!(client("10.0.0.1", &[]), Some(address("10.0.0.1")));
+        assert_eq!(client("10.0.0.1", &["2.2.2.2:4711"]), Some(address("2.2.2.2")));
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]:4711"]), Some(address("2001:db8::1")));
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]"]), Some(address("2001:db8::1")));
+    }
+
+    #[test]
+    fn what_a_client_made_up_is_left_of_what_its_proxy_added() {
+        for forged in ["nonsense", "10.0.0.7", "unknown", "1.2.3.4.5"] {
+            let line = format!("{forged}, 2.2.2.2");
+            assert_eq!(client("10.0.0.1", &[&line]), Some(address("2.2.2.2")), "{forged}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff, 2.2.2.2").unwrap());
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let headers = forwarded(&["1.1.1.1, nonsense"]);
-        assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted), address("10.0.0.1"));
+        assert_eq!(client_address(address("10.0.0.1"), &headers, &trusted).ok(), Some(address("2.2.2.2")));
+    }
+
+    #[test]
+    fn a_hop_that_cannot_be_read_leaves_no_address() {
+        for unreadable in ["nonsense", "unknown", "", "2.2.2.2, ", "2.2.2.2, x", "2.2.2.2:x"] {
+            assert_eq!(client("10.0.0.1", &[unreadable]), None, "{unreadable}");
+        }
+    }
+
+    #[test]
+    fn bodies_come_in_chunks_or_as_they_are() {
+        let check = |codings: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::TRANSFER_ENCODING, coding.parse().unwrap());
+            }
+            check_coding(&headers).is_ok()
+        };
+        assert!(check(&[]) && check(&["chunked"]) && check(&["Chunked "]));
+        for bad in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "identity", "xchunked"] {
+            assert!(!check(&[bad]), "S3 {bad:?}");
+        }
+        assert!(!check(&["chunked", "chunked"]) && !check(&["gzip", "chunked"]), "S3");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    client::{self, ClientGone},
+    client::{self, ClientGone, Outlet},
     record::Record,
     respond::Rejection,
 };
@@ -85,7 +85,7 @@ pub(super) async fn upload(
     let (feed, body) = UploadBody::fed(terms.length);
     let mut pending = pin!(pool.send(permit, headers, body).await?);
     if terms.expects_continue {
-        client::ask_for_body(session).await?;
+        client::ask_for_body(session, terms.patience).await?;
     }
     if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
         return Ok(early.keeping(feed));
@@ -111,7 +111,6 @@ async fn feed_body(
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
     loop {
-        // Also where the end comes alone, after all that came before it has been passed on.
         if whole && hold.is_empty() {
             return end(pool, feed, pending).await;
         }
@@ -119,7 +118,7 @@ async fn feed_body(
         tokio::select! {
             biased;
             answer = &mut *pending => return Ok(Some(answer?)),
-            sent = timeout(pool.timeouts.idle, feed.send(&mut hold)), if full && !hold.is_empty() => {
+            sent = timeout(pool.timeouts.idle, feed.send(&mut hold)), if full => {
                 due = false;
                 match sent {
                     Ok(Ok(())) => {}
@@ -172,20 +171,21 @@ pub(super) async fn deliver(
     mut exchange: Exchange,
     mut head: pingora_http::ResponseHeader,
     idle: Duration,
+    outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
     record.status = head.status.as_u16();
     let bodyless = session.req_header().method == Method::HEAD || !client::has_body(head.status);
     client::frame_unknown_length(session, &mut head);
     if bodyless {
-        client::write_head(session, head, true).await?;
+        client::write_head(session, head, true, outlet).await?;
         exchange.finish();
         return Ok(());
     }
     if exchange.came_early() {
-        return deliver_at_once(session, exchange, head, idle, record).await;
+        return deliver_at_once(session, exchange, head, idle, outlet, record).await;
     }
-    client::write_head(session, head, false).await?;
+    client::write_head(session, head, false, outlet).await?;
     loop {
         let frame = tokio::select! {
             biased;
@@ -195,7 +195,7 @@ pub(super) async fn deliver(
         match frame {
             Ok(Some(Ok(data))) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                session.write_response_body(data, false).await.map_err(ClientGone::from)?;
+                client::write_body(session, data, outlet).await?;
                 record.bytes_out += length;
             }
             Ok(Some(Err(error))) => return Err(Stop::UpstreamBroke(error)),
@@ -204,7 +204,7 @@ pub(super) async fn deliver(
         }
     }
     exchange.finish();
-    client::write_last(session, bytes::Bytes::new()).await?;
+    client::end_body(session, outlet).await?;
     Ok(())
 }
 
@@ -215,6 +215,7 @@ async fn deliver_at_once(
     mut exchange: Exchange,
     head: pingora_http::ResponseHeader,
     idle: Duration,
+    outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
     let body = tokio::select! {
@@ -222,10 +223,8 @@ async fn deliver_at_once(
         () = client::gone(session) => return Err(Stop::ClientGone),
     };
     record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let head_is_all = body.is_empty() && session.is_http2();
-    client::write_head(session, head, head_is_all).await?;
-    if !head_is_all {
-        client::write_last(session, body.into()).await?;
-    }
+    client::write_head(session, head, false, outlet).await?;
+    client::write_body(session, body.into(), outlet).await?;
+    client::end_body(session, outlet).await?;
     Ok(())
 }

@@ -2,10 +2,13 @@
 
 use std::{net::IpAddr, time::Instant};
 
+use super::head::RequestHead;
 use crate::{
     registry::{Action, Needs, Reference, Route},
     telemetry::{self, log::AccessLine, metrics},
 };
+
+const LONGEST_METHOD: usize = 16;
 
 /// Filled as the request goes its way; written once, at the end.
 pub(super) struct Record {
@@ -55,6 +58,15 @@ impl Record {
 
     pub(super) fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Notes who speaks, and how.
+    pub(super) fn hears(&mut self, head: &RequestHead) {
+        self.client = Some(head.client);
+        // A method may be any word of any length.
+        self.method = head.method.as_str().chars().take(LONGEST_METHOD).collect();
+        self.user_agent.clone_from(&head.user_agent);
+        self.protocol = head.protocol;
     }
 
     /// Notes what is asked.

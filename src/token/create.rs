@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -21,17 +21,27 @@ pub(super) fn create(path: &Path) -> Result<(), KeyError> {
         return Err(missing_folder(path));
     }
     let pem = new_key().ok_or(KeyError::Signing)?;
-    place(folder, path, pem.as_bytes()).map_err(|error| {
-        let folder = folder.display();
-        let file = path.display();
-        unusable(
-            path,
-            format!(
-                "cannot be made in {folder} ({error}); let this process write there, or make the key beforehand: \
-                 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"
-            ),
-        )
-    })
+    place(folder, path, pem.as_bytes()).map_err(|error| cannot_be_made(path, &error))
+}
+
+/// Finds out whether [`create`] could, and leaves nothing behind.
+pub(super) fn can_be_made(path: &Path) -> Result<(), KeyError> {
+    let probe = temporary(folder_of(path), path).map_err(|error| cannot_be_made(path, &error))?;
+    let written = write(&probe, b"");
+    let _ = fs::remove_file(&probe);
+    written.map_err(|error| cannot_be_made(path, &error))
+}
+
+fn cannot_be_made(path: &Path, error: &io::Error) -> KeyError {
+    let folder = folder_of(path).display();
+    let file = path.display();
+    unusable(
+        path,
+        format!(
+            "cannot be made in {folder} ({error}); let this process write there, or make the key beforehand: \
+             openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"
+        ),
+    )
 }
 
 fn new_key() -> Option<Zeroizing<String>> {
@@ -52,10 +62,7 @@ fn new_key() -> Option<Zeroizing<String>> {
 
 /// Writes beside the file and links into place: a link, unlike a rename, never replaces what is there.
 fn place(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
-    let temporary = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(random)));
+    let temporary = temporary(folder, path)?;
     let placed = write(&temporary, content).and_then(|()| match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
@@ -63,6 +70,14 @@ fn place(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(&temporary);
     placed?;
     File::open(folder)?.sync_all()
+}
+
+/// A name beside the file that nobody else uses.
+fn temporary(folder: &Path, path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
+    Ok(folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(random))))
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {

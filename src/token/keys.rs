@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{
     claims::{self, Claims},
-    create::create,
+    create::{can_be_made, create},
 };
 
 /// Why there are no keys, or no signature.
@@ -87,6 +87,8 @@ impl Keys {
             load(first)?;
         } else if !folder_of(first).is_dir() {
             return Err(missing_folder(first));
+        } else {
+            can_be_made(first)?;
         }
         others.iter().try_for_each(|file| load(file).map(drop))
     }

@@ -68,6 +68,10 @@ impl Exchange {
         if framings > 1 {
             return Err(Error::Unusable("two framings in one answer"));
         }
+        let coding = head.headers.get(http::header::TRANSFER_ENCODING);
+        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Error::Unusable("a transfer coding other than chunked"));
+        }
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }

@@ -10,7 +10,11 @@ use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
     client::{Connector, Wire},
 };
-use crate::{access::Permit, config};
+use crate::{
+    access::Permit,
+    config,
+    registry::{Route, UploadVerb},
+};
 
 /// Idle connections kept for one upstream.
 const IDLE_CONNECTIONS: usize = 256;
@@ -18,6 +22,52 @@ const IDLE_CONNECTIONS: usize = 256;
 const IDLE_AGE: Duration = Duration::from_secs(30);
 
 /// The upstream of one registry.
+///
+/// It sends what a permit holds and nothing else: this compiles,
+///
+/// ```
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.send(permit, http::HeaderMap::new(), body).await;
+/// }
+/// ```
+///
+/// ```
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.fetch(permit, http::HeaderMap::new()).await;
+/// }
+/// ```
+///
+/// and none of these, which differ in one line: a route alone is not enough,
+///
+/// ```compile_fail,E0308
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.send(permit.route(), http::HeaderMap::new(), body).await;
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.fetch(permit.route(), http::HeaderMap::new()).await;
+/// }
+/// ```
+///
+/// and what is beneath cannot be reached.
+///
+/// ```compile_fail,E0616
+/// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
+///
+/// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
+///     let _ = pool.connector.connect().await;
+/// }
+/// ```
 pub struct Pool {
     connector: Connector,
     idle: Arc<Idle>,
@@ -59,7 +109,9 @@ impl Pool {
 
     /// How long the head of the answer may take once the request is out: a commit copies and hashes.
     pub fn patience(&self, permit: &Permit) -> Duration {
-        if permit.route().method() == Method::PUT { self.timeouts.commit } else { self.timeouts.first_byte }
+        let whole = matches!(permit.route(), Route::Upload { verb: UploadVerb::Monolithic { .. }, .. });
+        let commits = whole || permit.route().method() == Method::PUT;
+        if commits { self.timeouts.commit } else { self.timeouts.first_byte }
     }
 
     /// Sends the permit's route over a fresh connection and returns while the answer is pending.

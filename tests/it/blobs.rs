@@ -37,6 +37,7 @@ fn upload_in_chunks(gate: &Portcullis, image: &Image, adjust: fn(Curl) -> Curl) 
     public_path(gate, &finished);
 }
 
+/// P1
 #[test]
 fn a_chunked_upload_keeps_to_the_public_origin() {
     for registry in [Registry::start(), Registry::setup().with_absolute_urls().start()] {
@@ -69,6 +70,7 @@ fn http_2_carries_the_same() {
     assert!(back.body == fs::read(&file).unwrap());
 }
 
+/// P5
 #[test]
 fn a_blob_goes_up_in_one_put() {
     let registry = Registry::start();
@@ -91,6 +93,7 @@ fn a_wrong_digest_is_the_registrys_to_refuse() {
     assert_eq!((refused.status, refused.code().as_str()), (400, "DIGEST_INVALID"));
 }
 
+/// P13
 #[test]
 fn a_blob_is_read_whole_in_part_and_by_its_head() {
     let registry = Registry::start();
@@ -119,6 +122,7 @@ fn a_blob_is_read_whole_in_part_and_by_its_head() {
     }
 }
 
+/// P12
 #[test]
 fn a_manifest_keeps_type_digest_and_bytes() {
     let registry = Registry::start();

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::{ADMIN, ALICE, BOB, CI, Image, Login, Portcullis, Registry, Skopeo};
 
+/// P21
 #[test]
 fn the_catalog_shows_what_one_may_pull() {
     let registry = Registry::start();

@@ -8,19 +8,25 @@
 
 mod support;
 
+mod answers;
 mod architecture;
 mod attacks;
 mod blobs;
 mod catalog;
+mod challenges;
 mod cli;
+mod differential;
 mod examples;
 mod htpasswd;
 mod login;
 mod pairing;
+mod permit;
 mod pull_push;
 mod quickstart;
 mod restart;
+mod sequences;
 mod serving;
 mod tls;
 mod tokens;
+mod uploads;
 mod upstreams;

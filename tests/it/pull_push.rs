@@ -24,6 +24,7 @@ fn try_pull(gate: &Portcullis, skopeo: &Skopeo, repository: &str) -> crate::supp
     skopeo.copy(&gate.image(repository), &format!("oci:{}:v1", dir.path().join("pulled").display()))
 }
 
+/// P2, P12
 #[test]
 fn a_multi_layer_image_comes_back_bit_for_bit() {
     let registry = Registry::start();
@@ -33,6 +34,7 @@ fn a_multi_layer_image_comes_back_bit_for_bit() {
     pull_and_compare(&gate, &Skopeo::logged_in(gate.pki(), &gate.host(), ALICE), &image, "team-a/app");
 }
 
+/// P2, P12
 #[test]
 fn an_index_of_two_platforms_comes_back_bit_for_bit() {
     let registry = Registry::setup().with_absolute_urls().start();
@@ -151,6 +153,7 @@ fn many_at_once_do_not_mix() {
     });
 }
 
+/// P14
 #[test]
 fn memory_does_not_grow_with_the_layer() {
     let registry = Registry::start();

@@ -6,7 +6,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, Curl, Image, Login, Portcullis, Registry, Skopeo};
+use crate::support::{ALICE, Curl, Image, Login, Portcullis, Registry, Skopeo, forged};
 
 /// The claims of a token, unchecked.
 fn claims(token: &str) -> Value {
@@ -34,75 +34,254 @@ fn access(token: &str) -> Vec<String> {
 fn the_token_endpoint_answers_what_clients_send() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
-    for (query, expected) in [
-        ("account=alice&client_id=docker&offline_token=true&service=localhost", vec![]),
-        ("scope=repository:team-a/x:push,pull&service=localhost", vec!["team-a/x:pull,push"]),
+    for (id, query, expected) in [
+        ("T1 docker login", "account=alice&client_id=docker&offline_token=true&service=localhost", vec![]),
         (
+            "T2 docker push",
+            "account=alice&scope=repository:team-a/x:push,pull&service=localhost",
+            vec!["team-a/x:pull,push"],
+        ),
+        (
+            "T3 docker push with a mount",
             "scope=repository:team-a/x:push,pull&scope=repository:library/y:pull",
             vec!["library/y:pull", "team-a/x:pull,push"],
         ),
-        ("scope=repository:team-a/x:pull&scope=repository:team-a/x:pull,push", vec!["team-a/x:pull,push"]),
-        ("scope=repository:team-a/x:pull+repository:library/y:pull", vec!["library/y:pull", "team-a/x:pull"]),
-        ("scope=repository:team-a/x:*", vec!["team-a/x:pull,push"]),
-        ("scope=repository:team-a/x:delete", vec![]),
-        ("scope=repository:team-b/x:pull,push", vec![]),
-        ("scope=repository:team-a/x:pull,PULL,*x,fly", vec!["team-a/x:pull"]),
-        ("scope=repository(plugin):team-b/x:pull", vec![]),
-        ("scope=repository:h:5000/foo:pull&scope=whatever:foo:pull&scope=:::&scope=&scope=repository::pull", vec![]),
+        ("T4 crane", "scope=repository:team-a/x:push,pull&service=localhost", vec!["team-a/x:pull,push"]),
         (
-            "scope=repository:team-a/../team-b/x:pull&scope=repository:Team-A/x:pull&scope=repository:team-a%2fx/:pull",
+            "T5 crane copy",
+            "scope=repository:team-a/x:push,pull&scope=repository:library/y:pull",
+            vec!["library/y:pull", "team-a/x:pull,push"],
+        ),
+        ("T5 crane delete", "scope=repository:home/alice/x:push,pull,delete", vec!["home/alice/x:delete,pull,push"]),
+        (
+            "T5 after a 401",
+            "scope=repository:team-a/x:pull&scope=repository:team-a/x:pull,push",
+            vec!["team-a/x:pull,push"],
+        ),
+        (
+            "T6 podman",
+            "account=alice&scope=repository:team-a/x:pull,push&service=localhost",
+            vec!["team-a/x:pull,push"],
+        ),
+        ("T6 a part of everything", "scope=repository:team-a/x:*", vec!["team-a/x:pull,push"]),
+        ("T6 everything", "scope=repository:home/alice/x:*", vec!["home/alice/x:delete,pull,push"]),
+        ("T6 nothing of everything", "scope=repository:secret/x:*", vec![]),
+        (
+            "T7 regctl",
+            "client_id=regclient/regctl+(v0.0.0-2025)&scope=repository:team-a/x:delete,pull,push",
+            vec!["team-a/x:pull,push"],
+        ),
+        ("T8 oras", "scope=repository:home/alice/x:delete,pull", vec!["home/alice/x:delete,pull"]),
+        ("T8 oras login", "service=localhost", vec![]),
+        ("T9 podman login", "account=alice&service=localhost", vec![]),
+        ("T10 the catalog", "scope=registry:catalog:*", vec!["catalog:*"]),
+        ("T13 containerd", "scope=repository:team-a/x:pull+repository:team-a/x:pull,push", vec!["team-a/x:pull,push"]),
+        (
+            "T13 containerd",
+            "scope=repository:team-a/x:pull%20repository:library/y:pull",
+            vec!["library/y:pull", "team-a/x:pull"],
+        ),
+        ("T22 no service", "scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
+        ("T22 an empty service", "service=&scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
+        ("T25 a host and a port in a name", "scope=repository:h:5000/foo:pull", vec![]),
+        ("T26 a class", "scope=repository(plugin):team-a/x:pull", vec!["team-a/x:pull"]),
+        ("T26 a class, denied", "scope=repository(plugin):team-b/x:pull", vec![]),
+        ("T27 no actions", "scope=repository:team-a/x:", vec![]),
+        ("T27 no name", "scope=repository::pull", vec![]),
+        ("T27 no colon", "scope=repository:team-a/x", vec![]),
+        ("T27 a blank", "scope=+", vec![]),
+        ("T27 colons", "scope=:::", vec![]),
+        ("T27 nothing", "scope=&scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
+        (
+            "T28 blanks",
+            "scope=++repository:team-a/x:pull++repository:library/y:pull+",
+            vec!["library/y:pull", "team-a/x:pull"],
+        ),
+        ("T29 another type", "scope=whatever:team-a/x:pull&scope=Repository:team-a/x:pull", vec![]),
+        ("T30 upper case", "scope=repository:Team-A/x:pull", vec![]),
+        ("T30 dots", "scope=repository:library/../team-a/x:pull", vec![]),
+        ("T30 an escape", "scope=repository:team-a%252Fx:pull", vec![]),
+        (
+            "T30 slashes",
+            "scope=repository:team-a//x:pull&scope=repository:/team-a/x:pull&scope=repository:team-a/x/:pull",
             vec![],
         ),
-        ("client_id=regclient/regctl+(v0.0.0-2025)&scope=repository:team-a/x:pull", vec!["team-a/x:pull"]),
-        ("service=", vec![]),
+        ("T30 patterns", "scope=repository:team-a/*:pull&scope=repository:**:pull", vec![]),
+        ("T32 other words", "scope=repository:team-a/x:pull,pull,PULL,*x,fly", vec!["team-a/x:pull"]),
+        ("no grant", "scope=repository:team-a/x:delete", vec![]),
+        ("no grant", "scope=repository:team-b/x:pull,push", vec![]),
     ] {
         let answer = gate.curl(&format!("/token?{query}")).user(ALICE).send();
-        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        assert_eq!(answer.status, 200, "{id}: {}", answer.text());
         let body = answer.json();
         let token = body["token"].as_str().unwrap();
-        assert_eq!(body["access_token"], token);
-        assert!(body["expires_in"].as_u64().unwrap() >= 60);
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(access(token), expected, "{query}");
-        assert_eq!(claims(token)["sub"], "alice");
-        assert_eq!(gate.curl("/v2/").bearer(token).send().status, 200, "{query}");
+        assert_eq!(body["access_token"], token, "T1 T11 {id}");
+        assert!(body["expires_in"].as_u64().unwrap() >= 60, "T35 {id}");
+        assert_eq!(body.get("issued_at"), None, "T36: clients would compare it with their own clock");
+        assert_eq!(body.get("refresh_token"), None, "T1 T16: docker would put it in the password's place");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "T39 {id}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{id}");
+        assert_eq!(access(token), expected, "{id}");
+        let claims = claims(token);
+        assert_eq!((&claims["sub"], &claims["aud"]), (&json!("alice"), &json!("localhost")), "T22 T24 {id}");
+        assert_eq!(gate.curl("/v2/").bearer(token).send().status, 200, "T8 {id}");
     }
+    assert_eq!(registry.acted(), []);
 }
 
-/// 405 is what makes containerd and BuildKit, which try a form first, go on with GET.
+/// T11, T12, T14–T16: 405 is what makes containerd and BuildKit, which try a form first, go on with GET. No grant type
+/// gets a token by it.
 #[test]
 fn a_form_is_told_to_use_get() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
-    let form = "grant_type=password&username=alice&password=x&service=localhost&client_id=containerd-client";
-    let answer = gate.curl("/token").argument("--data").argument(form).send();
-    assert_eq!(answer.status, 405);
-    assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")));
+    let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
+    let password = "alice%27s%20password";
+    for (id, form) in [
+        (
+            "T11",
+            format!(
+                "grant_type=password&username=alice&password={password}&service=localhost&client_id=containerd-client&scope=repository:team-a/x:pull+repository:library/y:pull"
+            ),
+        ),
+        ("T11 wrong password", "grant_type=password&username=alice&password=x&service=localhost".to_owned()),
+        ("T14", format!("grant_type=refresh_token&refresh_token={token}&service=localhost")),
+        ("T15", "grant_type=authorization_code&code=x&service=localhost".to_owned()),
+        ("T15 missing", format!("username=alice&password={password}&service=localhost")),
+        ("T16", format!("grant_type=password&username=alice&password={password}&access_type=offline")),
+    ] {
+        for kind in ["application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8"] {
+            let request =
+                gate.curl("/token").argument("--data").argument(&form).header(&format!("Content-Type: {kind}"));
+            for request in [request.clone(), request.user(ALICE)] {
+                let answer = request.send();
+                assert_eq!((answer.status, answer.code().as_str()), (405, "UNSUPPORTED"), "{id} T12 {kind}");
+                assert_eq!(answer.header("allow"), Some("GET"), "{id}");
+                assert!(!answer.text().contains("token\""), "{id}");
+            }
+        }
+    }
 }
 
 #[test]
 fn the_token_endpoint_refuses() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
-    for login in [
-        Login::new("alice", "wrong"),
-        Login::new("alice", ""),
-        Login::new("", ""),
-        Login::new("nobody", "x"),
-        Login::new("ALICE", ALICE.password),
+    let scope = "scope=repository:library/x:pull";
+    for (id, login) in [
+        ("T9 a wrong password", Login::new("alice", "wrong")),
+        ("T18 nobody", Login::new("", "")),
+        ("T18 no user", Login::new("", ALICE.password)),
+        ("T19 no password", Login::new("alice", "")),
+        ("an unknown user", Login::new("nobody", "x")),
+        ("another case", Login::new("ALICE", ALICE.password)),
     ] {
-        let answer = gate.curl("/token?service=localhost&scope=repository:library/x:pull").user(login).send();
-        assert_eq!(answer.status, 401, "{login:?} became somebody: {}", answer.text());
+        for query in [format!("service=localhost&{scope}"), format!("{scope}&offline_token=true"), String::new()] {
+            let answer = gate.curl(&format!("/token?{query}")).user(login).send();
+            assert_eq!(answer.status, 401, "{id}: {login:?} became somebody: {}", answer.text());
+            assert!(!answer.text().contains("token\""), "{id}");
+        }
     }
-    let other = gate.curl("/token?service=localhost&account=bob").user(ALICE).send();
-    assert!(matches!(other.status, 400 | 401), "{}", other.status);
-    let foreign = gate.curl("/token?service=other.test").user(ALICE).send();
-    assert!(matches!(foreign.status, 400 | 401), "{}", foreign.status);
-    for method in ["HEAD", "PUT", "DELETE", "OPTIONS"] {
+    for (id, query) in [
+        ("T20", "service=localhost&account=bob"),
+        ("T21", "service=localhost&account=ALICE"),
+        ("T23", "service=other.test"),
+        ("T23", "service=LOCALHOST"),
+        ("T24", "service=localhost&service=localhost"),
+        ("T24", "service=localhost&service=other.test"),
+        ("T24", "service=other.test&service=localhost"),
+        ("T24", "service=localhost&account=alice&account=bob"),
+        ("T30", "scope=repository:team-a/x:pull;scope=repository:library/x:pull"),
+        ("T30", "scope=%zz"),
+        ("T30", "scope=%00"),
+        ("T30", "scope=%ff"),
+    ] {
+        let answer = gate.curl(&format!("/token?{query}")).user(ALICE).send();
+        assert_eq!((answer.status, answer.code().as_str()), (400, "UNSUPPORTED"), "{id} {query}: {}", answer.text());
+        assert!(!answer.text().contains("token\""), "{id}");
+    }
+    for method in ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO"] {
         let answer = gate.curl("/token?service=localhost").method(method).user(ALICE).send();
-        assert_eq!(answer.status, 405, "{method}");
-        assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")), "{method}");
+        assert_eq!(answer.status, 405, "T33 {method}");
+        assert_eq!(answer.header("allow"), Some("GET"), "T33 {method}");
+        assert!(!answer.text().contains("token\""), "T33 {method}");
     }
+    for path in ["/token/", "/Token", "//token", "/token/../token"] {
+        let answer = gate.curl(path).user(ALICE).send();
+        assert!(matches!(answer.status, 400 | 404), "T38 no redirect to the endpoint: {path} {}", answer.status);
+    }
+}
+
+#[test]
+fn a_query_without_measure_is_answered_within_one() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let many = |count: usize, name: usize| {
+        let scopes = (0..count).map(|number| format!("scope=repository:team-a/{}{number}:pull,push", "x".repeat(name)));
+        format!("/token?{}", scopes.collect::<Vec<_>>().join("&"))
+    };
+    // 1,000 scopes in 44 kB, 1,200 in 60 kB, and one scope of 60 kB.
+    for path in [many(1000, 1), many(1200, 10), many(1, 60_000), many(257, 0)] {
+        let answer = gate.curl(&path).user(ALICE).attempt();
+        let status = answer.as_ref().map(|answer| answer.status);
+        assert!(status.as_ref().map_or(true, |status| matches!(status, 400 | 414 | 431)), "T31 {status:?}");
+    }
+    // As many as are read; what a token has no room for is left out.
+    let most = gate.curl(&many(30, 200)).user(ALICE).send();
+    assert_eq!(most.status, 200, "T31 {}", most.text());
+    let token = most.json()["token"].as_str().unwrap().to_owned();
+    assert!((2_000..16 * 1024).contains(&token.len()), "T31 {}", token.len());
+    assert_eq!(gate.curl("/v2/").bearer(&token).send().status, 200, "T31 the largest token is accepted");
+}
+
+#[test]
+fn only_the_query_counts() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let form = "scope=repository:team-a/x:pull,push&service=other.test&account=bob";
+    let answer = gate
+        .curl("/token?scope=repository:library/y:pull")
+        .user(ALICE)
+        .argument("--data")
+        .argument(form)
+        .method("GET")
+        .send();
+    assert_eq!(answer.status, 200, "T34 {}", answer.text());
+    assert_eq!(access(answer.json()["token"].as_str().unwrap()), ["library/y:pull"], "T34");
+}
+
+/// T37: the session goes on where a fresh token takes over from one that ran out.
+#[test]
+fn a_push_outlives_its_token() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let image = Image::new(63, &[300_000]);
+    let bytes = std::fs::read(image.blob(&image.layer)).unwrap();
+    let halves = tempfile::tempdir().unwrap();
+    let [first, second] = [("first", &bytes[..100_000]), ("second", &bytes[100_000..])].map(|(name, half)| {
+        let path = halves.path().join(name);
+        std::fs::write(&path, half).unwrap();
+        path
+    });
+    let scope = "repository:team-a/x:pull,push";
+    let token = gate.token(Some(ALICE), scope);
+    let path = |answer: &crate::support::Response| {
+        let location = answer.header("location").expect("a Location");
+        location.strip_prefix(&gate.url("")).unwrap_or(location).to_owned()
+    };
+    let opened = gate.curl("/v2/team-a/x/blobs/uploads/").method("POST").bearer(&token).send();
+    let one = gate.curl(&path(&opened)).method("PATCH").bearer(&token).body_file(&first).send();
+    assert_eq!(one.status, 202, "{}", one.text());
+
+    let expired = forged(&gate, &token, |claims| claims["exp"] = json!(claims["nbf"].as_u64().unwrap() - 60));
+    let refused = gate.curl(&path(&one)).method("PATCH").bearer(&expired).body_file(&second).send();
+    assert!(refused.challenge().contains(r#"scope="repository:team-a/x:pull,push",error="invalid_token""#), "T37 C10");
+
+    let fresh = gate.token(Some(ALICE), scope);
+    let two = gate.curl(&path(&one)).method("PATCH").bearer(&fresh).body_file(&second).send();
+    assert_eq!(two.status, 202, "T37 {}", two.text());
+    let end = format!("{}&digest={}", path(&two), image.layer);
+    assert_eq!(gate.curl(&end).method("PUT").bearer(&fresh).send().status, 201, "T37");
 }
 
 #[test]
@@ -110,7 +289,13 @@ fn nobody_gets_a_token_for_what_is_public_alone() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
     let token = gate.token(None, "repository:library/x:pull,push&scope=repository:team-a/x:pull");
-    assert_eq!(access(&token), ["library/x:pull"]);
+    assert_eq!(access(&token), ["library/x:pull"], "T17");
+    assert_eq!(claims(&token)["sub"], "", "T17");
+    assert_eq!(
+        access(&gate.token(None, "repository:team-a/x:pull")),
+        Vec::<String>::new(),
+        "T17 nothing granted is no error"
+    );
     assert_eq!(gate.curl("/v2/library/x/tags/list").bearer(&token).send().status, 404, "allowed, and not there");
     let refused = gate.curl("/v2/team-a/x/tags/list").bearer(&token).send();
     assert!(refused.challenge().contains(r#"error="insufficient_scope""#), "{refused:?}");
@@ -133,7 +318,7 @@ fn a_token_narrows_and_the_policy_narrows_further() {
             challenge.contains(r#"error="insufficient_scope""#) && challenge.contains("scope=\"repository:team-a/"),
             "{challenge}"
         );
-        assert_eq!(gate.curl(path).bearer(&pull).method(method).send().status, 401, "the same again");
+        assert_eq!(gate.curl(path).bearer(&pull).method(method).send().status, 401, "C9 the same again");
     }
     let forbidden = gate.curl("/v2/team-b/app/tags/list").bearer(&pull).send();
     assert_eq!((forbidden.status, forbidden.code().as_str()), (403, "DENIED"));

@@ -225,6 +225,9 @@ fn tokens() {
     {
         more(&format!("tokens: {{ path: \"{path}\" }}\n"), "8:17: error: tokens.path: ", "path");
     }
+    let second = "registries:\n  - { hosts: [a.test], upstream: { servers: [{ url: \"http://a\" }] } }";
+    let two = with_line(4, second) + "\ntokens: { service: s }\n";
+    tells(&two, "9:20: error: tokens.service: ", "several registries need a service each");
     more("tokens: { keys: [] }\n", "8:11: error: tokens.keys: must not be empty: no token could be signed", "");
     more("tokens: { keys: [a, a] }\n", "8:21: error: tokens.keys[]: this key is given twice", "");
     more("tokens: { service: 'a\"b' }\n", "8:20: error: tokens.service: only printable ASCII", "");

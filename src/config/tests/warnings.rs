@@ -91,6 +91,7 @@ fn names_given_twice() {
     tells(&text, "12:5: warning: access.grants[]: the name \"x\" is taken by the grant in line 11", "");
 }
 
+/// C17
 #[test]
 fn scheme_words_in_challenges() {
     tells(

@@ -16,8 +16,6 @@ use crate::{
     identity::{Outcome, Proof, ProviderError},
 };
 
-const RELOAD: config::Reload = config::Reload { watch: true, interval: Duration::from_secs(2) };
-
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).expect("hashes"))
 }
@@ -70,7 +68,7 @@ impl Files {
     }
 
     fn chain(&self) -> Chain {
-        Chain::build(&self.config, &RELOAD).expect("builds")
+        Chain::build(&self.config).expect("builds")
     }
 }
 
@@ -147,6 +145,7 @@ async fn a_login_makes_a_principal_without_limit() {
     assert_eq!(chain.configured_groups("Alice"), [] as [Arc<str>; 0]);
 }
 
+/// T18, T19
 #[tokio::test]
 async fn no_provider_sees_an_empty_user_or_password() {
     let directory = Arc::new(Directory::default());
@@ -158,6 +157,7 @@ async fn no_provider_sees_an_empty_user_or_password() {
     assert_eq!(asked(&directory), 0);
 }
 
+/// H15
 #[tokio::test]
 async fn the_hash_of_the_empty_password_admits_nobody() {
     let chain = Files::new(&[&line("alice", "")]).chain();
@@ -229,6 +229,7 @@ async fn a_refusal_costs_the_work_of_all_providers() {
     assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
 }
 
+/// H17
 #[tokio::test]
 async fn failures_wait_for_the_grid_and_successes_do_not() {
     let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]).disabled("bob");
@@ -259,7 +260,7 @@ fn ticks_are_multiples_of_the_grid() {
 async fn an_unreadable_file_at_start_is_an_error_that_helps() {
     let files = Files::new(&[&line("alice", "secret"), ""]);
     fs::remove_file(files.path(1)).expect("removed");
-    let error = Chain::build(&files.config, &RELOAD).err().expect("refused").to_string();
+    let error = Chain::build(&files.config).err().expect("refused").to_string();
     assert!(error.contains(&files.path(1).display().to_string()), "{error}");
     assert!(error.contains("portcullis hash"), "{error}");
 }

@@ -49,6 +49,7 @@ async fn the_right_password_is_accepted_and_no_other() {
     assert_eq!(outcome(&file, "carol", "other").await, "unknown");
 }
 
+/// H1
 #[tokio::test]
 async fn all_prefixes_verify() {
     for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
@@ -76,6 +77,7 @@ async fn a_bad_line_never_matches_and_its_name_stays_claimed() {
     assert_eq!(outcome(&file, "alice", "secret").await, "accepted");
 }
 
+/// H15
 #[tokio::test]
 async fn the_empty_password_matches_no_hash() {
     let (_folder, file) = file(line("alice", "", 4) + "bob:\n");
@@ -84,6 +86,7 @@ async fn the_empty_password_matches_no_hash() {
     assert_eq!(outcome(&file, "", "").await, "unknown");
 }
 
+/// H14
 #[tokio::test]
 async fn passwords_are_not_cut_at_72_bytes() {
     let full = "x".repeat(72);
@@ -95,6 +98,7 @@ async fn passwords_are_not_cut_at_72_bytes() {
     assert_eq!(outcome(&file, "bob", &"x".repeat(300)).await, "rejected", "made from a cut password");
 }
 
+/// H14
 #[tokio::test]
 async fn passwords_are_not_cut_at_a_nul() {
     let (_folder, file) = file(line("alice", "secret", 4) + &hash_line("bob", b"sec\0ret", 4));
@@ -105,6 +109,7 @@ async fn passwords_are_not_cut_at_a_nul() {
     assert_eq!(outcome(&file, "bob", "sec").await, "rejected");
 }
 
+/// H16
 #[tokio::test]
 async fn normal_forms_and_cases_are_different_users() {
     let (_folder, file) = file(line("Zo\u{eb}", "nfc", 4) + &line("Zoe\u{308}", "nfd", 4));
@@ -115,6 +120,7 @@ async fn normal_forms_and_cases_are_different_users() {
     assert_eq!(outcome(&file, "zo\u{eb}", "nfc").await, "unknown");
 }
 
+/// H17
 #[test]
 fn every_refusal_is_the_work_of_the_highest_cost() {
     for highest in 4..=17 {
@@ -126,6 +132,7 @@ fn every_refusal_is_the_work_of_the_highest_cost() {
     }
 }
 
+/// H17
 #[tokio::test]
 async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
     // Highest cost, lowest cost, and a line that never matches.
@@ -158,6 +165,7 @@ async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
     }
 }
 
+/// H20
 #[tokio::test(flavor = "current_thread")]
 async fn the_event_loop_goes_on_while_passwords_are_verified() {
     let (_folder, file) = file(line("alice", "x", 9));
@@ -192,6 +200,7 @@ async fn an_overload_is_no_verdict() {
     }
 }
 
+/// H18
 #[tokio::test]
 async fn changed_content_is_in_force_after_a_look() {
     let (folder, file) = file(line("alice", "old", 4));
@@ -213,6 +222,7 @@ async fn changed_content_is_in_force_after_a_look() {
     assert_eq!(file.standing("alice").await.expect("answers"), None);
 }
 
+/// H19
 #[tokio::test]
 async fn a_second_change_with_the_same_time_and_length_is_seen() {
     let (folder, file) = file("");
@@ -226,6 +236,7 @@ async fn a_second_change_with_the_same_time_and_length_is_seen() {
     }
 }
 
+/// H18
 #[tokio::test]
 async fn an_unreadable_file_keeps_the_last_content() {
     let (folder, file) = file(line("alice", "secret", 4));

@@ -72,7 +72,8 @@ impl Running {
         let address = listener.local_addresses()[0];
         let (stop, shutdown) = watch::channel(false);
         let drain = Drain::default();
-        let task = tokio::spawn(listener.run(tls, limits, handler, drain.clone(), shutdown));
+        let task =
+            tokio::spawn(listener.run(tls, Terms { limits, proxies: Vec::new() }, handler, drain.clone(), shutdown));
         Self { address, stop, drain, task }
     }
 

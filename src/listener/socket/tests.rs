@@ -9,7 +9,7 @@ fn any_v6(port: u16) -> SocketAddr {
 async fn accept_one(sockets: &mut Sockets, to: SocketAddr) -> Accepted {
     let (_keep, mut shutdown) = watch::channel(false);
     let client = tokio::spawn(TcpStream::connect(to));
-    let accepted = sockets.next(&Admission::new(1, 1), &mut shutdown).await.unwrap();
+    let accepted = sockets.next(&Arc::new(Admission::new(1, 1)), &mut shutdown).await.unwrap();
     client.await.unwrap().unwrap();
     accepted
 }
@@ -55,7 +55,7 @@ async fn a_taken_port_is_named() {
 async fn nothing_to_listen_on_waits_for_the_stop() {
     let mut sockets = Sockets::bind(&[]).unwrap();
     let (stop, mut shutdown) = watch::channel(false);
-    let admission = Admission::new(1, 1);
+    let admission = Arc::new(Admission::new(1, 1));
     let waiting = tokio::spawn(async move { sockets.next(&admission, &mut shutdown).await.is_none() });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
@@ -75,7 +75,7 @@ async fn an_answer_survives_an_unread_request() {
         answer
     });
     let (_keep, mut shutdown) = watch::channel(false);
-    let mut accepted = sockets.next(&Admission::new(1, 1), &mut shutdown).await.unwrap();
+    let mut accepted = sockets.next(&Arc::new(Admission::new(1, 1)), &mut shutdown).await.unwrap();
     accepted.tcp.write_all(b"too much").await.unwrap();
     linger(&mut accepted.tcp).await;
     drop(accepted);

@@ -112,6 +112,7 @@ fn a_manifest_keeps_its_type_unless_it_is_a_form() {
     }
 }
 
+/// P4
 #[test]
 fn a_chunk_keeps_its_range() {
     let sent = client(&[("content-range", "0-232")]);
@@ -132,6 +133,7 @@ fn blob() -> Route {
     route(&Method::GET, &format!("/v2/a/b/blobs/{DIGEST}"), None)
 }
 
+/// P22
 #[test]
 fn a_blobs_redirect_passes_only_where_configured() {
     let upstream = Response::builder().status(307).header("location", "https://bucket.test/x?sig=1").body(()).unwrap();
@@ -143,6 +145,7 @@ fn a_blobs_redirect_passes_only_where_configured() {
     assert!(response_head(&parts, &blob(), Public { pass_redirects: false, ..public }).is_err());
 }
 
+/// P1
 #[test]
 fn locations_come_back_on_the_public_origin_with_their_state_untouched() {
     let state = "_state=aGVsbG8_-x%3D%3D";
@@ -163,6 +166,7 @@ fn a_location_that_is_no_registry_address_is_refused() {
     }
 }
 
+/// P21
 #[test]
 fn links_come_back_relative() {
     let page = "/v2/a/b/tags/list?n=2&last=v2";

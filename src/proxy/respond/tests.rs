@@ -25,6 +25,7 @@ fn challenged(narrow: bool) -> Rejection {
     Rejection::Denied(Denial::Challenge { scope: None, narrow })
 }
 
+/// C1, C9–C16
 #[test]
 fn challenges_are_of_the_one_form_that_every_client_reads() {
     let none = answer(&challenged(false), Some(&challenger(None)), "id");

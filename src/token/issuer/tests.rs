@@ -55,6 +55,7 @@ fn claims_of_a_user() {
     assert!(issued.token.len() < 1024, "{}", issued.token.len());
 }
 
+/// T17
 #[test]
 fn claims_of_nobody() {
     let forge = Forge::new();
@@ -76,6 +77,7 @@ fn no_two_tokens_are_alike() {
     assert!(one.len() == 32 && one.bytes().all(|byte| byte.is_ascii_hexdigit()));
 }
 
+/// T35
 #[test]
 fn a_minute_is_the_least() {
     let forge = Forge::new();
@@ -83,6 +85,7 @@ fn a_minute_is_the_least() {
     assert_eq!(issued.expires_in, 60);
 }
 
+/// T31
 #[test]
 fn the_largest_token_is_one_that_is_accepted() {
     let forge = Forge::new();

@@ -135,7 +135,8 @@ fn tar(name: &str, content: impl Read, size: usize) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// `sha256:…`
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")

@@ -2,6 +2,8 @@
 
 mod curl;
 mod ear;
+mod forged;
+mod http2;
 mod image;
 mod pki;
 mod portcullis;
@@ -18,7 +20,9 @@ use std::{
 
 pub(crate) use curl::{Curl, Response};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
-pub(crate) use image::Image;
+pub(crate) use forged::forged;
+pub(crate) use http2::{Asked, Http2, Waiting};
+pub(crate) use image::{Image, digest};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;

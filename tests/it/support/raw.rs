@@ -27,12 +27,16 @@ impl Tls {
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
     pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        Self::over(connect(port)?, pki, name, protocols)
+        Self::configured(client_config(pki, protocols), port, name)
+    }
+
+    /// Connects with a configuration that several connections share: they resume each other's sessions.
+    pub(crate) fn configured(config: Arc<ClientConfig>, port: u16, name: &str) -> std::io::Result<Self> {
+        Self::over(connect(port)?, config, name)
     }
 
     /// Over a socket that is connected already.
-    pub(crate) fn over(mut socket: TcpStream, pki: &Pki, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        let config = client_config(pki, protocols);
+    pub(crate) fn over(mut socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
         while connection.is_handshaking() {
@@ -66,27 +70,37 @@ impl Tls {
         self.0.flush()
     }
 
-    /// Says at both layers that nothing more follows.
-    pub(crate) fn say_end(&mut self) {
-        self.0.conn.send_close_notify();
-        let _ = self.0.flush();
-        let _ = self.0.get_ref().shutdown(Shutdown::Write);
-    }
-
     /// One answer; the connection may go on. `None` where the server closed instead.
     pub(crate) fn answer(&mut self, to_head: bool) -> Option<Response> {
         read_answer(&mut self.0, to_head)
+    }
+
+    /// The next head, whether it is final or of an interim answer (100); a body is left unread.
+    pub(crate) fn answer_with_interim(&mut self) -> Option<Response> {
+        read_head(&mut self.0)
     }
 
     /// Everything until the server closes. Panics where it does not within 10 s.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         read_rest(&mut self.0)
     }
+
+    /// Says that nothing more is coming; what the server says can still be read.
+    pub(crate) fn close(&mut self) {
+        self.0.conn.send_close_notify();
+        let _ = self.0.flush();
+        let _ = self.0.sock.shutdown(Shutdown::Write);
+    }
+
+    /// How long a single read waits, instead of 10 s.
+    pub(crate) fn patience(&mut self, patience: Duration) {
+        self.0.sock.set_read_timeout(Some(patience)).unwrap();
+    }
 }
 
 impl Read for Tls {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(into)
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
     }
 }
 
@@ -133,12 +147,7 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
 }
 
 fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(read_byte(stream)?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut response = Response::parse_head(&head);
+    let mut response = read_head(stream)?;
     if response.status < 200 {
         return read_answer(stream, to_head);
     }
@@ -155,6 +164,14 @@ fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
         (None, _) => read_rest(stream),
     };
     Some(response)
+}
+
+fn read_head(stream: &mut impl Read) -> Option<Response> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(read_byte(stream)?);
+    }
+    Some(Response::parse_head(&String::from_utf8_lossy(&head)))
 }
 
 fn read_chunks(stream: &mut impl Read) -> Option<Vec<u8>> {

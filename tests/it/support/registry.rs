@@ -57,6 +57,16 @@ impl Registry {
         Arc::clone(&self.storage)
     }
 
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// All that it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(crate) fn stop(&mut self) {
         self.process.stop();
     }
@@ -71,6 +81,18 @@ impl Registry {
     /// All requests so far, health probes of `/v2/` left out.
     pub(crate) fn acted(&self) -> Vec<Acted> {
         self.process.log().lines().filter_map(parse_access_line).filter(|acted| acted.target != "/v2/").collect()
+    }
+
+    /// How many requests of any kind reached it so far, its own start included.
+    pub(crate) fn requests(&self) -> usize {
+        self.process.log().lines().filter_map(parse_access_line).count()
+    }
+
+    /// What it holds of an upload under way, in bytes.
+    pub(crate) fn held_of_uploads(&self, repository: &str) -> u64 {
+        let uploads = self.storage.path().join("docker/registry/v2/repositories").join(repository).join("_uploads");
+        let sessions = fs::read_dir(uploads).into_iter().flatten().flatten();
+        sessions.filter_map(|session| fs::metadata(session.path().join("data")).ok()).map(|data| data.len()).sum()
     }
 
     /// The requests on one repository.

@@ -59,7 +59,7 @@ async fn a_reload_keeps_remembered_logins_and_ends_those_of_disabled_users() {
     let files = files.disabled("bob");
     // No thread is left for bcrypt: only what is remembered can pass.
     let busy = Arc::new(Workers::with(0, 0, Duration::ZERO));
-    let next = Chain { workers: Arc::clone(&busy), ..chain }.rebuild(&files.config, &RELOAD).expect("builds");
+    let next = Chain { workers: Arc::clone(&busy), ..chain }.rebuild(&files.config).expect("builds");
     accepted(&next, "alice", "secret").await;
     assert_eq!(refused(&next, "alice", "wrong").await, LoginError::Unavailable);
     assert_eq!(refused(&next, "bob", "secret").await, LoginError::Rejected);

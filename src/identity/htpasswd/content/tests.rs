@@ -23,6 +23,7 @@ fn is_usable(content: &Content, user: &str) -> bool {
     content.usable(user).is_some()
 }
 
+/// H1
 #[test]
 fn the_three_sound_prefixes_are_accepted() {
     for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
@@ -32,6 +33,7 @@ fn the_three_sound_prefixes_are_accepted() {
     }
 }
 
+/// H1, H2
 #[test]
 fn other_kinds_never_match_and_are_named() {
     for (hash, kind) in [
@@ -54,6 +56,7 @@ fn other_kinds_never_match_and_are_named() {
     }
 }
 
+/// H3
 #[test]
 fn line_ends_blanks_and_comments_mean_nothing() {
     let hash = good();
@@ -64,12 +67,14 @@ fn line_ends_blanks_and_comments_mean_nothing() {
     assert_eq!(content.users.len(), 2);
 }
 
+/// H5
 #[test]
 fn a_blank_before_the_colon_belongs_to_the_name() {
     let content = parse(format!("u :{}", good()));
     assert!(is_usable(&content, "u ") && content.find("u").is_none());
 }
 
+/// H16
 #[test]
 fn names_are_compared_byte_by_byte() {
     let content = parse(format!("Zo\u{eb}:{}", good()));
@@ -79,6 +84,7 @@ fn names_are_compared_byte_by_byte() {
     }
 }
 
+/// H6
 #[test]
 fn the_last_line_of_a_user_is_in_force() {
     let (first, last) = (good(), good());
@@ -91,6 +97,7 @@ fn the_last_line_of_a_user_is_in_force() {
     assert_eq!(locked.problems.len(), 2);
 }
 
+/// H7, H8, H9
 #[test]
 fn a_line_without_user_or_hash_admits_nobody() {
     let content = parse(format!(":{}\nalice:\n:\nno colon here\nbob:{}", good(), good()));
@@ -100,6 +107,7 @@ fn a_line_without_user_or_hash_admits_nobody() {
     assert_eq!(problems(&content).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
 
+/// H11, H12
 #[test]
 fn a_damaged_hash_never_matches() {
     let good = good();
@@ -129,6 +137,7 @@ fn a_damaged_hash_never_matches() {
     assert!(is_usable(&parse(format!("alice:{}", good.replacen("$04$", "$17$", 1))), "alice"));
 }
 
+/// H12
 #[test]
 fn a_cost_out_of_bounds_does_not_raise_the_work_of_others() {
     let good = good();
@@ -138,6 +147,7 @@ fn a_cost_out_of_bounds_does_not_raise_the_work_of_others() {
     assert_eq!(parse("").highest, COST_OF_NOBODY);
 }
 
+/// H9, H13
 #[test]
 fn unreadable_lines_are_reported_and_the_others_go_on() {
     let good = good();

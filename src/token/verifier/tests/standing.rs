@@ -13,8 +13,7 @@ fn chain(forge: &Forge, lines: &[(&str, &str)], disabled: &[&str]) -> Chain {
         providers: vec![config::Provider::Htpasswd(config::Htpasswd { file })],
         cache: Duration::from_secs(300),
     };
-    let reload = config::Reload { watch: true, interval: Duration::from_secs(2) };
-    Chain::build(&identity, &reload).unwrap()
+    Chain::build(&identity).unwrap()
 }
 
 fn hash(password: &str) -> String {

@@ -1,0 +1,263 @@
+//! One client connection: when a request is awaited, and when the connection has to end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora_core::{
+    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _},
+    protocols::{
+        ALPN, Stream,
+        http::{
+            ServerSession,
+            v2::server::{H2Options, default_h2_options},
+        },
+    },
+    server::ShutdownWatch,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    client::{self, ClientGone, Outlet},
+    record::Record,
+    reject,
+    respond::Rejection,
+    serve,
+    windows::{Grant, Windows},
+};
+use crate::{
+    config::Limits,
+    listener::{ConnectionInfo, Handler},
+    runtime::Runtime,
+    telemetry::metrics,
+};
+
+const LARGEST_FRAME: u32 = 256 * 1024;
+const CONCURRENT_STREAMS: u32 = 128;
+/// What an HTTP/2 client sends before anything else (RFC 9113 §3.4).
+const PREFACE: u64 = 24;
+/// How long what a client still sends is read, so that it gets the answer to a head that is none.
+const UNREAD: Duration = Duration::from_secs(2);
+/// How long an HTTP/2 client may take for the last frames of a connection that is closed.
+const LAST_FRAMES: Duration = Duration::from_secs(10);
+/// How often an idle connection is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Serves every connection under the snapshot in force when a request arrives.
+pub struct Gate {
+    runtime: Arc<ArcSwap<Runtime>>,
+    windows: Arc<Windows>,
+}
+
+impl Gate {
+    pub fn new(runtime: Arc<ArcSwap<Runtime>>) -> Self {
+        Self { runtime, windows: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn serve(&self, stream: Stream, connection: ConnectionInfo, shutdown: ShutdownWatch) {
+        let _open = metrics::connection();
+        let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        if http2 {
+            // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
+            // frames are still on their way.
+            connection.activity.linger(LAST_FRAMES);
+        }
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(self.runtime.load().limits.idle);
+        let app = Arc::new(Connection {
+            runtime: Arc::clone(&self.runtime),
+            info: connection,
+            options,
+            windows: if http2 { self.windows.grant() } else { Grant::default() },
+            active: AtomicUsize::new(0),
+        });
+        tokio::select! {
+            _ = app.process_new(stream, &shutdown) => {}
+            () = app.without_preface(), if http2 => {}
+            () = app.left_over(shutdown.clone()), if http2 => {}
+        }
+    }
+}
+
+/// One client connection.
+struct Connection {
+    runtime: Arc<ArcSwap<Runtime>>,
+    info: ConnectionInfo,
+    options: HttpServerOptions,
+    windows: Grant,
+    /// Requests under way; HTTP/2 has several.
+    active: AtomicUsize,
+}
+
+struct Active<'a>(&'a AtomicUsize);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Connection {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        let _active = Active(&self.active);
+        let runtime = self.runtime.load_full();
+        let outlet = Outlet { activity: &self.info.activity, patience: runtime.limits.body_idle };
+        let mut record = Record::new(request_id());
+        let served = match self.await_head(&mut session, &runtime.limits, shutdown).await {
+            Arrival::Request => {
+                let _in_flight = metrics::in_flight();
+                if *shutdown.borrow() {
+                    session.set_keepalive(None);
+                }
+                serve(&mut session, &self.info, &runtime, outlet, &mut record).await
+            }
+            Arrival::Broken(rejection) => {
+                session.set_keepalive(None);
+                self.info.activity.linger(UNREAD);
+                reject(&mut session, &rejection, None, None, outlet, &mut record).await
+            }
+            Arrival::Nothing => {
+                client::close(session).await;
+                return None;
+            }
+        };
+        record.write();
+        match served {
+            Ok(()) => finish(session, outlet.patience).await,
+            Err(ClientGone) => {
+                client::abort(session);
+                None
+            }
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options
+            .initial_connection_window_size(self.windows.connection())
+            .initial_window_size(self.windows.stream())
+            .max_frame_size(LARGEST_FRAME)
+            .max_concurrent_streams(CONCURRENT_STREAMS);
+        Some(options)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+/// What came where a request was awaited.
+enum Arrival {
+    Request,
+    Broken(Rejection),
+    /// The client left, was idle too long, or the server stops.
+    Nothing,
+}
+
+impl Connection {
+    async fn await_head(&self, session: &mut ServerSession, limits: &Limits, shutdown: &ShutdownWatch) -> Arrival {
+        session.set_read_timeout(Some(limits.body_idle));
+        if session.is_http2() {
+            // Its head is there already; its writes are bounded slice by slice.
+            session.set_write_timeout(Some(limits.body_idle));
+            return Arrival::Request;
+        }
+        session.set_pipelining_enabled(true);
+        if session.get_keepalive().is_some() {
+            // How long to wait is decided here, not by the engine.
+            session.set_keepalive(Some(0));
+        }
+        let heard = self.info.activity.heard();
+        tokio::select! {
+            biased;
+            read = session.read_request() => match read {
+                Ok(true) => Arrival::Request,
+                Ok(false) => Arrival::Nothing,
+                Err(_) => Arrival::Broken(Rejection::UnreadableHead),
+            },
+            overdue = self.head_overdue(heard, limits) => overdue,
+            () = self.stopped_in_silence(heard, shutdown.clone()) => Arrival::Nothing,
+        }
+    }
+
+    /// Ends when the client was silent for `limits.idle`, or its head took longer than `limits.request_head`.
+    async fn head_overdue(&self, heard: u64, limits: &Limits) -> Arrival {
+        let began = Instant::now();
+        let tick = TICK.min(limits.idle).min(limits.request_head);
+        while self.info.activity.heard() == heard {
+            if began.elapsed() >= limits.idle {
+                return Arrival::Nothing;
+            }
+            sleep(tick).await;
+        }
+        sleep(limits.request_head).await;
+        Arrival::Broken(Rejection::SlowHead)
+    }
+
+    /// Ends when the server stops, unless a request has begun to arrive: that one is still served.
+    async fn stopped_in_silence(&self, heard: u64, mut shutdown: ShutdownWatch) {
+        stopped(&mut shutdown).await;
+        if self.info.activity.heard() != heard {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`: the engine waits
+    /// for it without a limit.
+    async fn without_preface(&self) {
+        sleep(self.runtime.load().limits.request_head).await;
+        if self.info.activity.heard() >= PREFACE {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends when the server stops, no request is under way any more and nothing moves: a client need not close an
+    /// HTTP/2 connection that it was told to leave.
+    async fn left_over(&self, mut shutdown: ShutdownWatch) {
+        stopped(&mut shutdown).await;
+        let moved = || (self.info.activity.heard(), self.info.activity.taken());
+        let (mut silent, mut before) = (0, moved());
+        while silent < 2 {
+            sleep(TICK).await;
+            let now = moved();
+            silent = if self.active.load(Ordering::Relaxed) == 0 && now == before { silent + 1 } else { 0 };
+            before = now;
+        }
+    }
+}
+
+async fn stopped(shutdown: &mut ShutdownWatch) {
+    // The value behind the watch must not be held over an await.
+    let _ = async { shutdown.wait_for(|stopping| *stopping).await.map(drop) }.await;
+}
+
+/// After a whole answer: the connection serves the next request where it can.
+async fn finish(session: ServerSession, patience: Duration) -> Option<ReusedHttpStream> {
+    let settings = HttpPersistentSettings::for_session(&session);
+    let finished = tokio::time::timeout(patience, session.finish()).await;
+    let stream = finished.ok()?.ok()??;
+    Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+}
+
+/// 64 random bits, in hexadecimal.
+fn request_id() -> String {
+    let mut bytes = [0_u8; 8];
+    // A request id need only be unlikely to repeat; a failing source leaves zeros, which harm nobody.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
