@@ -85,6 +85,7 @@ impl ClientStream {
             if read.is_err() || into.filled().is_empty() {
                 break;
             }
+            self.activity.hear(into.filled().len());
             left = left.saturating_sub(into.filled().len());
         }
         self.lingering = Some(0);

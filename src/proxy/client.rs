@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::respond::Answer;
 use crate::listener::Activity;
@@ -88,7 +88,8 @@ pub(super) async fn write_answer(
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty(), outlet).await?;
     if !body.is_empty() {
-        write_last(session, body, outlet).await?;
+        write_body(session, body, outlet).await?;
+        end_body(session, outlet).await?;
     }
     Ok(sent)
 }
@@ -126,23 +127,9 @@ pub(super) async fn write_body(
     Ok(())
 }
 
-/// Writes the last piece of a body, which may be empty.
-pub(super) async fn write_last(
-    session: &mut ServerSession,
-    piece: Bytes,
-    outlet: Outlet<'_>,
-) -> Result<(), ClientGone> {
-    outlet.watch(session.write_response_body(piece, true)).await
-}
-
-/// Asks for the body of a client that waits for `100 Continue`.
-pub(super) async fn ask_for_body(session: &mut ServerSession, outlet: Outlet<'_>) -> Result<(), ClientGone> {
-    let ServerSession::H1(http1) = session else { return Ok(()) };
-    // An interim answer comes before the body's end by its nature; the connection need not close for it.
-    http1.set_close_on_response_before_downstream_finish(false);
-    let asked = outlet.watch(http1.write_continue_response()).await;
-    http1.set_close_on_response_before_downstream_finish(true);
-    asked
+/// Says that the body is whole.
+pub(super) async fn end_body(session: &mut ServerSession, outlet: Outlet<'_>) -> Result<(), ClientGone> {
+    outlet.watch(session.write_response_body(Bytes::new(), true)).await
 }
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
@@ -176,9 +163,20 @@ pub(super) async fn gone(session: &mut ServerSession) {
     }
 }
 
+/// Asks for the body of a client that waits for `100 Continue`.
+pub(super) async fn ask_for_body(session: &mut ServerSession, patience: Duration) -> Result<(), ClientGone> {
+    // HTTP/2 clients do not wait.
+    let ServerSession::H1(http1) = session else { return Ok(()) };
+    // An interim answer comes before the body's end by its nature: the connection need not close for it.
+    http1.set_close_on_response_before_downstream_finish(false);
+    let asked = timeout(patience, http1.write_continue_response()).await;
+    http1.set_close_on_response_before_downstream_finish(true);
+    Ok(asked.map_err(|_| ClientGone)??)
+}
+
 /// Reads and drops what is left of a request body, within bounds. True where it came to its end.
 pub(super) async fn linger(session: &mut ServerSession) -> bool {
-    let drained = tokio::time::timeout(LINGER_TIME, async {
+    let drained = timeout(LINGER_TIME, async {
         let mut left = LINGER_BYTES;
         while let Ok(Some(piece)) = session.read_request_body().await {
             left = left.saturating_sub(piece.len());
@@ -192,7 +190,7 @@ pub(super) async fn linger(session: &mut ServerSession) -> bool {
 
 /// Ends a connection on which no answer is under way.
 pub(super) async fn close(mut session: ServerSession) {
-    let _ = tokio::time::timeout(SHUTDOWN_TIME, session.shutdown()).await;
+    let _ = timeout(SHUTDOWN_TIME, session.shutdown()).await;
 }
 
 /// Ends a connection, or a stream of HTTP/2, whose answer is not whole, so that it cannot be taken for a whole one: for

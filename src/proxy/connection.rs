@@ -44,10 +44,8 @@ const CONCURRENT_STREAMS: u32 = 128;
 const PREFACE: u64 = 24;
 /// How long what a client still sends is read, so that it gets the answer to a head that is none.
 const UNREAD: Duration = Duration::from_secs(2);
-/// How long a client of HTTP/2 may take for the last frames of a connection that is closed.
+/// How long an HTTP/2 client may take for the last frames of a connection that is closed.
 const LAST_FRAMES: Duration = Duration::from_secs(10);
-/// How long the end of an answer may wait for a client.
-const LONGEST_FINISH: Duration = Duration::from_secs(10);
 /// How often an idle connection is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -69,8 +67,8 @@ impl Handler for Gate {
         let _open = metrics::connection();
         let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         if http2 {
-            // A client acknowledges what it reads: that would reset a connection whose last frames are still on
-            // their way. It closes as soon as it has them.
+            // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
+            // frames are still on their way.
             connection.activity.linger(LAST_FRAMES);
         }
         let mut options = HttpServerOptions::default();
@@ -84,7 +82,7 @@ impl Handler for Gate {
         });
         tokio::select! {
             _ = app.process_new(stream, &shutdown) => {}
-            () = app.without_preface(shutdown.clone()), if http2 => {}
+            () = app.without_preface(), if http2 => {}
             () = app.left_over(shutdown.clone()), if http2 => {}
         }
     }
@@ -140,7 +138,7 @@ impl HttpServerApp for Connection {
         };
         record.write();
         match served {
-            Ok(()) => finish(session).await,
+            Ok(()) => finish(session, outlet.patience).await,
             Err(ClientGone) => {
                 client::abort(session);
                 None
@@ -219,27 +217,26 @@ impl Connection {
         }
     }
 
-    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`, or when the server
-    /// stops: the engine waits for it without a limit.
-    async fn without_preface(&self, mut shutdown: ShutdownWatch) {
-        let limit = self.runtime.load().limits.request_head;
-        tokio::select! {
-            () = sleep(limit) => {}
-            () = stopped(&mut shutdown) => {}
-        }
+    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`: the engine waits
+    /// for it without a limit.
+    async fn without_preface(&self) {
+        sleep(self.runtime.load().limits.request_head).await;
         if self.info.activity.heard() >= PREFACE {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Ends when the server stops and no request is under way any more: a client need not close an HTTP/2 connection
-    /// that it was told to leave.
+    /// Ends when the server stops, no request is under way any more and nothing moves: a client need not close an
+    /// HTTP/2 connection that it was told to leave.
     async fn left_over(&self, mut shutdown: ShutdownWatch) {
         stopped(&mut shutdown).await;
-        let mut silent = 0;
+        let moved = || (self.info.activity.heard(), self.info.activity.taken());
+        let (mut silent, mut before) = (0, moved());
         while silent < 2 {
             sleep(TICK).await;
-            silent = if self.active.load(Ordering::Relaxed) == 0 { silent + 1 } else { 0 };
+            let now = moved();
+            silent = if self.active.load(Ordering::Relaxed) == 0 && now == before { silent + 1 } else { 0 };
+            before = now;
         }
     }
 }
@@ -250,9 +247,9 @@ async fn stopped(shutdown: &mut ShutdownWatch) {
 }
 
 /// After a whole answer: the connection serves the next request where it can.
-async fn finish(session: ServerSession) -> Option<ReusedHttpStream> {
+async fn finish(session: ServerSession, patience: Duration) -> Option<ReusedHttpStream> {
     let settings = HttpPersistentSettings::for_session(&session);
-    let finished = tokio::time::timeout(LONGEST_FINISH, session.finish()).await;
+    let finished = tokio::time::timeout(patience, session.finish()).await;
     let stream = finished.ok()?.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

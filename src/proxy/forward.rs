@@ -130,7 +130,7 @@ pub(super) fn response_head(
         }
     }
     if upstream.status == StatusCode::NO_CONTENT {
-        // RFC 9110 §8.6; clients of HTTP/2 take it for an answer cut short.
+        // RFC 9110 section 8.6; clients of HTTP/2 take it for an answer cut short.
         response.remove_header(&header::CONTENT_LENGTH);
     }
     if upstream.status == StatusCode::RANGE_NOT_SATISFIABLE {

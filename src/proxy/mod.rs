@@ -157,7 +157,7 @@ async fn forward(
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
         };
-        pump::upload(session, pool, permit, headers, terms, outlet, record).await?
+        pump::upload(session, pool, permit, headers, terms, record).await?
     } else {
         if !session.is_body_done() && !head.expects_continue {
             client::linger(session).await;

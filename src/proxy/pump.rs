@@ -80,13 +80,12 @@ pub(super) async fn upload(
     permit: &Permit,
     headers: HeaderMap,
     terms: Terms,
-    outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
     let mut pending = pin!(pool.send(permit, headers, body).await?);
     if terms.expects_continue {
-        client::ask_for_body(session, outlet).await?;
+        client::ask_for_body(session, terms.patience).await?;
     }
     if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
         return Ok(early.keeping(feed));
@@ -205,7 +204,7 @@ pub(super) async fn deliver(
         }
     }
     exchange.finish();
-    client::write_last(session, bytes::Bytes::new(), outlet).await?;
+    client::end_body(session, outlet).await?;
     Ok(())
 }
 
@@ -224,10 +223,8 @@ async fn deliver_at_once(
         () = client::gone(session) => return Err(Stop::ClientGone),
     };
     record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let head_is_all = body.is_empty() && session.is_http2();
-    client::write_head(session, head, head_is_all, outlet).await?;
-    if !head_is_all {
-        client::write_last(session, body.into(), outlet).await?;
-    }
+    client::write_head(session, head, false, outlet).await?;
+    client::write_body(session, body.into(), outlet).await?;
+    client::end_body(session, outlet).await?;
     Ok(())
 }

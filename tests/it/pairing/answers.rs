@@ -6,7 +6,7 @@ use super::{
     Ending, Http2, MIB, PROTOCOLS, answer, before, blob, fetch, get, head, http1, http2, in_chunks, pattern, read_head,
     read_some, read_to_end, tag,
 };
-use crate::support::{ALICE, Ear, Portcullis, Request, Signal, Tls};
+use crate::support::{ALICE, Ear, Portcullis, Request, Signal, Tls, client_config};
 
 /// Gives every request what `say` makes of it, on connections that are kept alive.
 fn saying(say: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Ear {
@@ -258,7 +258,7 @@ fn narrow(gate: &Portcullis) -> Tls {
     let address: std::net::SocketAddr = ([127, 0, 0, 1], gate.port()).into();
     socket.connect(&address.into()).unwrap();
     socket.set_read_timeout(Some(super::milliseconds(10_000))).unwrap();
-    Tls::over(socket.into(), gate.pki(), "localhost", &["http/1.1"]).unwrap()
+    Tls::over(socket.into(), client_config(gate.pki(), &["http/1.1"]), "localhost").unwrap()
 }
 
 /// A blob in two parts with a pause between, and when the second may come.

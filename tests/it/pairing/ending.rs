@@ -91,7 +91,7 @@ fn row_drain_http2_a_slow_reader_gets_all() {
     let mut gate = before(&ear);
     go_on.raise();
     http2::run(async {
-        let mut client = Http2::with_window(&gate, 16 << 20).await;
+        let mut client = Http2::with_windows(&gate, 16 << 20, 16 << 20).await;
         let mut body = client.get(&blob()).await.unwrap().into_body();
         let mut all = http2::read_some(&mut body, 1).await;
         terminate(&mut gate);

@@ -329,16 +329,6 @@ const CASES: &[Case] = &[
         seen: Seen::Whole(200, "{}"),
     },
     Case {
-        name: "two-answers-the-second-later",
-        act: |caller| {
-            caller.say(answer(b"{}"));
-            std::thread::sleep(milliseconds(20));
-            caller.say(answer(b"EVIL"));
-            caller.until_closed();
-        },
-        seen: Seen::Whole(200, "{}"),
-    },
-    Case {
         name: "more-than-the-chunks",
         act: |caller| {
             say(caller, "Transfer-Encoding: chunked\r\n", 0);

@@ -40,14 +40,14 @@ pub(super) struct Http2 {
 
 impl Http2 {
     pub(super) async fn connect(gate: &Portcullis) -> Self {
-        Self::with_window(gate, WINDOW).await
+        Self::with_windows(gate, WINDOW, 64 * WINDOW).await
     }
 
-    /// `window`: how much of each answer may come unread.
-    pub(super) async fn with_window(gate: &Portcullis, window: u32) -> Self {
+    /// How much may come unread: of each answer, and of all of them.
+    pub(super) async fn with_windows(gate: &Portcullis, window: u32, all: u32) -> Self {
         let (sender, connection) = Builder::new()
             .initial_window_size(window)
-            .initial_connection_window_size(window.max(1 << 16))
+            .initial_connection_window_size(all)
             .handshake(tls(gate).await)
             .await
             .unwrap();

@@ -112,7 +112,7 @@ impl Upload {
 
 /// Sends the first part of an upload over HTTP/1.1 and leaves: without a word, with TLS's own end, with a reset.
 fn leave_http1(framing: &str, body: &[u8]) {
-    let says_end = |mut client: Tls| client.say_end();
+    let says_end = |mut client: Tls| client.close();
     let resets = |client: Tls| socket2::SockRef::from(client.socket()).set_linger(Some(milliseconds(0))).unwrap();
     let ways: [(_, _, &dyn Fn(Tls)); 3] =
         [("PATCH", SESSION.to_owned(), &drop), ("PATCH", SESSION.to_owned(), &says_end), ("PUT", finish(), &resets)];

@@ -105,7 +105,7 @@ fn trap_07_a_stalled_stream_is_ended_and_the_others_go_on_http2() {
     });
     let gate = impatient_before(&ear);
     http2::run(async {
-        let mut client = Http2::with_window(&gate, 65_535).await;
+        let mut client = Http2::with_windows(&gate, 65_535, 65_535).await;
         let stalled = client.get(&blob()).await.unwrap().into_body();
         // The connection's window is taken up by the stalled stream: others get heads alone.
         eventually("it is given up", || super::gauge(&gate, "portcullis_requests_in_flight") == 0);

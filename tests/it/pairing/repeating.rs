@@ -1,7 +1,7 @@
 //! Upstream connections that die: what may be sent again is, once; what may not be never is.
 
 use super::{PROTOCOLS, answer, before, fetch, finish, head, http1, tag};
-use crate::support::{Ear, Request, eventually};
+use crate::support::{Ear, Request, Signal, eventually};
 
 /// What becomes of a request: answered, or the connection ends.
 fn dying(lives: impl Fn(usize, usize, &Request) -> bool + Send + Sync + 'static) -> Ear {
@@ -132,18 +132,23 @@ fn trap_12_an_idle_connection_that_ended_is_not_used() {
 
 #[test]
 fn trap_12_words_on_an_idle_connection_are_no_answer() {
-    let ear = Ear::following(|caller| {
-        while caller.request().is_some() {
-            caller.say(answer(b"{}"));
-            std::thread::sleep(super::milliseconds(50));
-            if !caller.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL") {
-                return;
+    let (heard, said) = (Signal::default(), Signal::default());
+    let ear = Ear::following({
+        let (heard, said) = (heard.clone(), said.clone());
+        move |caller| {
+            while caller.request().is_some() && caller.say(answer(b"{}")) {
+                heard.wait_for(caller.number);
+                caller.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL");
+                said.raise();
             }
         }
     });
     let gate = before(&ear);
-    for _ in 0..3 {
+    for round in 1..=3 {
         assert_eq!(fetch(&gate, "--http1.1", &tag("v1")), Ok((200, b"{}".to_vec())));
-        std::thread::sleep(super::milliseconds(120));
+        // The answer is through and the connection idle when the next one comes.
+        heard.raise();
+        assert!(said.wait_for(round));
     }
+    assert_eq!(ear.connections(), 3);
 }

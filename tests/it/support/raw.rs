@@ -27,20 +27,16 @@ impl Tls {
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
     pub(crate) fn offering(pki: &Pki, port: u16, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        Self::over(connect(port)?, pki, name, protocols)
-    }
-
-    /// Over a socket that is connected already.
-    pub(crate) fn over(socket: TcpStream, pki: &Pki, name: &str, protocols: &[&str]) -> std::io::Result<Self> {
-        Self::secured(socket, client_config(pki, protocols), name)
+        Self::configured(client_config(pki, protocols), port, name)
     }
 
     /// Connects with a configuration that several connections share: they resume each other's sessions.
     pub(crate) fn configured(config: Arc<ClientConfig>, port: u16, name: &str) -> std::io::Result<Self> {
-        Self::secured(connect(port)?, config, name)
+        Self::over(connect(port)?, config, name)
     }
 
-    fn secured(mut socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+    /// Over a socket that is connected already.
+    pub(crate) fn over(mut socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
         while connection.is_handshaking() {
@@ -72,13 +68,6 @@ impl Tls {
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.0.write_all(bytes.as_ref())?;
         self.0.flush()
-    }
-
-    /// Says at both layers that nothing more follows.
-    pub(crate) fn say_end(&mut self) {
-        self.0.conn.send_close_notify();
-        let _ = self.0.flush();
-        let _ = self.0.get_ref().shutdown(Shutdown::Write);
     }
 
     /// One answer; the connection may go on. `None` where the server closed instead.
