@@ -46,7 +46,7 @@ fn ambiguous_framing_hides_no_request() {
     let last = format!("0\r\n\r\n{smuggled}");
     let chunk = format!("{length:x}\r\n{smuggled}\r\n0\r\n\r\n");
     for (id, fate, framing) in [
-        ("S1 §8.13", Alone, format!("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG")),
+        ("S1 §8.13", Alone, "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG".to_owned()),
         ("S1 §8.13", Alone, format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{last}", last.len())),
         ("S2 §8.13", Alone, format!("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n{chunk}")),
         ("S2", Parted, format!("Transfer-Encoding: chunked\r\n\r\n{chunk}")),
@@ -109,7 +109,7 @@ fn s12_a_body_that_breaks_off_is_never_whole() {
     let scene = Scene::new();
     let config = format!("sha256:{}", "0".repeat(64));
     // The registry keeps a manifest of no blobs without asking for one.
-    let body = format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}}"#);
+    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
     assert!(manifest(&config, 1).len() > body.len());
     let kind = "application/vnd.oci.image.index.v1+json";
     let length = body.len();
@@ -138,7 +138,7 @@ fn s12_a_body_that_breaks_off_is_never_whole() {
         let accept = format!("Accept: {kind}\r\nAccept: {MANIFEST}\r\n");
         assert_eq!(scene.ask("GET", &target, &accept).status, 404, "S12 {framing:?}");
     }
-    let answer = scene.submit("PUT", "/v2/team-a/app/manifests/whole", kind, &body);
+    let answer = scene.submit("PUT", "/v2/team-a/app/manifests/whole", kind, body);
     assert_eq!(answer.status, 201, "S12: the same when it is whole: {}", answer.text());
 }
 
@@ -171,7 +171,7 @@ fn s14_s15_s16_malformed_heads_are_refused() {
         ("S16", format!("GET {tags} HTTP/3.0\r\nHost: {host}\r\n{login}\r\n")),
         ("S16", format!("GET {tags} http/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("S16", format!("GET {tags} HTTP/1.2\r\nHost: {host}\r\n{login}\r\n")),
-        ("S16", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+        ("S16", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         ("A15", format!("GET\t{tags}\tHTTP/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("A12", format!("GET {tags} x HTTP/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("A50", format!("GET {tags} HTTP/1.1\r\nHost: {host}\r\n{login}{login}\r\n")),
