@@ -76,12 +76,14 @@ fn trap_07_an_upload_that_stands_still_is_ended_http2() {
 /// Bodies are written under a time limit; heads and ends must be, too.
 #[test]
 fn trap_07_who_asks_and_never_reads_is_ended_http1() {
+    // Heads so long that some hundred of them fill every buffer on the way.
+    let warning = format!("Warning: 299 - \"{}\"", "x".repeat(32 * 1024));
     for said in [
-        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"[..],
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        format!("HTTP/1.1 200 OK\r\n{warning}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{warning}\r\nContent-Length: 2\r\n\r\n{{}}"),
+        format!("HTTP/1.1 304 Not Modified\r\n{warning}\r\n\r\n"),
     ] {
-        let ear = Ear::following(move |caller| while caller.request().is_some() && caller.say(said) {});
+        let ear = Ear::following(move |caller| while caller.request().is_some() && caller.say(&said) {});
         let gate = impatient_before(&ear);
         let mut client = http1(&gate);
         client.socket().set_write_timeout(Some(super::milliseconds(300))).unwrap();
