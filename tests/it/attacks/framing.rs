@@ -12,7 +12,7 @@ impl Scene {
     /// The statuses of all answers until the gate closes or is silent, and whether it closed.
     fn statuses(&self, request: impl AsRef<[u8]>) -> (Vec<u16>, bool) {
         let mut connection = Tls::connect(self.gate.pki(), self.gate.port(), "localhost");
-        connection.patience(Duration::from_millis(700));
+        connection.patience(Duration::from_millis(1500));
         // It may close on what it has read so far.
         let _ = connection.try_send(request);
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
