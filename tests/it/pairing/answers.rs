@@ -3,10 +3,10 @@
 use h2::Reason;
 
 use super::{
-    Ending, Http2, MIB, PROTOCOLS, answer, before, blob, fetch, get, head, http1, http2, in_chunks, pattern, read_head,
-    read_some, read_to_end, tag,
+    Ending, Http2, MIB, PROTOCOLS, answer, before, blob, fetch, get, head, http1, http2, in_chunks, narrow, pattern,
+    read_head, read_some, read_to_end, tag,
 };
-use crate::support::{ALICE, Ear, Portcullis, Request, Signal, Tls, client_config};
+use crate::support::{ALICE, Ear, Portcullis, Request, Signal};
 
 /// Gives every request what `say` makes of it, on connections that are kept alive.
 fn saying(say: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Ear {
@@ -249,16 +249,6 @@ fn trap_09_date_and_connection_are_said_once() {
         }
         assert!(answer.header("date").is_some_and(|date| !date.contains("1970")), "{:?}", answer.headers);
     }
-}
-
-/// A client whose socket takes little at a time.
-fn narrow(gate: &Portcullis) -> Tls {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(16 * 1024).unwrap();
-    let address: std::net::SocketAddr = ([127, 0, 0, 1], gate.port()).into();
-    socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(super::milliseconds(10_000))).unwrap();
-    Tls::over(socket.into(), client_config(gate.pki(), &["http/1.1"]), "localhost").unwrap()
 }
 
 /// A blob in two parts with a pause between, and when the second may come.

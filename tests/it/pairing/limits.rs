@@ -1,6 +1,8 @@
 //! Clients that stand still, and what an error must not do.
 
-use super::{Http2, MIB, SESSION, answer, blob, get, head, http1, http2, impatient_before, in_chunks, is_closed, tag};
+use super::{
+    Http2, MIB, SESSION, answer, blob, get, head, http1, http2, impatient_before, in_chunks, is_closed, narrow, tag,
+};
 use crate::support::{Ear, Signal, eventually};
 
 /// Breaks off in the middle, when the client has stopped reading.
@@ -85,12 +87,15 @@ fn trap_07_who_asks_and_never_reads_is_ended_http1() {
     ] {
         let ear = Ear::following(move |caller| while caller.request().is_some() && caller.say(&said) {});
         let gate = impatient_before(&ear);
-        let mut client = http1(&gate);
+        let mut client = narrow(&gate);
         client.socket().set_write_timeout(Some(super::milliseconds(300))).unwrap();
-        let requests = get(&gate, &tag("v1")).repeat(1000);
-        // Until neither side's buffers take any more.
-        while client.try_send(&requests).is_ok() {}
-        eventually("no request is under way", || super::gauge(&gate, "portcullis_requests_in_flight") == 0);
+        // Their answers are more than the buffers on the way hold.
+        let requests = get(&gate, &tag("v1")).repeat(100);
+        for _ in 0..60 {
+            if client.try_send(&requests).is_err() {
+                break;
+            }
+        }
         eventually("the connection is closed", || super::gauge(&gate, "portcullis_connections") == 0);
     }
 }

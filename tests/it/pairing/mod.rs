@@ -23,7 +23,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use self::http2::Http2;
-use crate::support::{ALICE, Ear, Portcullis, Tls};
+use crate::support::{ALICE, Ear, Portcullis, Tls, client_config};
 
 const MIB: usize = 1 << 20;
 
@@ -73,6 +73,16 @@ fn get(gate: &Portcullis, path: &str) -> String {
 
 fn http1(gate: &Portcullis) -> Tls {
     Tls::connect(gate.pki(), gate.port(), "localhost")
+}
+
+/// A client whose socket takes little at a time.
+fn narrow(gate: &Portcullis) -> Tls {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let address: std::net::SocketAddr = ([127, 0, 0, 1], gate.port()).into();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(milliseconds(10_000))).unwrap();
+    Tls::over(socket.into(), client_config(gate.pki(), &["http/1.1"]), "localhost").unwrap()
 }
 
 /// Bytes of which no piece can be taken for another.
