@@ -6,7 +6,7 @@ use super::{
     Ending, Http2, MIB, PROTOCOLS, answer, before, blob, fetch, get, head, http1, http2, in_chunks, narrow, pattern,
     read_head, read_some, read_to_end, tag,
 };
-use crate::support::{ALICE, Ear, Portcullis, Request, Signal};
+use crate::support::{ALICE, Ear, Request, Signal};
 
 /// Gives every request what `say` makes of it, on connections that are kept alive.
 fn saying(say: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Ear {
