@@ -50,6 +50,9 @@ impl RequestHead {
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
         check_coding(headers)?;
+        if session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
+            return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
+        }
         Ok(Self {
             request_id,
             method: request.method.clone(),
@@ -148,6 +151,17 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
         (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
     }
+}
+
+/// The engine lets chunks win and drops the length before anybody sees it (as RFC 9112 §6.3 allows), but no client
+/// sends both: whoever does hopes that two readers of the same bytes disagree.
+fn has_two_framings(head: &[u8]) -> bool {
+    let named = |name: &[u8]| {
+        head.split(|byte| *byte == b'\n')
+            .skip(1)
+            .any(|line| line.split(|byte| *byte == b':').next().is_some_and(|word| word.eq_ignore_ascii_case(name)))
+    };
+    named(b"transfer-encoding") && named(b"content-length")
 }
 
 /// One number. The engine has already refused lengths that differ or cannot be read, and merged equal ones.
@@ -255,6 +269,17 @@ mod tests {
             assert!(!check(&[bad]), "S3 {bad:?}");
         }
         assert!(!check(&["chunked", "chunked"]) && !check(&["gzip", "chunked"]), "S3");
+    }
+
+    #[test]
+    fn a_body_is_framed_in_one_way() {
+        let head = |lines: &str| format!("PUT / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        let both =
+            ["Content-Length: 6\r\nTransfer-Encoding: chunked\r\n", "transfer-encoding: x\ncontent-length: 1\r\n"];
+        assert!(both.iter().all(|lines| has_two_framings(head(lines).as_bytes())));
+        let one =
+            ["Content-Length: 6\r\n", "Transfer-Encoding: chunked\r\n", "X: Content-Length: Transfer-Encoding\r\n"];
+        assert!(!one.iter().any(|lines| has_two_framings(head(lines).as_bytes())));
     }
 
     #[test]

@@ -303,7 +303,7 @@ fn faults_of(behind: &Side, gate: &Portcullis, cases: &[Case]) -> usize {
 fn is_just(act: &Act, judged: Option<&str>) -> bool {
     let (path, query) = act.uri.split_once('?').unwrap_or((&act.uri, ""));
     let source = query.split('&').find_map(|pair| pair.strip_prefix("from=")).map(|from| from.replace("%2F", "/"));
-    let canonical = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/:._=-".contains(&byte));
+    let canonical = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/:._=+-".contains(&byte));
     let is_judged = judged == Some(act.repository.as_str());
     canonical
         && !path.contains("//")

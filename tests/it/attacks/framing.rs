@@ -1,22 +1,29 @@
 //! Where one request ends and the next begins, and heads that are none.
 
-use std::{io::Read, time::Duration};
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
 
-use super::{MANIFEST, Scene, basic, manifest};
+use super::{MANIFEST, Scene, basic};
 use crate::support::{ADMIN, ALICE, Tls};
 
 impl Scene {
-    /// The statuses of all answers until the gate closes or is silent.
-    fn statuses(&self, request: impl AsRef<[u8]>) -> Vec<u16> {
+    /// The statuses of all answers until the gate closes or is silent, and whether it closed.
+    fn statuses(&self, request: impl AsRef<[u8]>) -> (Vec<u16>, bool) {
         let mut connection = Tls::connect(self.gate.pki(), self.gate.port(), "localhost");
-        connection.patience(Duration::from_millis(700));
+        connection.patience(Duration::from_millis(1500));
         // It may close on what it has read so far.
         let _ = connection.try_send(request);
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        while let Ok(count @ 1..) = connection.read(&mut piece) {
-            all.extend_from_slice(&piece[..count]);
-        }
-        statuses(&String::from_utf8_lossy(&all))
+        let closed = loop {
+            match connection.read(&mut piece) {
+                Ok(0) => break true,
+                Ok(count) => all.extend_from_slice(&piece[..count]),
+                Err(error) => break !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        };
+        (statuses(&String::from_utf8_lossy(&all)), closed)
     }
 }
 
@@ -46,7 +53,7 @@ fn ambiguous_framing_hides_no_request() {
     let last = format!("0\r\n\r\n{smuggled}");
     let chunk = format!("{length:x}\r\n{smuggled}\r\n0\r\n\r\n");
     for (id, fate, framing) in [
-        ("S1 §8.13", Alone, format!("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG")),
+        ("S1 §8.13", Alone, "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG".to_owned()),
         ("S1 §8.13", Alone, format!("Content-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n{last}", last.len())),
         ("S2 §8.13", Alone, format!("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n{chunk}")),
         ("S2", Parted, format!("Transfer-Encoding: chunked\r\n\r\n{chunk}")),
@@ -73,14 +80,17 @@ fn ambiguous_framing_hides_no_request() {
         ("S8", Refused, format!("Content-Length: \r\n\r\n{smuggled}")),
     ] {
         let path = scene.open_upload("team-a/app");
-        let statuses = scene.statuses(format!("PATCH {path} HTTP/1.1\r\n{}{framing}", scene.head(ALICE)));
+        let (statuses, closed) = scene.statuses(format!("PATCH {path} HTTP/1.1\r\n{}{framing}", scene.head(ALICE)));
         let refused = |status: &u16| matches!(status, 400 | 501);
         let fits = match fate {
-            Refused => statuses.len() <= 1 && statuses.iter().all(refused),
-            Alone => statuses.is_empty() || statuses == [202],
+            Refused => closed && statuses.len() <= 1 && statuses.iter().all(refused),
+            Alone => closed && (statuses.is_empty() || statuses == [202]),
             Parted => statuses.first() == Some(&202) && statuses[1..].iter().all(|status| *status == 401),
         };
-        assert!(fits || statuses.len() == 1 && refused(&statuses[0]), "{id} {framing:?}: {statuses:?}");
+        assert!(
+            fits || closed && statuses.len() == 1 && refused(&statuses[0]),
+            "{id} {framing:?}: {statuses:?}, closed: {closed}"
+        );
         // Nothing of it is left on a connection to the registry.
         let next = scene.ask("GET", "/v2/team-a/app/tags/list", "");
         assert!(next.status == 200 && next.text().contains("team-a/app"), "{id} {framing:?}: {}", next.text());
@@ -99,7 +109,7 @@ fn s10_a_request_in_a_body_is_no_request() {
             scene.head(ALICE),
             inner.len()
         );
-        assert_eq!(scene.statuses(request).len(), 1, "S10 {method}");
+        assert_eq!(scene.statuses(request).0.len(), 1, "S10 {method}");
     }
     assert_eq!(scene.touched(), before, "S10");
 }
@@ -107,10 +117,8 @@ fn s10_a_request_in_a_body_is_no_request() {
 #[test]
 fn s12_a_body_that_breaks_off_is_never_whole() {
     let scene = Scene::new();
-    let config = format!("sha256:{}", "0".repeat(64));
-    // The registry keeps a manifest of no blobs without asking for one.
-    let body = format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}}"#);
-    assert!(manifest(&config, 1).len() > body.len());
+    // The registry keeps an index of nothing without asking for a blob.
+    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
     let kind = "application/vnd.oci.image.index.v1+json";
     let length = body.len();
     for (number, framing) in [
@@ -138,7 +146,7 @@ fn s12_a_body_that_breaks_off_is_never_whole() {
         let accept = format!("Accept: {kind}\r\nAccept: {MANIFEST}\r\n");
         assert_eq!(scene.ask("GET", &target, &accept).status, 404, "S12 {framing:?}");
     }
-    let answer = scene.submit("PUT", "/v2/team-a/app/manifests/whole", kind, &body);
+    let answer = scene.submit("PUT", "/v2/team-a/app/manifests/whole", kind, body);
     assert_eq!(answer.status, 201, "S12: the same when it is whole: {}", answer.text());
 }
 
@@ -171,13 +179,13 @@ fn s14_s15_s16_malformed_heads_are_refused() {
         ("S16", format!("GET {tags} HTTP/3.0\r\nHost: {host}\r\n{login}\r\n")),
         ("S16", format!("GET {tags} http/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("S16", format!("GET {tags} HTTP/1.2\r\nHost: {host}\r\n{login}\r\n")),
-        ("S16", format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+        ("S16", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
         ("A15", format!("GET\t{tags}\tHTTP/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("A12", format!("GET {tags} x HTTP/1.1\r\nHost: {host}\r\n{login}\r\n")),
         ("A50", format!("GET {tags} HTTP/1.1\r\nHost: {host}\r\n{login}{login}\r\n")),
         ("A15", format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{login}\r\n")),
     ] {
-        let statuses = scene.statuses(&request);
+        let (statuses, _) = scene.statuses(&request);
         let refusals = statuses.iter().all(|status| matches!(status, 400 | 401 | 404 | 405 | 421 | 501 | 505));
         assert!(statuses.len() <= 1 && refusals, "{id} {request:?}: {statuses:?}");
     }
@@ -193,7 +201,7 @@ fn s22_a_huge_head_costs_one_connection() {
         ("S22", format!("GET /v2/ HTTP/1.1\r\n{}{}\r\n", scene.head(ALICE), "X: y\r\n".repeat(10_000))),
         ("S22", format!("GET /v2/ HTTP/1.1\r\n{}X: {}", scene.head(ALICE), "a".repeat(8 << 20))),
     ] {
-        let statuses = scene.statuses(&request);
+        let (statuses, _) = scene.statuses(&request);
         assert!(statuses.len() <= 1 && statuses.iter().all(|status| (400..500).contains(status)), "{id} {statuses:?}");
     }
     assert_eq!(scene.gate.curl("/v2/").user(ALICE).send().status, 200);

@@ -8,7 +8,7 @@ use super::basic;
 use crate::support::{ALICE, Ear, Portcullis, Registry, Tls};
 
 /// A gate in front of this address.
-fn before(url: String) -> Portcullis {
+fn before(url: &str) -> Portcullis {
     let registry = Registry::start();
     Portcullis::before(&registry).with_upstream(|upstream| upstream["servers"] = json!([{ "url": url }])).start()
 }
@@ -33,7 +33,7 @@ fn s24_an_address_from_behind_is_ours_or_none() {
         ("S24", format!("{session}\nSet-Cookie: a=b"), true),
     ] {
         let ear = Ear::answering(format!("HTTP/1.1 202 Accepted\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
-        let gate = before(ear.url());
+        let gate = before(&ear.url());
         let answer = uploads(&gate);
         let said = format!("{:?}", answer.headers);
         assert!(!said.contains("evil") && answer.header("set-cookie").is_none(), "{id} {location:?}: {said}");
@@ -55,7 +55,7 @@ fn a_redirect_is_neither_followed_nor_passed_on() {
         let ear = Ear::answering(format!(
             "HTTP/1.1 {status}\r\nLocation: {target}/v2/team-a/app/tags/list\r\nContent-Length: 0\r\n\r\n"
         ));
-        let answer = before(ear.url()).curl("/v2/team-a/app/tags/list").user(ALICE).send();
+        let answer = before(&ear.url()).curl("/v2/team-a/app/tags/list").user(ALICE).send();
         assert_eq!((answer.status, answer.header("location")), (502, None), "§8.5 §8.16 {status}");
     }
     assert!(elsewhere.heard().is_empty(), "§8.16: {:?}", elsewhere.heard());
@@ -75,7 +75,7 @@ fn s25_an_answer_that_is_none_reaches_nobody() {
         ("S25", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n{}", "X: y\r\n".repeat(100_000))),
     ] {
         let ear = Ear::answering(answer.clone());
-        let gate = before(ear.url());
+        let gate = before(&ear.url());
         let shown: String = answer.chars().take(90).collect();
         // Both on one connection of the client: neither is mixed with what came too much before it.
         let mut connection = Tls::connect(gate.pki(), gate.port(), "localhost");
@@ -101,7 +101,7 @@ fn s9_an_answer_without_a_body_has_none() {
         ("S9", "HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n"),
     ] {
         let ear = Ear::answering(format!("{head}HTTP/1.1 200 OK\r\nX-Second: y\r\n\r\n"));
-        let gate = before(ear.url());
+        let gate = before(&ear.url());
         let mut connection = Tls::connect(gate.pki(), gate.port(), "localhost");
         let status: u16 = head[9..12].parse().unwrap();
         for _ in 0..2 {
@@ -134,7 +134,7 @@ fn s19_a_client_that_leaves_takes_its_upload_with_it() {
             });
         }
     });
-    let gate = before(url);
+    let gate = before(&url);
     for framing in ["Content-Length: 100\r\n\r\nhalf of it", "Transfer-Encoding: chunked\r\n\r\n5\r\nbytes\r\n"] {
         let mut connection = Tls::connect(gate.pki(), gate.port(), "localhost");
         let head = format!("Host: {}\r\n{}", gate.host(), basic(ALICE));

@@ -1,6 +1,6 @@
 //! HTTP/2 with many streams on one connection.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{
