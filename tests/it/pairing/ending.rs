@@ -86,12 +86,12 @@ fn row_drain_http2_running_streams_finish_and_the_connection_ends() {
 /// What has been written is not yet what has arrived: the connection must not be closed under it.
 #[test]
 fn row_drain_http2_a_slow_reader_gets_all() {
-    let whole = 8 * MIB;
+    let whole = 16 * MIB;
     let (ear, go_on) = pausing(whole);
     let mut gate = before(&ear);
     go_on.raise();
     http2::run(async {
-        let mut client = Http2::with_windows(&gate, 16 << 20, 16 << 20).await;
+        let mut client = Http2::with_windows(&gate, 4 << 20, 4 << 20).await;
         let mut body = client.get(&blob()).await.unwrap().into_body();
         let mut all = http2::read_some(&mut body, 1).await;
         terminate(&mut gate);
@@ -99,7 +99,7 @@ fn row_drain_http2_a_slow_reader_gets_all() {
             let piece = piece.expect("cut, though it was under way");
             body.flow_control().release_capacity(piece.len()).unwrap();
             all.extend_from_slice(&piece);
-            tokio::time::sleep(milliseconds(2)).await;
+            tokio::time::sleep(milliseconds(1)).await;
         }
         assert!(all == pattern(whole));
         http2::soon("the connection ends", &mut client.driver).await.unwrap().unwrap();

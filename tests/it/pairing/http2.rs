@@ -8,7 +8,11 @@ use h2::{
     client::{Builder, Connection, ResponseFuture, SendRequest},
 };
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::authorization;
@@ -81,7 +85,10 @@ impl Http2 {
 }
 
 async fn tls(gate: &Portcullis) -> TlsStream<TcpStream> {
-    let tcp = TcpStream::connect(("127.0.0.1", gate.port())).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // As over a distance: what is written is under way for a while.
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let tcp = socket.connect(([127, 0, 0, 1], gate.port()).into()).await.unwrap();
     let connector = TlsConnector::from(client_config(gate.pki(), &["h2"]));
     connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
 }
