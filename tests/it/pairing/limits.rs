@@ -78,13 +78,13 @@ fn trap_07_an_upload_that_stands_still_is_ended_http2() {
 /// Bodies are written under a time limit; heads and ends must be, too.
 #[test]
 fn trap_07_who_asks_and_never_reads_is_ended_http1() {
-    let tag_of_2_kib = format!("ETag: \"{}\"\r\n", "x".repeat(2048));
+    let long_tag = format!("ETag: \"{}\"\r\n", "x".repeat(16 * 1024));
     for (status, rest) in [
         ("200 OK", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
         ("200 OK", "Content-Length: 2\r\n\r\n{}"),
         ("304 Not Modified", "\r\n"),
     ] {
-        let said = format!("HTTP/1.1 {status}\r\n{tag_of_2_kib}{rest}");
+        let said = format!("HTTP/1.1 {status}\r\n{long_tag}{rest}");
         let ear = Ear::following(move |caller| while caller.request().is_some() && caller.say(&said) {});
         let gate = impatient_before(&ear);
         let mut client = narrow(&gate);
