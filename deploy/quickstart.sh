@@ -312,7 +312,11 @@ main() {
   case ${1:-} in
     --once) once=yes ;;
     '') ;;
-    *) fail "usage: deploy/quickstart.sh [--once]" ;;
+    -h | --help)
+      sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+      exit 0
+      ;;
+    *) fail "usage: deploy/quickstart.sh [--once] [--help]" ;;
   esac
   DIR=${DIR:-$here/portcullis-quickstart}
   case $DIR in /*) ;; *) DIR=$here/$DIR ;; esac

@@ -1,6 +1,6 @@
 //! The life of the server: what is started, in which order, and how it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -34,6 +34,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let certificates = Arc::new(CertStore::new(load_certificates(&config)?));
     report_certificates(&certificates.infos());
+    for warning in tls::uncovered(&hosts(&config), &certificates.infos()) {
+        warn!("{warning}");
+    }
     let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
     let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(&config, keys)?));
     let tls_config = tls::server_config(certificates, config.tls.min_version)?;
@@ -50,7 +53,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .with_context(|| format!("cannot listen for admin requests on {address}"))?;
         tasks.push(tokio::spawn(admin.run()));
     }
-    info!(https = ?https.local_addresses(), http = ?http.local_addresses(), admin = ?config.listen.admin, "listening");
+    let admin = config.listen.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    info!(https = shown(&https.local_addresses()), http = shown(&http.local_addresses()), admin, "listening");
     let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
     let limits = config.limits.clone();
     tasks.push(tokio::spawn(https.run(tls_config, terms(&config), gate, drain.clone(), stopping.clone())));
@@ -71,6 +75,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tasks.iter().for_each(JoinHandle::abort);
     info!(cut, "stopped");
     Ok(())
+}
+
+fn shown(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn load_certificates(config: &Config) -> anyhow::Result<Vec<tls::Loaded>> {
@@ -102,7 +110,7 @@ fn hosts(config: &Config) -> Vec<crate::config::Host> {
 }
 
 fn public_port(config: &Config) -> u16 {
-    let listening = config.listen.https.first().map(std::net::SocketAddr::port);
+    let listening = config.listen.https.first().map(SocketAddr::port);
     config.listen.public_port.or(listening).unwrap_or(443)
 }
 

@@ -57,14 +57,14 @@ impl Htpasswd {
     pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
         let bytes = read(&path)?;
         let content = Content::parse(&path, &bytes);
-        log_problems(&content);
+        log_problems(&content, &path);
         let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true });
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
     /// The problems of the content in force (for `check`).
     pub fn problems(&self) -> Vec<HtpasswdProblem> {
-        self.content.load().problems.clone()
+        problems(&self.content.load(), &self.path)
     }
 
     /// Reads the file again where its content changed; an unreadable file keeps the last content and raises the alarm metric.
@@ -94,7 +94,7 @@ impl Htpasswd {
         if seen.fingerprint != fingerprint {
             let content = Content::parse(&self.path, &bytes);
             tracing::info!(file = %self.path.display(), "the password file changed");
-            log_problems(&content);
+            log_problems(&content, &self.path);
             self.content.store(Arc::new(content));
             seen.fingerprint = fingerprint;
         }
@@ -237,8 +237,12 @@ fn fingerprint(bytes: &[u8]) -> [u8; digest::SHA256_OUTPUT_LEN] {
     fingerprint
 }
 
-fn log_problems(content: &Content) {
-    for problem in &content.problems {
+fn problems(content: &Content, path: &Path) -> Vec<HtpasswdProblem> {
+    content.problems.iter().cloned().chain(content.barrenness(path)).collect()
+}
+
+fn log_problems(content: &Content, path: &Path) {
+    for problem in problems(content, path) {
         tracing::warn!(file = %problem.file.display(), line = problem.line, "password file: {}", problem.message);
     }
 }

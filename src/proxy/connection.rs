@@ -118,6 +118,7 @@ impl HttpServerApp for Connection {
         let runtime = self.runtime.load_full();
         let outlet = Outlet { activity: &self.info.activity, patience: runtime.limits.body_idle };
         let mut record = Record::new(request_id());
+        record.client = Some(self.info.peer.ip());
         let served = match self.await_head(&mut session, &runtime.limits, shutdown).await {
             Arrival::Request => {
                 let _in_flight = metrics::in_flight();

@@ -181,6 +181,7 @@ async fn reject(
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    record.refused = Some(rejection.word());
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };

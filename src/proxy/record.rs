@@ -4,11 +4,13 @@ use std::{net::IpAddr, time::Instant};
 
 use super::head::RequestHead;
 use crate::{
+    identity::Credentials,
     registry::{Action, Needs, Reference, Route},
     telemetry::{self, log::AccessLine, metrics},
 };
 
 const LONGEST_METHOD: usize = 16;
+const LONGEST_NAME: usize = 128;
 
 /// Filled as the request goes its way; written once, at the end.
 pub(super) struct Record {
@@ -30,6 +32,10 @@ pub(super) struct Record {
     pub user_agent: Option<String>,
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
+    /// Why the request was refused, a fixed word.
+    pub refused: Option<&'static str>,
+    /// The name that a Basic login claimed; not to be trusted unless it is `user` too.
+    claimed: Option<String>,
 }
 
 impl Record {
@@ -53,6 +59,8 @@ impl Record {
             user_agent: None,
             protocol: "",
             aborted: None,
+            refused: None,
+            claimed: None,
         }
     }
 
@@ -67,6 +75,9 @@ impl Record {
         self.method = head.method.as_str().chars().take(LONGEST_METHOD).collect();
         self.user_agent.clone_from(&head.user_agent);
         self.protocol = head.protocol;
+        if let Credentials::Basic(login) = &head.credentials {
+            self.claimed = Some(login.username.chars().take(LONGEST_NAME).collect());
+        }
     }
 
     /// Notes what is asked.
@@ -105,6 +116,8 @@ impl Record {
             user_agent: self.user_agent.as_deref(),
             protocol: self.protocol,
             aborted: self.aborted,
+            refused: self.refused,
+            claimed: self.claimed.as_deref().filter(|_| self.user.is_none()),
         });
     }
 }

@@ -47,6 +47,27 @@ pub(super) enum Rejection {
     Signing,
 }
 
+impl Rejection {
+    /// A fixed word for the access line.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::UnreadableHead | Self::ExpectationFailed => "bad_request",
+            Self::SlowHead | Self::SlowBody => "too_slow",
+            Self::Misdirected => "unknown_host",
+            Self::Route(_) => "unknown_route",
+            Self::WrongCredentials | Self::NotBasic => "wrong_credentials",
+            Self::InvalidToken => "invalid_token",
+            Self::IdentityUnavailable => "identity_unavailable",
+            Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
+            Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
+            Self::Denied(Denial::Forbidden { .. }) => "denied",
+            Self::TooLarge { .. } => "too_large",
+            Self::Upstream(_) => "upstream_failed",
+            Self::Signing => "internal",
+        }
+    }
+}
+
 impl From<NotAuthenticated> for Rejection {
     fn from(error: NotAuthenticated) -> Self {
         match error {

@@ -11,8 +11,9 @@ use crate::config::{Log, LogFormat};
 pub fn install(log: &Log) {
     let level: LevelFilter = log.level.parse().unwrap_or(LevelFilter::INFO);
     let access = if log.access { LevelFilter::INFO } else { LevelFilter::OFF };
-    // The HTTP engine reports every client that breaks off as an error: those lines help nobody at the default level.
-    let engine = if level >= LevelFilter::DEBUG { level } else { LevelFilter::OFF };
+    // The HTTP engine reports every client that breaks off as an error, and every frame for debugging: those lines
+    // drown what portcullis itself has to say.
+    let engine = if level >= LevelFilter::TRACE { level } else { LevelFilter::OFF };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("portcullis", level)
@@ -54,6 +55,10 @@ pub struct AccessLine<'a> {
     pub protocol: &'static str,
     /// Why it ended early, a fixed word: `client_gone`, `upstream_broken`…
     pub aborted: Option<&'static str>,
+    /// Why it was refused, a fixed word: `login_needed`, `wrong_credentials`, `denied`…
+    pub refused: Option<&'static str>,
+    /// The name that a login claimed which did not succeed.
+    pub claimed: Option<&'a str>,
 }
 
 /// Writes the access line. Query strings, headers and bodies are no part of it, so no secret can be.
@@ -78,6 +83,8 @@ pub fn access(line: &AccessLine<'_>) {
         user_agent = line.user_agent,
         protocol = line.protocol,
         aborted = line.aborted,
+        refused = line.refused,
+        claimed = line.claimed,
         "request"
     );
 }

@@ -140,6 +140,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
+/// Days before the end when it is time to say so.
+const SOON: i64 = 14;
+
 fn lifetime(certificate: &X509Certificate<'_>, now: i64, warnings: &mut Vec<String>) {
     let validity = certificate.validity();
     let (from, until) = (validity.not_before, validity.not_after);
@@ -147,6 +150,8 @@ fn lifetime(certificate: &X509Certificate<'_>, now: i64, warnings: &mut Vec<Stri
         warnings.push(format!("expired on {}", day(until)));
     } else if from.timestamp() > now {
         warnings.push(format!("not valid before {}", day(from)));
+    } else if until.timestamp() - now < SOON * DAY {
+        warnings.push(format!("ends on {}, in {} days", day(until), (until.timestamp() - now) / DAY));
     }
     let days = until.timestamp().saturating_sub(from.timestamp()) / DAY;
     if days > LONGEST_LIFE {

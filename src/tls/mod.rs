@@ -9,4 +9,4 @@ pub(crate) mod testing;
 
 pub use files::{CertificateError, Loaded, load};
 pub use server::{install_provider, server_config};
-pub use store::{CertStore, CertificateInfo};
+pub use store::{CertStore, CertificateInfo, uncovered};

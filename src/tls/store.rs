@@ -10,6 +10,7 @@ use rustls::{
 };
 
 use super::Loaded;
+use crate::config::Host;
 
 /// A certificate in force, for logs, `check` and the expiry metric.
 #[derive(Clone, Debug)]
@@ -20,6 +21,24 @@ pub struct CertificateInfo {
     pub not_after: i64,
     /// The certificate file.
     pub file: PathBuf,
+}
+
+impl CertificateInfo {
+    /// True where a client that dials `name` accepts one of the names: exact, or with a wildcard for the first label.
+    pub fn covers(&self, name: &str) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|own| own == name || own.strip_prefix("*.").is_some_and(|wild| parent == Some(wild)))
+    }
+}
+
+/// What to say of hosts that no certificate is for.
+pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String> {
+    let known: Vec<&str> = certificates.iter().flat_map(|info| &info.names).map(String::as_str).collect();
+    hosts
+        .iter()
+        .filter(|host| !certificates.iter().any(|info| info.covers(&host.name)))
+        .map(|host| format!("no certificate is for {}; there are some for: {}", host.name, known.join(", ")))
+        .collect()
 }
 
 /// The certificates in force; replaced as a whole, without touching connections that stand.

@@ -285,5 +285,6 @@ async fn without_providers_nobody_logs_in() {
 fn problems_of_all_files_are_told() {
     let files = Files::new(&["no colon\n", "alice:plain\n"]);
     let told: Vec<_> = files.chain().problems().into_iter().map(|problem| (problem.file, problem.line)).collect();
-    assert_eq!(told, [(files.path(0), 1), (files.path(1), 1)]);
+    // Line 0: that nobody in the file can log in.
+    assert_eq!(told, [(files.path(0), 1), (files.path(0), 0), (files.path(1), 1), (files.path(1), 0)]);
 }

@@ -94,6 +94,12 @@ impl Content {
         content
     }
 
+    /// What is wrong with a file that lets nobody in.
+    pub(super) fn barrenness(&self, file: &Path) -> Option<Problem> {
+        let barren = !self.users.values().any(|entry| matches!(entry, Entry::Usable(_)));
+        barren.then(|| warning(file, 0, 0, "nobody in this file can log in".to_owned()))
+    }
+
     pub(super) fn find(&self, user: &str) -> Option<&Entry> {
         self.users.get(user)
     }

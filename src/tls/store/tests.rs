@@ -136,3 +136,19 @@ fn an_empty_store_has_nothing_to_show() {
     assert!(store.infos().is_empty());
     assert!(store.index.load().choose(None, EVERY_SCHEME).is_none());
 }
+
+#[test]
+fn hosts_that_no_certificate_is_for_are_told() {
+    let info = |names: &[&str]| CertificateInfo {
+        names: names.iter().map(ToString::to_string).collect(),
+        not_after: 0,
+        file: PathBuf::new(),
+    };
+    let infos = [info(&["a.test", "*.b.test"]), info(&["192.0.2.1"])];
+    let hosts = |names: &[&str]| names.iter().map(|name| Host::parse(name).unwrap()).collect::<Vec<_>>();
+    assert_eq!(uncovered(&hosts(&["a.test", "x.b.test:8443", "192.0.2.1"]), &infos), Vec::<String>::new());
+    for bare in ["b.test", "x.y.b.test", "x.a.test", "192.0.2.2"] {
+        let told = uncovered(&hosts(&[bare]), &infos);
+        assert!(matches!(told.as_slice(), [one] if one.contains(bare) && one.contains("*.b.test")), "{told:?}");
+    }
+}
