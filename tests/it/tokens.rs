@@ -327,16 +327,7 @@ fn a_token_narrows_and_the_policy_narrows_further() {
 #[test]
 fn a_token_is_for_one_registry() {
     let registry = Registry::start();
-    let second = json!({ "hosts": ["two.test"], "upstream": { "servers": [{ "url": registry.url }] } });
-    let setup = Portcullis::before(&registry);
-    let leaf = setup.pki().issue(&["two.test"]);
-    let entry = json!({ "certificate_file": leaf.certificate, "key_file": leaf.key });
-    let gate = setup
-        .with(move |config| {
-            config["registries"].as_array_mut().unwrap().push(second.clone());
-            config["tls"]["certificates"].as_array_mut().unwrap().push(entry.clone());
-        })
-        .start();
+    let gate = Portcullis::before(&registry).with_second("two.test", &registry).start();
     let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
     let at_two = || Curl::new(gate.url_of("two.test", "/v2/")).trusting(gate.pki().ca_file());
     let answer = at_two().bearer(&token).send();

@@ -1,5 +1,9 @@
 //! Requests in the neighbourhood of real ones, and far outside of it.
 
+mod words;
+
+use words::{INSERTIONS, METHODS, REPOSITORIES, SLASHES, SPELLINGS, WORDS};
+
 use super::{PUBLIC_BLOB, SECRET_BLOB, digest_of as digest, manifest};
 
 /// What a request tries.
@@ -62,110 +66,6 @@ impl Case {
 
 /// splitmix64.
 pub(super) struct Generator(u64);
-
-const REPOSITORIES: [&str; 22] = [
-    "secret/app",
-    "secret/app",
-    "secret/app",
-    "secret/app",
-    "secret/blobs/uploads",
-    "secret/manifests/v1",
-    "secret",
-    "pub/app",
-    "pub/app",
-    "pub/app",
-    "pub/manifests",
-    "pub/blobs/uploads",
-    "pub/tags/list",
-    "pub/a/b/c",
-    "pub/new",
-    "pub",
-    "pubx/app",
-    "pub-secret/app",
-    "a/blobs/uploads",
-    "manifests/manifests",
-    "tags/list",
-    "pub/v2/secret/app",
-];
-
-const SPELLINGS: [&str; 37] = [
-    "secret%2Fapp",
-    "secret%2fapp",
-    "%73ecret/app",
-    "secret/%61pp",
-    "s%65cret%2fapp",
-    "%73%65%63%72%65%74%2F%61%70%70",
-    "secret%252Fapp",
-    "./secret/app",
-    "pub/../secret/app",
-    "pub/%2e%2e/secret/app",
-    "pub/..%2fsecret/app",
-    "pub/.%2e/secret/app",
-    "pub%2f..%2fsecret%2fapp",
-    "pub/app/../../secret/app",
-    "pub/app%2f..%2f..%2fsecret%2fapp",
-    "pub/x/blobs/uploads/../../../../secret/app",
-    "/secret/app",
-    "%2fsecret/app",
-    "secret//app",
-    "secret/app/",
-    "secret/./app",
-    "secret/app/.",
-    "secret\\app",
-    "secret%5capp",
-    "secret/app;x=y",
-    "Secret/App",
-    "SECRET/app",
-    "secret%c0%afapp",
-    "secret%e0%80%afapp",
-    "secret%ef%bc%8fapp",
-    "secret%zzapp",
-    "secret%00/app",
-    "secret/app%0d%0aX:y",
-    "secret/app%20",
-    "secret/app%09",
-    "localhost:5000/secret/app",
-    "secret%2Fapp%2Fmanifests%2Fv1%2F..%2F..",
-];
-
-const WORDS: [&str; 24] = [
-    "manifests",
-    "blobs",
-    "uploads",
-    "tags",
-    "list",
-    "_catalog",
-    "referrers",
-    "_layers",
-    "v1",
-    "v2",
-    "latest",
-    "pub",
-    "pub",
-    "secret",
-    "secret",
-    "app",
-    "app",
-    "x",
-    "..",
-    ".",
-    "",
-    "%2e%2e",
-    "%2f",
-    "blobs/uploads",
-];
-
-const METHODS: [&str; 26] = [
-    "GET", "GET", "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "HEAD", "POST", "POST", "POST", "POST", "PUT",
-    "PATCH", "DELETE", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get", "Get", "MOVE", "M-SEARCH", "QUERY",
-];
-
-const INSERTIONS: [&str; 30] = [
-    "/", "//", "%2f", "%2F", "\\", "%5c", ";", "%00", "%09", "%0d%0a", "%20", ".", "..", "/./", "/../", "%2e", "%",
-    "%zz", "#", "?", "+", "%c0%af", "\u{80}", "\u{ff}", ":", "@", "&", "%25", "%252f", "\t",
-];
-
-const SLASHES: [&str; 11] = ["//", "%2f", "%2F", "/./", "/x/../", "\\", "/%2e/", "/x/%2e%2e/", "%5C", ";/", "/;x/"];
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {

@@ -204,6 +204,17 @@ impl Setup {
         self
     }
 
+    /// Serves another registry beside the first, with a certificate of its own.
+    pub(crate) fn with_second(self, host: &str, registry: &Registry) -> Self {
+        let second = json!({ "hosts": [host], "upstream": { "servers": [{ "url": registry.url }] } });
+        let leaf = self.pki().issue(&[host]);
+        let entry = json!({ "certificate_file": leaf.certificate, "key_file": leaf.key });
+        self.with(move |config| {
+            config["registries"].as_array_mut().unwrap().push(second.clone());
+            config["tls"]["certificates"].as_array_mut().unwrap().push(entry.clone());
+        })
+    }
+
     pub(crate) fn start(self) -> Portcullis {
         let Self { pki, upstream, hosts, changes } = self;
         for _ in 0..5 {
