@@ -10,6 +10,7 @@ use std::{
 use aws_lc_rs::{
     digest,
     encoding::{AsDer as _, PublicKeyX509Der},
+    hmac,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
 };
 use jsonwebtoken::{
@@ -20,7 +21,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 use super::{
-    claims::{self, Claims},
+    claims::{Claims, TokenKind},
     create::{can_be_made, create},
 };
 
@@ -42,10 +43,13 @@ pub enum KeyError {
 pub struct Keys {
     signing: Signing,
     verifying: HashMap<String, Verifying>,
+    /// Keys for the seals of upload sessions, one for each token key, in their order.
+    sealing: (hmac::Key, Vec<hmac::Key>),
 }
 
 struct Signing {
-    header: Header,
+    id: String,
+    algorithm: Algorithm,
     key: EncodingKey,
 }
 
@@ -96,25 +100,38 @@ impl Keys {
     fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
         let mut keys = files.iter().map(|file| load(file));
         let first = keys.next().ok_or(KeyError::None)??;
-        let mut header = Header::new(first.verifying.algorithm);
-        header.typ = Some(claims::TYPE.to_owned());
-        header.kid = Some(first.id.clone());
+        let signing = Signing { id: first.id.clone(), algorithm: first.verifying.algorithm, key: first.signing };
         let mut verifying = HashMap::from([(first.id, first.verifying)]);
+        let mut former = Vec::new();
         for key in keys {
             let key = key?;
             verifying.insert(key.id, key.verifying);
+            former.push(key.sealing);
         }
-        Ok(Self { signing: Signing { header, key: first.signing }, verifying })
+        Ok(Self { signing, verifying, sealing: (first.sealing, former) })
     }
 
     /// The `kid` of the tokens signed here.
     #[cfg(test)]
     pub(super) fn signing_id(&self) -> &str {
-        self.signing.header.kid.as_deref().unwrap()
+        &self.signing.id
     }
 
-    pub(super) fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
-        jsonwebtoken::encode(&self.signing.header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
+    pub(super) fn sign(&self, kind: TokenKind, claims: &Claims) -> Result<String, KeyError> {
+        let mut header = Header::new(self.signing.algorithm);
+        header.typ = Some(kind.media_type().to_owned());
+        header.kid = Some(self.signing.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
+    }
+
+    /// The key for new seals.
+    pub(super) fn sealing(&self) -> &hmac::Key {
+        &self.sealing.0
+    }
+
+    /// The keys that a seal may have been made with.
+    pub(super) fn unsealing(&self) -> impl Iterator<Item = &hmac::Key> {
+        std::iter::once(&self.sealing.0).chain(&self.sealing.1)
     }
 
     /// The key that a header names; only those of the configuration are ever looked at.
@@ -151,6 +168,7 @@ struct Loaded {
     id: String,
     signing: EncodingKey,
     verifying: Verifying,
+    sealing: hmac::Key,
 }
 
 fn load(file: &Path) -> Result<Loaded, KeyError> {
@@ -215,6 +233,7 @@ fn p256(der: &[u8]) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pkcs8.as_ref()),
         signing: EncodingKey::from_ec_der(pkcs8.as_ref()),
         verifying: Verifying {
             algorithm: Algorithm::ES256,
@@ -229,6 +248,7 @@ fn ed25519(pkcs8: &[u8]) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pkcs8),
         signing: EncodingKey::from_ed_der(pkcs8),
         verifying: Verifying {
             algorithm: Algorithm::EdDSA,
@@ -243,6 +263,7 @@ fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pem),
         signing: EncodingKey::from_rsa_pem(pem).ok()?,
         verifying: Verifying {
             algorithm: Algorithm::RS256,
@@ -250,6 +271,13 @@ fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
             key: DecodingKey::from_rsa_der(public.as_ref()),
         },
     })
+}
+
+/// A key for another purpose, made from a private key's encoding: whoever has the same file has the same key, and it
+/// says nothing of the private key.
+fn sealing_key(private: &[u8]) -> hmac::Key {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, private), b"portcullis upload sessions");
+    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
 }
 
 /// libtrust's fingerprint, which registry 2.8 looks keys up by: the first 240 bits of the SHA-256 of the public key

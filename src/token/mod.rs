@@ -8,8 +8,12 @@ mod create;
 mod fixtures;
 mod issuer;
 mod keys;
+mod seal;
+mod verified;
 mod verifier;
 
-pub use issuer::{Issued, Issuer};
+pub use claims::{TokenKind, now};
+pub use issuer::{Issued, IssuedLong, Issuer};
 pub use keys::{KeyError, Keys};
+pub use seal::Seals;
 pub use verifier::{Verifier, VerifyError};
