@@ -99,7 +99,7 @@ impl Runtime {
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, config.tokens.service.as_deref()).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -127,8 +127,7 @@ impl Runtime {
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let service = config.tokens.service.as_deref();
-        let registries = config.registries.iter().map(|registry| public_registry(registry, service).map(drop));
+        let registries = config.registries.iter().map(|registry| public_registry(registry, &config.tokens).map(drop));
         let keys = Keys::check(&config.tokens.keys).map_err(BuildError::from);
         check.errors.extend(registries.chain([keys]).filter_map(Result::err));
         match Chain::build(&config.identity) {
@@ -241,14 +240,21 @@ impl From<VerifyError> for NotAuthenticated {
     }
 }
 
-fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
+/// What checks the tokens of a configuration.
+pub fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
     Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
 }
 
-fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicRegistry, BuildError> {
+/// The token service of a registry: `tokens.service`, else its first host.
+pub fn service(registry: &Registry, tokens: &Tokens) -> String {
+    let first = || registry.hosts.first().map(Host::to_string);
+    tokens.service.clone().or_else(first).unwrap_or_default()
+}
+
+fn public_registry(registry: &Registry, tokens: &Tokens) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     Ok(PublicRegistry {
-        service: service.map_or_else(|| first.to_string(), str::to_owned),
+        service: service(registry, tokens),
         first,
         hosts: registry.hosts.clone(),
         pool: Pool::new(&registry.upstream)?,

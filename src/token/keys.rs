@@ -79,6 +79,18 @@ impl Keys {
         Self::load(files)
     }
 
+    /// Loads what is there, for what must not make a key.
+    ///
+    /// # Errors
+    /// The first file that is missing, or cannot be read or used.
+    pub fn open(files: &[PathBuf]) -> Result<Self, KeyError> {
+        let first = files.first().ok_or(KeyError::None)?;
+        if exists(first)? {
+            return Self::load(files);
+        }
+        Err(unusable(first, "the file does not exist; portcullis serve makes it on first start"))
+    }
+
     /// Loads without creating (for `check`); a missing first file is fine where its folder exists.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod claims;
 mod create;
 #[cfg(test)]
 mod fixtures;
+mod inspect;
 mod issuer;
 mod keys;
 mod seal;
@@ -13,6 +14,7 @@ mod verified;
 mod verifier;
 
 pub use claims::{TokenKind, now};
+pub use inspect::{Inspection, TokenState, date, inspect};
 pub use issuer::{Issued, IssuedLong, Issuer};
 pub use keys::{KeyError, Keys};
 pub use seal::Seals;
