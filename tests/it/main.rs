@@ -24,6 +24,7 @@ mod permit;
 mod pull_push;
 mod quickstart;
 mod restart;
+mod revocation;
 mod sequences;
 mod serving;
 mod tls;

@@ -2,7 +2,6 @@
 
 mod curl;
 mod ear;
-mod forged;
 mod http2;
 mod image;
 mod pki;
@@ -12,6 +11,7 @@ mod process;
 mod raw;
 mod registry;
 mod skopeo;
+mod token;
 
 use std::{
     thread,
@@ -20,7 +20,6 @@ use std::{
 
 pub(crate) use curl::{Curl, Response};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
-pub(crate) use forged::forged;
 pub(crate) use http2::{Asked, Http2, Waiting};
 pub(crate) use image::{Image, digest};
 pub(crate) use pki::{Leaf, Pki};
@@ -30,6 +29,7 @@ pub(crate) use process::Process;
 pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::Registry;
 pub(crate) use skopeo::{Done as SkopeoDone, Skopeo};
+pub(crate) use token::{Deploy, access, claims, forged, forged_as, form, header};
 
 /// A change of a configuration before it is written.
 type Change = Box<dyn Fn(&mut serde_json::Value)>;
