@@ -15,6 +15,7 @@ mod blobs;
 mod catalog;
 mod challenges;
 mod cli;
+mod clients;
 mod differential;
 mod examples;
 mod htpasswd;
