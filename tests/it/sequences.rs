@@ -2,6 +2,8 @@
 //! regctl, oras, containerd and BuildKit.
 
 mod corners;
+mod sessions;
+
 use std::{fs, path::Path};
 
 use serde_json::json;

@@ -86,7 +86,8 @@ impl Client for Containerd {
     const WRONG_PASSWORD: &'static [&'static str] = &["401 unauthorized"];
     const PUSH_DENIED: &'static [&'static str] = &["403 forbidden"];
     const ALL_DENIED: &'static [&'static str] = &["403 forbidden"];
-    const LOGIN_NEEDED: &'static [&'static str] = &["insufficient_scope: authorization failed"];
+    const LOGIN_TO_PULL: &'static [&'static str] = &["insufficient_scope: authorization failed"];
+    const LOGIN_TO_PUSH: &'static [&'static str] = &["insufficient_scope: authorization failed"];
 
     fn new(gate: &Portcullis) -> Self {
         Self { service: Service::start(gate), host: gate.host(), login: None, source: String::new() }

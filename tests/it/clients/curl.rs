@@ -30,7 +30,9 @@ impl Client for Script {
     const WRONG_PASSWORD: &'static [&'static str] = &["unauthorized: wrong user name or password"];
     const PUSH_DENIED: &'static [&'static str] = &["denied: push access to library/other is denied"];
     const ALL_DENIED: &'static [&'static str] = &["denied: push access to team-b/app is denied"];
-    const LOGIN_NEEDED: &'static [&'static str] = &["unauthorized: "];
+    const LOGIN_TO_PULL: &'static [&'static str] =
+        &["unauthorized: authentication required for repository:team-a/app:pull"];
+    const LOGIN_TO_PUSH: &'static [&'static str] = &["unauthorized: authentication required for repository:"];
 
     fn new(gate: &Portcullis) -> Self {
         let (url, ca) = (gate.url(""), gate.pki().ca_file());

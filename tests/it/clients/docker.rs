@@ -28,7 +28,8 @@ impl Client for Docker {
     const WRONG_PASSWORD: &'static [&'static str] = &["unauthorized: wrong user name or password"];
     const PUSH_DENIED: &'static [&'static str] = &["denied: push access to library/other is denied"];
     const ALL_DENIED: &'static [&'static str] = &["denied: push access to team-b/app is denied"];
-    const LOGIN_NEEDED: &'static [&'static str] = &["requested access to the resource is denied"];
+    const LOGIN_TO_PULL: &'static [&'static str] = &["repository does not exist or may require 'docker login'"];
+    const LOGIN_TO_PUSH: &'static [&'static str] = &["requested access to the resource is denied"];
 
     fn gate(registry: &Registry) -> Portcullis {
         let gate = Portcullis::before(registry).hosts(&[HOST, "localhost"]);

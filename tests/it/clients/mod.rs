@@ -19,8 +19,10 @@ trait Client: Sized {
     const PUSH_DENIED: &'static [&'static str];
     /// The same where pulling is denied too: most clients then only see a status without a body.
     const ALL_DENIED: &'static [&'static str];
-    /// What it says when nobody is logged in and somebody has to be.
-    const LOGIN_NEEDED: &'static [&'static str];
+    /// What it says when nobody is logged in and somebody has to be, to pull `team-a/app`.
+    const LOGIN_TO_PULL: &'static [&'static str];
+    /// The same for pushing.
+    const LOGIN_TO_PUSH: &'static [&'static str];
 
     fn gate(registry: &Registry) -> Portcullis {
         Portcullis::start(registry)
@@ -73,11 +75,10 @@ fn story<C: Client>(seed: u64) {
     nobody.pull("library/base").succeeded();
     nobody.assert_holds(&image, "library/base");
     let before = registry.acted();
-    nobody.pull("team-a/app").failed_with(C::LOGIN_NEEDED);
-    nobody.pull("team-b/not-there").failed_with(C::LOGIN_NEEDED);
+    nobody.pull("team-a/app").failed_with(C::LOGIN_TO_PULL);
     nobody.take(&image);
-    nobody.push("library/other").failed_with(C::LOGIN_NEEDED);
-    nobody.push("team-a/app").failed_with(C::LOGIN_NEEDED);
+    nobody.push("library/other").failed_with(C::LOGIN_TO_PUSH);
+    nobody.push("team-a/app").failed_with(C::LOGIN_TO_PUSH);
     refused_before_the_registry(&registry, &before);
     nothing_was_misunderstood(&gate);
 }

@@ -14,7 +14,9 @@ impl Client for Podman {
     const WRONG_PASSWORD: &'static [&'static str] = &["invalid username/password"];
     const PUSH_DENIED: &'static [&'static str] = &["denied: push access to library/other is denied"];
     const ALL_DENIED: &'static [&'static str] = &["team-b/app: 403 (forbidden)"];
-    const LOGIN_NEEDED: &'static [&'static str] = &["unauthorized", "requested access to the resource is denied"];
+    const LOGIN_TO_PULL: &'static [&'static str] =
+        &["unauthorized: authentication required for repository:team-a/app:pull"];
+    const LOGIN_TO_PUSH: &'static [&'static str] = &["unauthorized", "requested access to the resource is denied"];
 
     fn new(gate: &Portcullis) -> Self {
         Self(Containers::new(gate, "podman"))
