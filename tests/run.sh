@@ -53,7 +53,7 @@ install_packages() {
 install_components() {
   local commands=(
     cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils shellcheck=shellcheck
-    skopeo=skopeo podman=podman buildah=buildah containerd=containerd ctr=containerd dockerd=docker.io
+    skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
   )
   if [ -z "${PORTCULLIS_TEST_REGISTRY:-}" ]; then

@@ -48,7 +48,7 @@ impl Client for Script {
 
     fn login(&mut self, login: Login) -> Done {
         self.login = Some(login);
-        done(self.curl("/v2/").send(), 200)
+        done(&self.curl("/v2/").send(), 200)
     }
 
     fn push(&mut self, repository: &str) -> Done {
@@ -99,7 +99,7 @@ impl Script {
         let put = self.curl(&format!("/v2/{repository}/manifests/v1")).method("PUT");
         let body = format!("@{}", manifest.display());
         let put = put.header(&format!("Content-Type: {MANIFEST}")).argument("--data-binary").argument(body);
-        Ok(done(put.send(), 201))
+        Ok(done(&put.send(), 201))
     }
 
     fn pull_all(&mut self, repository: &str) -> Result<Done, Done> {
@@ -111,7 +111,7 @@ impl Script {
             let blob = expect(self.curl(&format!("/v2/{repository}/blobs/{digest}")).send(), 200)?;
             fs::write(self.dir.path().join(digest), blob.body).unwrap();
         }
-        Ok(done(manifest, 200))
+        Ok(done(&manifest, 200))
     }
 }
 
@@ -124,11 +124,11 @@ fn blobs(manifest: &[u8]) -> Vec<String> {
 }
 
 fn expect(answer: Response, status: u16) -> Result<Response, Done> {
-    if answer.status == status { Ok(answer) } else { Err(done(answer, status)) }
+    if answer.status == status { Ok(answer) } else { Err(done(&answer, status)) }
 }
 
 /// What the registry API's errors say is what a script shows.
-fn done(answer: Response, status: u16) -> Done {
+fn done(answer: &Response, status: u16) -> Done {
     let success = answer.status == status;
     let stderr =
         if success { String::new() } else { format!("{}: {}", answer.code(), answer.json()["errors"][0]["message"]) };
