@@ -20,6 +20,7 @@ impl Containers {
     pub(super) fn new(gate: &Portcullis, program: &'static str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("lib")).unwrap();
+        fs::create_dir(dir.path().join("libpod")).unwrap();
         fs::write(dir.path().join("auth.json"), r#"{"auths":{}}"#).unwrap();
         let (run, graph) = (dir.path().join("run"), dir.path().join("graph"));
         // Quoted as JSON is, which TOML reads.
@@ -71,7 +72,8 @@ impl Containers {
     fn command(&self) -> Command {
         let dir = self.dir.path();
         // Where a user other than root has all this below the home: which blobs are where, and locks.
-        let mut command = private(&[(dir.join("lib"), "/var/lib/containers")], self.program);
+        let mut command =
+            private(&[(dir.join("lib"), "/var/lib/containers"), (dir.join("libpod"), "/run/libpod")], self.program);
         command.current_dir(dir).env("HOME", dir).env("TMPDIR", dir).env("XDG_RUNTIME_DIR", dir);
         command.env("CONTAINERS_STORAGE_CONF", dir.join("storage.conf")).env("BUILDAH_ISOLATION", "chroot");
         command.env("REGISTRY_AUTH_FILE", dir.join("auth.json"));
