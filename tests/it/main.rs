@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod differential;
 mod examples;
+mod grace;
 mod htpasswd;
 mod login;
 mod pairing;
