@@ -7,9 +7,9 @@ use tokio::sync::Semaphore;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Limits, Problem, Redirects, Registry},
+    config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
     identity::{Chain, ChainError, Credentials, LoginError, Principal},
-    token::{Issuer, KeyError, Keys, Verifier, VerifyError},
+    token::{Issuer, KeyError, Keys, Minter, Verifier, VerifyError},
     upstream::{Pool, SetupError},
 };
 
@@ -84,7 +84,7 @@ impl Runtime {
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, config.tokens.service.as_deref()).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens, Some(&keys)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -110,9 +110,14 @@ impl Runtime {
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let service = config.tokens.service.as_deref();
-        let registries = config.registries.iter().map(|registry| public_registry(registry, service).map(drop));
-        let keys = Keys::check(&config.tokens.keys).map_err(BuildError::from);
+        let registries =
+            config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
+        let passes = config.registries.iter().any(|registry| registry.upstream.pass_token);
+        let keys = match Keys::check(&config.tokens.keys) {
+            Ok(can_pass) if can_pass || !passes => Ok(()),
+            Ok(_) => Err(KeyError::NoneForRegistries.into()),
+            Err(error) => Err(BuildError::from(error)),
+        };
         check.errors.extend(registries.chain([keys]).filter_map(Result::err));
         match Chain::build(&config.identity) {
             Ok(chain) => check.warnings = chain.problems(),
@@ -195,13 +200,23 @@ impl From<VerifyError> for NotAuthenticated {
     }
 }
 
-fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicRegistry, BuildError> {
+/// Without keys nothing is signed: enough to see whether the settings can be used.
+fn public_registry(
+    registry: &Registry,
+    tokens: &Tokens,
+    keys: Option<&Arc<Keys>>,
+) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
+    let service = tokens.service.clone().unwrap_or_else(|| first.to_string());
+    let minter = keys
+        .filter(|_| registry.upstream.pass_token)
+        .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
+        .transpose()?;
     Ok(PublicRegistry {
-        service: service.map_or_else(|| first.to_string(), str::to_owned),
+        service,
         first,
         hosts: registry.hosts.clone(),
-        pool: Pool::new(&registry.upstream)?,
+        pool: Pool::new(&registry.upstream, minter)?,
         walks: Semaphore::new(CATALOG_WALKS),
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })

@@ -5,6 +5,7 @@ mod check;
 mod hash;
 mod quickstart;
 mod serve;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -34,6 +35,7 @@ enum Command {
     Hash(hash::HashArgs),
     Quickstart(quickstart::QuickstartArgs),
     Acl(acl::AclArgs),
+    Token(token::TokenArgs),
 }
 
 /// Where the configuration is.
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Acl(args) => acl::run(args),
+        Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         let text = match error.downcast_ref::<Problems>() {

@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 
 use super::{
     claims::{self, Claims},
-    create::{can_be_made, create},
+    create::{HOW_TO_MAKE, can_be_made, create},
+    passed,
 };
 
 /// Why there are no keys, or no signature.
@@ -33,14 +34,25 @@ pub enum KeyError {
     /// The list of files is empty.
     #[error("tokens.keys names no file")]
     None,
+    /// All keys are for EdDSA, which docker-registry 2.8 cannot read.
+    #[error(
+        "none of tokens.keys is for ES256 or RS256, the only algorithms that every registry reads: add such a key, in \
+         any place, made by: {HOW_TO_MAKE} FILE"
+    )]
+    NoneForRegistries,
     /// The key or the system's source of randomness failed.
     #[error("cannot sign a token")]
     Signing,
+    /// A key that signs, and whose public side cannot be written down.
+    #[error("cannot write a public key")]
+    Publishing,
 }
 
 /// The first signs, all verify.
 pub struct Keys {
     signing: Signing,
+    /// The first that any registry can verify.
+    passing: Option<Signing>,
     verifying: HashMap<String, Verifying>,
 }
 
@@ -75,36 +87,36 @@ impl Keys {
         Self::load(files)
     }
 
-    /// Loads without creating (for `check`); a missing first file is fine where its folder exists.
+    /// Loads without creating (for `check`); a missing first file is fine where its folder exists. False where none of
+    /// the keys can sign what `pass_token` passes on.
     ///
     /// # Errors
     /// As [`Keys::load_or_create`].
-    pub fn check(files: &[PathBuf]) -> Result<(), KeyError> {
+    pub fn check(files: &[PathBuf]) -> Result<bool, KeyError> {
         let Some((first, others)) = files.split_first() else {
             return Err(KeyError::None);
         };
+        // One that is made is for ES256.
+        let mut passes = true;
         if exists(first)? {
-            load(first)?;
+            passes = load(first)?.is_for_registries();
         } else if !folder_of(first).is_dir() {
             return Err(missing_folder(first));
         } else {
             can_be_made(first)?;
         }
-        others.iter().try_for_each(|file| load(file).map(drop))
+        for file in others {
+            passes |= load(file)?.is_for_registries();
+        }
+        Ok(passes)
     }
 
     fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
-        let mut keys = files.iter().map(|file| load(file));
-        let first = keys.next().ok_or(KeyError::None)??;
-        let mut header = Header::new(first.verifying.algorithm);
-        header.typ = Some(claims::TYPE.to_owned());
-        header.kid = Some(first.id.clone());
-        let mut verifying = HashMap::from([(first.id, first.verifying)]);
-        for key in keys {
-            let key = key?;
-            verifying.insert(key.id, key.verifying);
-        }
-        Ok(Self { signing: Signing { header, key: first.signing }, verifying })
+        let keys = files.iter().map(|file| load(file)).collect::<Result<Vec<_>, _>>()?;
+        let signing = Signing::new(keys.first().ok_or(KeyError::None)?, claims::TYPE);
+        let passing = keys.iter().find(|key| key.is_for_registries()).map(|key| Signing::new(key, passed::TYPE));
+        let verifying = keys.into_iter().map(|key| (key.id, key.verifying)).collect();
+        Ok(Self { signing, passing, verifying })
     }
 
     /// The `kid` of the tokens signed here.
@@ -117,9 +129,29 @@ impl Keys {
         jsonwebtoken::encode(&self.signing.header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
     }
 
+    /// True where [`Keys::sign_passed`] can.
+    pub(super) fn can_pass(&self) -> bool {
+        self.passing.is_some()
+    }
+
+    /// Signs what a registry is shown, with the first key that any registry can verify.
+    pub(super) fn sign_passed(&self, claims: &passed::Claims<'_>) -> Result<String, KeyError> {
+        let Signing { header, key } = self.passing.as_ref().ok_or(KeyError::NoneForRegistries)?;
+        jsonwebtoken::encode(header, claims, key).map_err(|_| KeyError::Signing)
+    }
+
     /// The key that a header names; only those of the configuration are ever looked at.
     pub(super) fn find(&self, id: &str) -> Option<&Verifying> {
         self.verifying.get(id)
+    }
+}
+
+impl Signing {
+    fn new(key: &Loaded, kind: &str) -> Self {
+        let mut header = Header::new(key.verifying.algorithm);
+        header.typ = Some(kind.to_owned());
+        header.kid = Some(key.id.clone());
+        Self { header, key: key.signing.clone() }
     }
 }
 
@@ -147,10 +179,33 @@ fn exists(file: &Path) -> Result<bool, KeyError> {
 }
 
 /// One key file, read.
-struct Loaded {
-    id: String,
+pub(super) struct Loaded {
+    pub(super) id: String,
     signing: EncodingKey,
-    verifying: Verifying,
+    pub(super) verifying: Verifying,
+}
+
+impl Loaded {
+    /// True for the algorithms that docker-registry 2.8 reads as well as its successors.
+    pub(super) fn is_for_registries(&self) -> bool {
+        matches!(self.verifying.algorithm, Algorithm::ES256 | Algorithm::RS256)
+    }
+}
+
+/// Loads the files for what they publish, in their order, and makes none.
+///
+/// # Errors
+/// The first file that cannot be read or used. Of a first one that is missing it says how it comes into being.
+pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<Loaded>, KeyError> {
+    let first = files.first().ok_or(KeyError::None)?;
+    if !exists(first)? {
+        let reason = format!(
+            "the file does not exist; portcullis serve makes it on first start, or: {HOW_TO_MAKE} {}",
+            first.display()
+        );
+        return Err(unusable(first, reason));
+    }
+    files.iter().map(|file| load(file)).collect()
 }
 
 fn load(file: &Path) -> Result<Loaded, KeyError> {
@@ -258,7 +313,7 @@ fn key_id(public: &PublicKeyX509Der<'_>) -> String {
     fingerprint(public.as_ref())
 }
 
-fn fingerprint(subject_public_key_info: &[u8]) -> String {
+pub(super) fn fingerprint(subject_public_key_info: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = digest::digest(&digest::SHA256, subject_public_key_info);
     // Five bytes are eight letters.

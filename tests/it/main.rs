@@ -1,6 +1,6 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, skopeo, curl and htpasswd (`tests/run.sh` installs them); one that is missing fails the
+//! They need docker-registry, skopeo, curl, htpasswd and openssl (`tests/run.sh` installs them); one that is missing fails the
 //! tests that need it, by name. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
@@ -20,6 +20,7 @@ mod examples;
 mod htpasswd;
 mod login;
 mod pairing;
+mod pass_token;
 mod permit;
 mod pull_push;
 mod quickstart;
@@ -27,6 +28,7 @@ mod restart;
 mod sequences;
 mod serving;
 mod tls;
+mod token_keys;
 mod tokens;
 mod uploads;
 mod upstreams;

@@ -132,6 +132,19 @@ impl Setup {
         self
     }
 
+    /// The registry's own token authentication: it takes what these certificates verify.
+    pub(crate) fn with_tokens(self, service: &'static str, issuer: &'static str, bundle: &Path) -> Self {
+        let bundle = bundle.to_owned();
+        self.with(move |config| {
+            config["auth"]["token"] = json!({
+                "realm": "https://registry.test/token",
+                "service": service,
+                "issuer": issuer,
+                "rootcertbundle": bundle,
+            });
+        })
+    }
+
     /// Any other change of its configuration.
     pub(crate) fn with(mut self, change: impl Fn(&mut Value) + 'static) -> Self {
         self.changes.push(Box::new(change));
