@@ -51,7 +51,7 @@ install_packages() {
 }
 
 install_components() {
-  local commands=(cc=build-essential cmake=cmake curl=curl skopeo=skopeo htpasswd=apache2-utils shellcheck=shellcheck)
+  local commands=(cc=build-essential cmake=cmake curl=curl skopeo=skopeo htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck)
   if [ -z "${PORTCULLIS_TEST_REGISTRY:-}" ]; then
     commands+=(docker-registry=docker-registry)
   fi

@@ -189,8 +189,8 @@ impl Credentials {
             }
             Self::Basic(_) => "it wants other credentials: see upstream.credentials".to_owned(),
             Self::Token(minter) => format!(
-                "it does not accept the token of upstream.pass_token: it must have the keys that \"portcullis token keys\" \
-                 prints, the service {:?}, the issuer {:?} and a clock that agrees with ours",
+                "it does not accept the token of upstream.pass_token: it must have the keys that `portcullis token keys` \
+                 prints, the service {}, the issuer {} and a clock that agrees with ours",
                 minter.service(),
                 minter.issuer()
             ),

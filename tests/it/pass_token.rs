@@ -1,6 +1,6 @@
 //! `upstream.pass_token`: a registry that verifies tokens itself behind the gate.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, process::Stdio};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use crate::support::{
 const SERVICE: &str = "localhost";
 const ISSUER: &str = "portcullis";
 
-fn registry(bundle: &Path) -> Registry {
-    Registry::setup().with_tokens(SERVICE, ISSUER, bundle).start()
+fn registry(keys: &TokenKeys) -> Registry {
+    Registry::setup().with_tokens(SERVICE, ISSUER, keys).start()
 }
 
 fn gate(url: &str, keys: &TokenKeys) -> Portcullis {
@@ -104,6 +104,7 @@ fn is_refused(gate: &Portcullis, words: &[&str]) {
     ] {
         assert_eq!((answer.status, answer.code().as_str()), (502, "UNAVAILABLE"), "{}", answer.text());
         assert_eq!(answer.header("www-authenticate"), None);
+        assert!(answer.text().contains("the registry does not accept this gate"), "{}", answer.text());
         assert!(!answer.text().contains("token"), "{}", answer.text());
     }
     let log = gate.log();
@@ -120,26 +121,26 @@ const HELP: [&str; 4] = ["upstream.pass_token", "portcullis token keys", "localh
 #[test]
 fn a_registry_that_verifies_es256_takes_what_is_passed() {
     let keys = TokenKeys::new(&["P-256"]);
-    works(&gate(&registry(&keys.bundle()).url, &keys));
+    works(&gate(&registry(&keys).url, &keys));
 }
 
 #[test]
 fn a_registry_that_verifies_rs256_takes_what_is_passed() {
     let keys = TokenKeys::new(&["RSA"]);
-    works(&gate(&registry(&keys.bundle()).url, &keys));
+    works(&gate(&registry(&keys).url, &keys));
 }
 
 /// EdDSA signs what clients get, and the next key what the registry gets.
 #[test]
 fn of_several_keys_the_first_that_the_registry_can_read_signs() {
     let keys = TokenKeys::new(&["ED25519", "RSA", "P-256"]);
-    works(&gate(&registry(&keys.bundle()).url, &keys));
+    works(&gate(&registry(&keys).url, &keys));
 }
 
 #[test]
 fn a_registry_that_verifies_tokens_takes_nothing_else() {
     let keys = TokenKeys::new(&["P-256"]);
-    let registry = registry(&keys.bundle());
+    let registry = registry(&keys);
     for path in ["/v2/", "/v2/team-a/app/tags/list", "/v2/_catalog"] {
         let answer = http_get(registry.port(), path).unwrap();
         assert!(answer.challenge().starts_with("Bearer "), "{path}: {:?}", answer.headers);
@@ -152,7 +153,7 @@ fn a_registry_that_verifies_tokens_takes_nothing_else() {
 fn a_new_key_needs_a_new_bundle_and_two_keys_overlap() {
     let old = TokenKeys::new(&["P-256"]);
     let new = TokenKeys::new(&["P-256"]);
-    let stale = registry(&old.bundle());
+    let stale = registry(&old);
     let mut gate = gate(&stale.url, &old);
     push(&gate, ALICE, "team-a/app", &Image::new(73, &[1000]));
     gate.restart_with(|config| config["tokens"]["keys"] = new.configured());
@@ -161,12 +162,11 @@ fn a_new_key_needs_a_new_bundle_and_two_keys_overlap() {
     // The bundle is renewed first, while the old key still signs.
     let mut both = TokenKeys::new(&[]);
     both.files = vec![old.files[0].clone(), new.files[0].clone()];
-    let renewed = registry(&both.bundle());
-    let url = renewed.url.clone();
+    let renewed = registry(&both);
     for keys in [&old, &both, &new] {
         gate.restart_with(|config| {
             config["tokens"]["keys"] = keys.configured();
-            config["registries"][0]["upstream"]["servers"][0]["url"] = url.as_str().into();
+            config["registries"][0]["upstream"]["servers"][0]["url"] = renewed.url.as_str().into();
         });
         push(&gate, ALICE, "team-a/app", &Image::new(74, &[1000]));
     }
@@ -176,7 +176,7 @@ fn a_new_key_needs_a_new_bundle_and_two_keys_overlap() {
 fn service_and_issuer_must_be_the_registrys() {
     let keys = TokenKeys::new(&["P-256"]);
     for (service, issuer) in [("another", ISSUER), (SERVICE, "another")] {
-        let registry = Registry::setup().with_tokens(service, issuer, &keys.bundle()).start();
+        let registry = Registry::setup().with_tokens(service, issuer, &keys).start();
         is_refused(&gate(&registry.url, &keys), &HELP);
     }
 }

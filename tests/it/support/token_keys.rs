@@ -48,11 +48,11 @@ impl TokenKeys {
         command.output().unwrap()
     }
 
-    /// A file with the certificates, as an operator hands it to a registry.
-    pub(crate) fn bundle(&self) -> PathBuf {
-        let output = self.publish("certificates");
+    /// A file with what is published, as an operator hands it to a registry.
+    pub(crate) fn published(&self, format: &str) -> PathBuf {
+        let output = self.publish(format);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let file = self.dir.path().join("bundle.crt");
+        let file = self.dir.path().join(format);
         fs::write(&file, output.stdout).unwrap();
         file
     }
