@@ -35,6 +35,7 @@
 //! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
 //! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
+//! | whose upload session | `token::Seals`, asked in `proxy/gate.rs` |
 //! | which certificate | [`tls::CertStore`] |
 //!
 //! ## Invariants
@@ -56,7 +57,7 @@
 //! ```text
 //!  7  main, cli
 //!  6  server
-//!  5  listener   proxy   admin
+//!  5  listener   proxy   admin   reload
 //!  4  runtime
 //!  3  upstream
 //!  2  access    token
@@ -73,6 +74,7 @@ pub mod identity;
 pub mod listener;
 pub mod proxy;
 pub mod registry;
+pub mod reload;
 pub mod runtime;
 pub mod server;
 pub mod telemetry;

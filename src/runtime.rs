@@ -1,6 +1,6 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
@@ -8,8 +8,9 @@ use tokio::sync::Semaphore;
 use crate::{
     access::{Asker, Policy},
     config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
-    identity::{Chain, ChainError, Credentials, LoginError, Principal},
-    token::{Issuer, KeyError, Keys, Minter, Verifier, VerifyError},
+    identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
+    registry::Route,
+    token::{Issuer, KeyError, Keys, Minter, Seals, TokenKind, Verifier, VerifyError},
     upstream::{Pool, SetupError},
 };
 
@@ -48,6 +49,10 @@ pub struct Runtime {
     pub chain: Chain,
     pub issuer: Issuer,
     verifier: Verifier,
+    /// Says which upload sessions are whose.
+    pub seals: Seals,
+    /// The life of a refresh token; None: there are none.
+    pub refresh: Option<Duration>,
     pub limits: Limits,
     pub token_path: String,
     /// What a browser's password prompt shows.
@@ -81,6 +86,16 @@ pub enum BuildError {
 
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
+        Self::assemble(config, keys, Chain::build(&config.identity)?)
+    }
+
+    /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
+    /// proofs still hold.
+    pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
+        Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)
+    }
+
+    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain) -> Result<Self, BuildError> {
         let registries = config
             .registries
             .iter()
@@ -95,9 +110,11 @@ impl Runtime {
             registries,
             by_host,
             policy: Policy::compile(&config.access),
-            chain: Chain::build(&config.identity)?,
+            chain,
             issuer: Issuer::new(Arc::clone(&keys), config.tokens.issuer.clone(), config.tokens.lifetime),
-            verifier: Verifier::new(keys, config.tokens.issuer.clone()),
+            verifier: verifier(&config.tokens, &keys),
+            seals: Seals::new(keys),
+            refresh: config.tokens.refresh,
             limits: config.limits.clone(),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
@@ -161,13 +178,42 @@ impl Runtime {
     }
 
     /// Who is asking: by password, by token, or nobody because nothing was sent.
-    pub async fn authenticate(&self, credentials: &Credentials, service: &str) -> Result<Principal, NotAuthenticated> {
+    ///
+    /// A token must be in time, but for the route that goes on with an upload session which its bearer opened: there
+    /// `tokens.upload_grace` counts.
+    pub async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        service: &str,
+        route: &Route,
+    ) -> Result<Principal, NotAuthenticated> {
         match credentials {
             Credentials::None => Ok(Principal::anonymous()),
-            Credentials::Basic(login) => Ok(self.chain.login(login).await?),
-            Credentials::Bearer(token) => Ok(self.verifier.authenticate(service, token, &self.chain).await?),
+            Credentials::Basic(login) => self.login(login, service).await,
+            Credentials::Bearer(token) => {
+                Ok(self.verifier.access(service, token, &self.chain, route.upload_session()).await?)
+            }
             Credentials::Malformed => Err(NotAuthenticated::InvalidToken),
         }
+    }
+
+    /// Who has this name and this password, which may be a deploy token. Whatever looks like a token of ours is never
+    /// shown to an identity provider.
+    pub async fn login(&self, login: &BasicCredentials, service: &str) -> Result<Principal, NotAuthenticated> {
+        match TokenKind::claimed(login.password.reveal()) {
+            None => Ok(self.chain.login(login).await?),
+            Some(TokenKind::Deploy) => match self.verifier.deploy(service, login, &self.chain).await {
+                Ok(principal) => Ok(principal),
+                Err(VerifyError::Invalid) => Err(NotAuthenticated::WrongCredentials),
+                Err(VerifyError::Unavailable) => Err(NotAuthenticated::Unavailable),
+            },
+            Some(TokenKind::Access | TokenKind::Refresh) => Err(NotAuthenticated::WrongCredentials),
+        }
+    }
+
+    /// Whose refresh token this is; nobody's where there are none.
+    pub async fn refresh(&self, token: &str, service: &str) -> Result<Principal, NotAuthenticated> {
+        Ok(self.verifier.refresh(service, token, &self.chain).await?)
     }
 }
 
@@ -198,6 +244,10 @@ impl From<VerifyError> for NotAuthenticated {
             VerifyError::Unavailable => Self::Unavailable,
         }
     }
+}
+
+fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
+    Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
 }
 
 /// Without keys nothing is signed: enough to see whether the settings can be used.

@@ -1,6 +1,6 @@
 //! The life of the server: what is started, in which order, and how it ends.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     listener::{Drain, PlainListener, Terms, TlsListener},
     proxy::Gate,
+    reload,
     runtime::Runtime,
     telemetry::metrics,
     tls::{self, CertStore, CertificateInfo},
@@ -63,14 +64,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.push(tokio::spawn(watch_files(Arc::clone(&runtime), config.reload.interval)));
     }
     readiness.set(true);
+    metrics::reloaded(true);
 
-    wait_for_stop(&runtime).await?;
+    wait_for_stop(&config.path, &runtime).await?;
     readiness.set(false);
     info!(under_way = drain.active(), "stopping");
     stop.send_replace(true);
     let cut = tokio::select! {
         cut = drain.wait(config.shutdown.drain) => cut,
-        again = wait_for_stop(&runtime) => again.map(|()| drain.active())?,
+        again = wait_for_stop(&config.path, &runtime) => again.map(|()| drain.active())?,
     };
     tasks.iter().for_each(JoinHandle::abort);
     info!(cut, "stopped");
@@ -136,8 +138,8 @@ async fn refresh(runtime: &ArcSwap<Runtime>) {
     let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
 }
 
-/// Waits for SIGTERM or SIGINT. SIGHUP, which would end the process otherwise, has the password files read at once.
-async fn wait_for_stop(runtime: &ArcSwap<Runtime>) -> anyhow::Result<()> {
+/// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and the password files read again.
+async fn wait_for_stop(path: &Path, runtime: &Arc<ArcSwap<Runtime>>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -146,8 +148,9 @@ async fn wait_for_stop(runtime: &ArcSwap<Runtime>) -> anyhow::Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                info!("password files are read again; other changes take a restart");
-                refresh(runtime).await;
+                let (path, runtime) = (path.to_owned(), Arc::clone(runtime));
+                // The log says what was wrong, and the configuration in force stays.
+                let _ = tokio::task::spawn_blocking(move || reload::reload(&path, &runtime)).await;
             }
         }
     }

@@ -7,7 +7,7 @@ use http::Method;
 use super::Asker;
 use crate::{
     config::{Access, Grant, Host, Subject},
-    identity::{Principal, Proof, User},
+    identity::{Limit, Principal, Proof, User},
     registry::{Action, Actions, Pattern, RepositoryName, Resource, Route, Scope, ScopeSet},
 };
 
@@ -61,7 +61,7 @@ pub(super) fn with_token(principal: Principal, scopes: &[(&str, &[Action])]) -> 
         let actions: Actions = actions.iter().copied().collect();
         set.add(Scope { resource: Resource::Repository(repository(name)), actions });
     }
-    principal.limited(Arc::new(set))
+    principal.limited(Limit { scopes: Some(Arc::new(set)), patterns: None })
 }
 
 pub(super) fn repository(name: &str) -> RepositoryName {

@@ -56,6 +56,11 @@ impl Grant {
         self.repositories.iter()
     }
 
+    /// True where the grant is for callers without credentials too, on a registry with these hosts.
+    pub(super) fn serves_anyone(&self, hosts: &[Host]) -> bool {
+        self.to.contains(&Subject::Anyone) && self.holds_on(hosts)
+    }
+
     /// The actions this grant gives the caller on a repository.
     pub(super) fn gives(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
         if self.covers(asker, repository) && self.hurdles(asker, repository).next().is_none() {
@@ -99,8 +104,11 @@ impl Grant {
     }
 
     fn check_registry(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        let here = self.registries.is_empty() || self.registries.iter().any(|host| asker.hosts.contains(host));
-        (!here).then_some(Hurdle::Registry)
+        (!self.holds_on(asker.hosts)).then_some(Hurdle::Registry)
+    }
+
+    fn holds_on(&self, hosts: &[Host]) -> bool {
+        self.registries.is_empty() || self.registries.iter().any(|host| hosts.contains(host))
     }
 
     fn describe(&self, hurdle: Hurdle<'_>, asker: Asker<'_>) -> Obstacle {

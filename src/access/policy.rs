@@ -167,8 +167,8 @@ impl Permit {
     /// for any other route. Whoever may write to a session may ask for it.
     pub fn session_status(&self) -> Option<Self> {
         let Route::Upload { repository, verb } = &self.route else { return None };
-        let (UploadVerb::Chunk { id, state } | UploadVerb::Finish { id, state, .. }) = verb else { return None };
-        let verb = UploadVerb::Status { read: Read::Get, id: id.clone(), state: state.clone() };
+        let (UploadVerb::Chunk { session } | UploadVerb::Finish { session, .. }) = verb else { return None };
+        let verb = UploadVerb::Status { read: Read::Get, session: session.clone() };
         Some(self.turned_to(Route::Upload { repository: repository.clone(), verb }))
     }
 
@@ -241,15 +241,26 @@ impl Policy {
         }
     }
 
-    /// What the policy allows the caller on a repository, before any token limit. The token endpoint's and `acl explain`'s
-    /// question.
+    /// What the policy allows the caller on a repository, before any token limit. `acl explain`'s question.
     pub fn allowed(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
         self.candidates(repository).map(|grant| grant.gives(asker, repository)).fold(Actions::NONE, Actions::union)
     }
 
-    /// True where the catalog may show the name: the policy allows pull. A token needs no scope for it.
+    /// What a token for the caller may carry on a repository: what the policy allows and a deploy token leaves.
+    pub fn grantable(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
+        self.allowed(asker, repository).intersection(asker.principal.reaches(repository))
+    }
+
+    /// True where the catalog may show the name: the policy allows pull, and so does the deploy token that the caller
+    /// came by. An access token needs no scope for it.
     pub fn shows(&self, asker: Asker<'_>, repository: &RepositoryName) -> bool {
-        self.deciding(asker, repository, Action::Pull).is_some()
+        asker.principal.reaches(repository).contains(Action::Pull)
+            && self.deciding(asker, repository, Action::Pull).is_some()
+    }
+
+    /// True where a registry with these hosts has something for callers without credentials.
+    pub fn serves_anyone(&self, hosts: &[config::Host]) -> bool {
+        self.grants.iter().any(|grant| grant.serves_anyone(hosts))
     }
 
     /// A grant that allows the action; the first in the file among those that the index finds.
@@ -265,10 +276,7 @@ impl Policy {
     }
 
     fn standing(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> Standing<'_> {
-        let within_token = || {
-            let limit = asker.principal.limit();
-            limit.is_none_or(|limit| limit.actions_on(repository).contains(action))
-        };
+        let within_token = || asker.principal.carries(repository).contains(action);
         match self.deciding(asker, repository, action) {
             None => Standing::Refused,
             Some(grant) if within_token() => Standing::Allowed(grant),

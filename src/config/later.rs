@@ -25,13 +25,11 @@ const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("registries[].ui", &[]),
     ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
-    ("tokens.refresh.enabled", &[]),
-    ("tokens.revoked", &[]),
     ("events.endpoints", &[]),
 ];
 
 /// Keys that are read and checked, and that nothing follows yet.
-const WITHOUT_EFFECT: &[&str] = &["limits.buffers", "limits.failed_logins", "log.audit", "tokens.upload_grace"];
+const WITHOUT_EFFECT: &[&str] = &["limits.buffers", "limits.failed_logins", "log.audit"];
 
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {

@@ -1,6 +1,6 @@
 //! `tokens`: what the token endpoint issues.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use super::{
     advice,
@@ -18,6 +18,12 @@ pub struct Tokens {
     pub lifetime: Duration,
     /// At least one; the first signs, all verify.
     pub keys: Vec<PathBuf>,
+    /// How long an upload session goes on after the token expired that opened it.
+    pub upload_grace: Duration,
+    /// The life of a refresh token; None: none are issued and none accepted.
+    pub refresh: Option<Duration>,
+    /// Ids of refresh and deploy tokens that are refused, and with them the access tokens made from them.
+    pub revoked: HashSet<String>,
 }
 
 impl Tokens {
@@ -41,10 +47,11 @@ impl Tokens {
             Some(field) => read_keys(&field),
             None => vec![PathBuf::from("/var/lib/portcullis/token.key")],
         };
-        section.duration("upload_grace", Duration::ZERO, Duration::ZERO);
-        read_refresh(section.section("refresh"));
+        let upload_grace = section.duration("upload_grace", Duration::ZERO, Duration::from_secs(60 * 60));
+        let refresh = read_refresh(section.section("refresh"));
+        let revoked = section.list("revoked").iter().filter_map(read_id).collect();
         section.finish();
-        Self { service, issuer, path, lifetime, keys }
+        Self { service, issuer, path, lifetime, keys, upload_grace, refresh, revoked }
     }
 }
 
@@ -81,7 +88,23 @@ fn read_keys(field: &Field<'_>) -> Vec<PathBuf> {
     keys
 }
 
-fn read_refresh(section: Section<'_>) {
-    section.duration("lifetime", Duration::from_secs(60), Duration::ZERO);
+fn read_refresh(section: Section<'_>) -> Option<Duration> {
+    const DAY: u64 = 24 * 60 * 60;
+    let enabled = section.flag("enabled", false);
+    let lifetime = section.duration("lifetime", Duration::from_secs(60), Duration::from_secs(30 * DAY));
     section.finish();
+    enabled.then_some(lifetime)
+}
+
+/// A token's id as the log and `token issue` show it.
+fn read_id(field: &Field<'_>) -> Option<String> {
+    const DIGITS: usize = 32;
+    let id = field.text()?;
+    let is_id = id.len() == DIGITS && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_id {
+        field.error(format_args!(
+            "{id:?} is not the id of a token: write the 32 letters that `token issue`, `token inspect` or the log show"
+        ));
+    }
+    Some(id.to_owned())
 }

@@ -137,6 +137,21 @@ impl Chain {
             .map(|standing| self.user(member, standing)))
     }
 
+    /// The user of this name as a login would find it, without a login: at the first provider that knows it.
+    /// `Ok(None)` where none does, or the user is disabled. For who administers the gate, never for who asks it.
+    pub async fn find(&self, name: &str) -> Result<Option<User>, LoginError> {
+        if self.disabled.contains(name) {
+            return Ok(None);
+        }
+        for member in &self.members {
+            let standing = member.provider.standing(name).await.map_err(|_| LoginError::Unavailable)?;
+            if let Some(standing) = standing.filter(|standing| !self.disabled.contains(&*standing.name)) {
+                return Ok(Some(Arc::unwrap_or_clone(self.user(member, standing))));
+            }
+        }
+        Ok(None)
+    }
+
     /// Groups the configuration gives a name (for `acl explain`).
     pub fn configured_groups(&self, name: &str) -> Vec<Arc<str>> {
         self.groups.get(name).cloned().unwrap_or_default()

@@ -14,7 +14,7 @@ pub use basic::{BasicCredentials, BasicError};
 pub use chain::{Chain, ChainError, LoginError};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
 
-use crate::registry::ScopeSet;
+use crate::registry::{Actions, RepositoryName, ScopePatterns, ScopeSet};
 
 /// What came as `Authorization`. Malformed is not none.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub struct User {
 /// use portcullis::identity::{Principal, User};
 ///
 /// fn somebody(principal: Principal, user: User) -> Principal {
-///     Principal { user: Some(user.into()), limit: None }
+///     Principal { user: Some(user.into()), limit: None, parent: None }
 /// }
 /// ```
 ///
@@ -145,22 +145,46 @@ pub struct User {
 #[derive(Clone, Debug)]
 pub struct Principal {
     user: Option<Arc<User>>,
-    limit: Option<Arc<ScopeSet>>,
+    limit: Option<Limit>,
+    parent: Option<Parent>,
+}
+
+/// What a token leaves of what the policy allows its bearer; with neither part it leaves everything.
+#[derive(Clone, Debug, Default)]
+pub struct Limit {
+    /// The scopes of an access token.
+    pub scopes: Option<Arc<ScopeSet>>,
+    /// The patterns of a deploy token, also where an access token was made from it.
+    pub patterns: Option<Arc<ScopePatterns>>,
+}
+
+/// The refresh or deploy token that a caller came by, directly or through an access token made from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its id, by which it can be revoked.
+    pub id: Arc<str>,
+    /// The second since 1970 in which it expires.
+    pub expires: u64,
 }
 
 impl Principal {
     /// Nothing was sent. Not for anything that was sent and did not check out.
     pub(crate) fn anonymous() -> Self {
-        Self { user: None, limit: None }
+        Self { user: None, limit: None, parent: None }
     }
 
     pub(crate) fn user(user: Arc<User>) -> Self {
-        Self { user: Some(user), limit: None }
+        Self { user: Some(user), limit: None, parent: None }
     }
 
     /// The bearer of a token: at most what the token says.
-    pub(crate) fn limited(self, scopes: Arc<ScopeSet>) -> Self {
-        Self { limit: Some(scopes), ..self }
+    pub(crate) fn limited(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// The bearer of a long-lived token, or of one that was made from it.
+    pub(crate) fn through(self, parent: Parent) -> Self {
+        Self { parent: Some(parent), ..self }
     }
 
     pub fn name(&self) -> Option<&str> {
@@ -172,7 +196,24 @@ impl Principal {
     }
 
     /// What a token limits the caller to; None where no token was sent.
-    pub fn limit(&self) -> Option<&ScopeSet> {
-        self.limit.as_deref()
+    pub fn limit(&self) -> Option<&Limit> {
+        self.limit.as_ref()
+    }
+
+    /// The refresh or deploy token that the caller came by.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// What the caller's token carries on a repository: every action where no token was sent.
+    pub fn carries(&self, repository: &RepositoryName) -> Actions {
+        let scopes = |limit: &Limit| limit.scopes.as_ref().map_or(Actions::ALL, |scopes| scopes.actions_on(repository));
+        self.limit.as_ref().map_or(Actions::ALL, scopes).intersection(self.reaches(repository))
+    }
+
+    /// What the caller could get a token for: every action, but for the bearer of a deploy token.
+    pub fn reaches(&self, repository: &RepositoryName) -> Actions {
+        let patterns = self.limit.as_ref().and_then(|limit| limit.patterns.as_ref());
+        patterns.map_or(Actions::ALL, |patterns| patterns.actions_on(repository, self.name()))
     }
 }

@@ -5,7 +5,7 @@ use pingora_http::ResponseHeader;
 
 use super::{head::RequestHead, respond::Rejection};
 use crate::{
-    registry::{ManifestVerb, Route, UploadVerb},
+    registry::{ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     upstream,
 };
 
@@ -87,7 +87,7 @@ fn content_type(client: &HeaderMap, route: &Route) -> Option<HeaderValue> {
         Route::Manifest { .. }
         | Route::Landing(_)
         | Route::Base(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
@@ -102,13 +102,15 @@ fn is_form(value: &HeaderValue) -> bool {
 }
 
 /// What the addresses in an answer's head depend on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Public<'a> {
     /// `https://host[:port]` as the client dialled it.
     pub(super) origin: &'a str,
     pub(super) token_path: &'a str,
     /// A blob's redirect to object storage is handed to the client.
     pub(super) pass_redirects: bool,
+    /// Makes the seal of an upload session, for whom the request was made.
+    pub(super) seal: &'a dyn Fn(&RepositoryName, &UploadId) -> Option<UploadSeal>,
 }
 
 /// The answer's head as the client gets it, or why it must not be passed on.
@@ -165,13 +167,23 @@ fn public_address(value: &HeaderValue, public: Public<'_>) -> Result<HeaderValue
     let uri: http::Uri = text.parse().map_err(|_| UNUSABLE)?;
     let target = uri.path_and_query().ok_or(UNUSABLE)?;
     let route = Route::parse(&http::Method::GET, target.path(), target.query(), public.token_path);
-    match route.map_err(|_| UNUSABLE)? {
+    let route = route.map_err(|_| UNUSABLE)?;
+    let mut address = format!("{}{target}", public.origin);
+    if let Some((repository, session)) = route.upload_session() {
+        if session.seal.is_some() {
+            return Err(UNUSABLE);
+        }
+        let seal = (public.seal)(repository, &session.id).ok_or(UNUSABLE)?;
+        let separator = if target.query().is_some() { '&' } else { '?' };
+        address.push_str(&format!("{separator}{}={}", UploadSeal::PARAMETER, seal.as_str()));
+    }
+    match route {
         Route::Upload { .. } | Route::Blob { .. } | Route::Manifest { .. } => {
-            HeaderValue::from_str(&format!("{}{target}", public.origin)).map_err(|_| UNUSABLE)
+            HeaderValue::from_str(&address).map_err(|_| UNUSABLE)
         }
         Route::Landing(_)
         | Route::Base(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Referrers { .. } => Err(UNUSABLE),

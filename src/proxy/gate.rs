@@ -10,9 +10,10 @@ use super::{
 use crate::{
     access::{Denial, Permit},
     identity::Principal,
-    registry::{ManifestVerb, Needs, Route, UploadVerb},
+    registry::{ManifestVerb, Needs, Route, RouteError, TokenVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
+    token,
 };
 
 /// What is to be done with a request.
@@ -20,11 +21,25 @@ pub(super) enum Verdict {
     /// Answered here.
     Answer(Answer),
     /// The token endpoint's turn.
-    Token,
+    Token(TokenVerb),
     /// The catalog's turn: several pages of the upstream make one of ours.
     Catalog { permit: Permit, principal: Principal },
     /// Sent to the registry.
-    Forward(Permit),
+    Forward(Admitted),
+}
+
+/// A permit that passed every step: what may be sent.
+pub(super) struct Admitted {
+    pub(super) permit: Permit,
+    pub(super) upload: Upload,
+}
+
+/// Who is going on with an upload session, or opens one, and when it was opened.
+pub(super) struct Upload {
+    /// Empty for an anonymous caller.
+    pub(super) subject: String,
+    /// Seconds since 1970.
+    pub(super) opened: u64,
 }
 
 /// Step 1: the registry that the host names. The name of the TLS handshake must not be another one's.
@@ -48,9 +63,9 @@ pub(super) async fn decide(
     record.asks(&route);
     match route {
         Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing(&head.host))),
-        Route::Token => {
+        Route::Token(verb) => {
             challenger.token_endpoint = true;
-            return Ok(Verdict::Token);
+            return Ok(Verdict::Token(verb));
         }
         Route::Base(_)
         | Route::Catalog { .. }
@@ -61,21 +76,21 @@ pub(super) async fn decide(
         | Route::Referrers { .. } => {}
     }
     challenger.scope = route.challenge_scope();
-    let principal = runtime.authenticate(&head.credentials, &registry.service).await?;
-    record.user = principal.name().map(str::to_owned);
+    let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await?;
+    record.knows(&principal);
     let permit = authorize(runtime, registry, head, &principal, route)?;
     record.grant = permit.grant().map(str::to_owned);
-    admit(runtime, head, permit.route())?;
+    let upload = admit(runtime, registry, head, &principal, permit.route())?;
     Ok(match permit.route() {
         Route::Base(_) => Verdict::Answer(super::pages::base()),
         Route::Catalog { .. } => Verdict::Catalog { permit, principal },
         Route::Landing(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::TagList { .. }
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => Verdict::Forward(permit),
+        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, upload }),
     })
 }
 
@@ -102,12 +117,27 @@ fn authorize(
     outcome
 }
 
-/// What the head already says about size. Bodies of unknown length are counted on their way.
-fn admit(runtime: &Runtime, head: &RequestHead, route: &Route) -> Result<(), Rejection> {
+/// Step 6: what the head already says about size (bodies of unknown length are counted on their way), and whose upload
+/// session it is: one that somebody else opened is answered like one that does not exist.
+fn admit(
+    runtime: &Runtime,
+    registry: &PublicRegistry,
+    head: &RequestHead,
+    principal: &Principal,
+    route: &Route,
+) -> Result<Upload, Rejection> {
     match (body_limit(runtime, route), head.content_length) {
-        (Some(limit), Some(length)) if length > limit => Err(Rejection::TooLarge { limit }),
-        _ => Ok(()),
+        (Some(limit), Some(length)) if length > limit => return Err(Rejection::TooLarge { limit }),
+        _ => {}
     }
+    let subject = principal.name().unwrap_or_default();
+    let opened = match route.upload_session() {
+        None => token::now(),
+        Some((repository, session)) => {
+            runtime.seals.opened(&registry.service, repository, session, subject).ok_or(RouteError::UnknownUpload)?
+        }
+    };
+    Ok(Upload { subject: subject.to_owned(), opened })
 }
 
 /// The most that a route's request body may hold; None: no limit.
@@ -117,7 +147,7 @@ pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
         Route::Upload { .. } => runtime.limits.upload,
         Route::Landing(_)
         | Route::Base(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
@@ -137,7 +167,7 @@ pub(super) fn takes_body(route: &Route) -> bool {
         },
         Route::Landing(_)
         | Route::Base(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }

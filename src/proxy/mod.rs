@@ -3,6 +3,7 @@
 mod catalog;
 mod client;
 mod connection;
+mod form;
 mod forward;
 mod gate;
 mod head;
@@ -22,14 +23,13 @@ use pingora_core::protocols::http::ServerSession;
 use self::{
     client::{ClientGone, Outlet},
     forward::Public,
-    gate::Verdict,
+    gate::{Admitted, Verdict},
     head::RequestHead,
     pump::{Stop, Terms},
     record::Record,
     respond::{Challenger, Rejection},
 };
 use crate::{
-    access::Permit,
     listener::ConnectionInfo,
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
@@ -118,7 +118,7 @@ async fn act(
     let Case { runtime, registry, head, outlet } = case;
     let answer = match gate::decide(runtime, registry, head, challenger, record).await? {
         Verdict::Answer(answer) => answer,
-        Verdict::Token => token_endpoint::token(runtime, registry, head, &mut record.user).await?,
+        Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
         Verdict::Catalog { permit, principal } => {
             record.upstream = Some(registry.pool.describe());
             tokio::select! {
@@ -126,7 +126,7 @@ async fn act(
                 () = client::gone(session) => return Err(Stop::ClientGone),
             }
         }
-        Verdict::Forward(permit) => return forward(session, case, &permit, record).await,
+        Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
     record.status = answer.status.as_u16();
     record.bytes_out = client::write_answer(session, answer, &head.method, case.hsts(), outlet).await?;
@@ -138,10 +138,11 @@ async fn act(
 async fn forward(
     session: &mut ServerSession,
     case: Case<'_>,
-    permit: &Permit,
+    admitted: &Admitted,
     record: &mut Record,
 ) -> Result<(), Stop> {
     let Case { runtime, registry, head, outlet } = case;
+    let Admitted { permit, upload } = admitted;
     let pool = &registry.pool;
     record.upstream = Some(pool.describe());
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
@@ -165,7 +166,14 @@ async fn forward(
         pump::ask(session, pool, permit, headers).await?
     };
     let origin = runtime.origin(&head.host, registry);
-    let public = Public { origin: &origin, token_path: &runtime.token_path, pass_redirects: registry.pass_redirects };
+    let seal =
+        |repository: &_, id: &_| runtime.seals.seal(&registry.service, repository, id, &upload.subject, upload.opened);
+    let public = Public {
+        origin: &origin,
+        token_path: &runtime.token_path,
+        pass_redirects: registry.pass_redirects,
+        seal: &seal,
+    };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.hsts());
     pump::deliver(session, exchange, response, pool.timeouts.idle, outlet, record).await?;

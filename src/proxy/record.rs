@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Instant};
 
 use super::head::RequestHead;
 use crate::{
-    identity::Credentials,
+    identity::{Credentials, Principal},
     registry::{Action, Needs, Reference, Route},
     telemetry::{self, log::AccessLine, metrics},
 };
@@ -18,6 +18,8 @@ pub(super) struct Record {
     request_id: String,
     pub client: Option<IpAddr>,
     pub user: Option<String>,
+    /// The id of the refresh or deploy token that the user came by.
+    token: Option<String>,
     pub registry: Option<String>,
     pub method: String,
     pub route: &'static str,
@@ -45,6 +47,7 @@ impl Record {
             request_id,
             client: None,
             user: None,
+            token: None,
             registry: None,
             method: String::new(),
             route: "none",
@@ -76,8 +79,24 @@ impl Record {
         self.user_agent.clone_from(&head.user_agent);
         self.protocol = head.protocol;
         if let Credentials::Basic(login) = &head.credentials {
-            self.claimed = Some(login.username.chars().take(LONGEST_NAME).collect());
+            self.claims(&login.username);
         }
+    }
+
+    /// Notes the name that a login claims.
+    pub(super) fn claims(&mut self, name: &str) {
+        self.claimed = Some(name.chars().take(LONGEST_NAME).collect());
+    }
+
+    /// Notes who was found to be asking.
+    pub(super) fn knows(&mut self, principal: &Principal) {
+        self.user = principal.name().map(str::to_owned);
+        self.token = principal.parent().map(|parent| parent.id.to_string());
+    }
+
+    /// Notes a refresh token that was issued, so that it can be revoked.
+    pub(super) fn issues(&mut self, id: &str) {
+        self.token = Some(id.to_owned());
     }
 
     /// Notes what is asked.
@@ -101,6 +120,7 @@ impl Record {
             request_id: &self.request_id,
             client: self.client,
             user: self.user.as_deref(),
+            token: self.token.as_deref(),
             registry,
             method: &self.method,
             route: self.route,
@@ -132,7 +152,7 @@ fn reference(route: &Route) -> Option<String> {
         Route::Blob { digest, .. } | Route::Referrers { digest, .. } => Some(digest.as_str().to_owned()),
         Route::Landing(_)
         | Route::Base(_)
-        | Route::Token
+        | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Upload { .. } => None,

@@ -10,6 +10,24 @@ use crate::{
     upstream,
 };
 
+/// Why a form at the token endpoint is not served (RFC 6749 §5.2).
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum OAuthError {
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    #[error("grant_type must be password or refresh_token")]
+    UnsupportedGrantType,
+}
+
+impl OAuthError {
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+        }
+    }
+}
+
 /// Why a request is not served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rejection {
@@ -33,6 +51,13 @@ pub(super) enum Rejection {
     /// Something other than Basic at the token endpoint.
     #[error("a token does not renew itself")]
     NotBasic,
+    /// The token endpoint has nothing for callers without credentials.
+    #[error("a login is needed")]
+    LoginNeeded,
+    #[error("there are no refresh tokens here")]
+    NoRefreshTokens,
+    #[error(transparent)]
+    OAuth(OAuthError),
     #[error("an identity source cannot answer")]
     IdentityUnavailable,
     #[error("denied")]
@@ -55,6 +80,9 @@ impl Rejection {
             Self::SlowHead | Self::SlowBody => "too_slow",
             Self::Misdirected => "unknown_host",
             Self::Route(_) => "unknown_route",
+            Self::OAuth(_) => "bad_request",
+            Self::NoRefreshTokens => "no_refresh_tokens",
+            Self::LoginNeeded => "login_needed",
             Self::WrongCredentials | Self::NotBasic => "wrong_credentials",
             Self::InvalidToken => "invalid_token",
             Self::IdentityUnavailable => "identity_unavailable",
@@ -150,6 +178,11 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         Rejection::WrongCredentials => challenge(challenger, None, "wrong user name or password"),
         Rejection::InvalidToken => challenge(challenger, Some("invalid_token"), "authentication required"),
         Rejection::NotBasic => challenge(challenger, None, "the token endpoint takes user name and password"),
+        Rejection::LoginNeeded => challenge(challenger, None, "authentication required"),
+        Rejection::NoRefreshTokens => {
+            Answer::error(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there are no refresh tokens here")
+        }
+        Rejection::OAuth(error) => oauth_answer(*error),
         Rejection::Denied(denial) => denial_answer(denial, challenger),
         Rejection::TooLarge { limit } => Answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -160,6 +193,17 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         Rejection::Signing => internal(request_id),
     }
+}
+
+/// Both forms in one: `error` for OAuth2 clients, `errors` for a registry's.
+fn oauth_answer(error: OAuthError) -> Answer {
+    let message = error.to_string();
+    let body = serde_json::json!({
+        "error": error.code(),
+        "error_description": message,
+        "errors": [{ "code": ErrorCode::Unsupported.as_str(), "message": message, "detail": null }],
+    });
+    Answer::json(StatusCode::BAD_REQUEST, body.to_string()).with(header::CACHE_CONTROL, "no-store")
 }
 
 fn route_answer(error: &RouteError) -> Answer {

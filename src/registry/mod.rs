@@ -10,12 +10,14 @@ mod query;
 mod reference;
 mod route;
 mod scope;
+mod scope_pattern;
 
 pub use action::{Action, Actions};
 pub use error::{ErrorBody, ErrorCode};
 pub use name::{NameError, RepositoryName};
 pub use pattern::{Pattern, PatternError};
 pub use query::{QueryError, QueryPairs};
-pub use reference::{Digest, DigestError, Reference, Tag, UploadId, UploadState};
-pub use route::{BlobVerb, ManifestVerb, Needs, Page, Read, Route, RouteError, UploadVerb};
+pub use reference::{Digest, DigestError, Reference, Tag, UploadId, UploadSeal, UploadState};
+pub use route::{BlobVerb, ManifestVerb, Needs, Page, Read, Route, RouteError, TokenVerb, UploadSession, UploadVerb};
 pub use scope::{Resource, Scope, ScopeSet};
+pub use scope_pattern::{ScopePattern, ScopePatternError, ScopePatterns};

@@ -12,7 +12,7 @@ pub struct QueryPairs(Vec<(String, String)>);
 /// Why a query string is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    #[error("the query is longer than 8 KiB")]
+    #[error("the query is too long")]
     TooLong,
     #[error("the query has more than 256 parameters")]
     TooMany,
@@ -40,7 +40,12 @@ impl QueryPairs {
 
     /// Decodes a raw query (without its `?`).
     pub fn parse(raw: &str) -> Result<Self, QueryError> {
-        if raw.len() > Self::MAX_BYTES {
+        Self::parse_form(raw, Self::MAX_BYTES)
+    }
+
+    /// Decodes a form (`application/x-www-form-urlencoded`) of at most `longest` bytes, by the same rules.
+    pub fn parse_form(raw: &str, longest: usize) -> Result<Self, QueryError> {
+        if raw.len() > longest {
             return Err(QueryError::TooLong);
         }
         if raw.contains(';') {

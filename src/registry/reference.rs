@@ -22,6 +22,11 @@ pub struct UploadId(String);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UploadState(String);
 
+/// Our part of an upload session's address: it says who opened the session and when, in a form that only the gate can
+/// make. The text is opaque here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UploadSeal(String);
+
 /// What `/manifests/<reference>` names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
@@ -111,6 +116,29 @@ impl UploadState {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl UploadSeal {
+    /// The query parameter that carries it.
+    pub const PARAMETER: &str = "_seal";
+    const MAX_BYTES: usize = 128;
+
+    /// `None` where it is not base64url (RFC 4648 §5) of at most 128 letters.
+    pub fn parse(seal: &str) -> Option<Self> {
+        let readable = (1..=Self::MAX_BYTES).contains(&seal.len())
+            && seal.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        readable.then(|| Self(seal.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UploadSeal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UploadSeal(..)")
     }
 }
 

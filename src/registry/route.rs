@@ -5,7 +5,9 @@ mod upstream;
 
 use http::Method;
 
-use super::{Action, Actions, Digest, Reference, RepositoryName, Scope, ScopeSet, Tag, UploadId, UploadState};
+use super::{
+    Action, Actions, Digest, Reference, RepositoryName, Scope, ScopeSet, Tag, UploadId, UploadSeal, UploadState,
+};
 
 /// Pagination of `tags/list`, `_catalog`: `n` and `last`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,13 +50,32 @@ pub enum UploadVerb {
     /// POST `?mount=&from=`.
     Mount { digest: Digest, from: RepositoryName },
     /// GET or HEAD of the session.
-    Status { id: UploadId, read: Read, state: Option<UploadState> },
+    Status { session: UploadSession, read: Read },
     /// PATCH of the session.
-    Chunk { id: UploadId, state: Option<UploadState> },
+    Chunk { session: UploadSession },
     /// PUT of the session, with `?digest=`.
-    Finish { id: UploadId, state: Option<UploadState>, digest: Digest },
+    Finish { session: UploadSession, digest: Digest },
     /// DELETE of the session.
-    Cancel { id: UploadId, state: Option<UploadState> },
+    Cancel { session: UploadSession },
+}
+
+/// An open upload, as its address says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadSession {
+    pub id: UploadId,
+    /// The registry's own `_state`.
+    pub state: Option<UploadState>,
+    /// Ours: who opened it, and when. Never leaves towards the registry.
+    pub seal: Option<UploadSeal>,
+}
+
+/// How the token endpoint is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenVerb {
+    /// GET: parameters in the query, credentials in the header.
+    Query,
+    /// POST: everything in a form (OAuth2).
+    Form,
 }
 
 /// Everything that can be asked of the gate.
@@ -64,8 +85,8 @@ pub enum Route {
     Landing(Read),
     /// `/v2/` (and `/v2`)
     Base(Read),
-    /// The token endpoint, at the configured path. The query is read by the endpoint itself.
-    Token,
+    /// The token endpoint, at the configured path. Query and form are read by the endpoint itself.
+    Token(TokenVerb),
     /// `/v2/_catalog`
     Catalog {
         read: Read,
@@ -149,7 +170,8 @@ impl Route {
         parse::parse(method, path, query, token_path)
     }
 
-    /// The canonical path and query for the registry; parsing it again gives the same route.
+    /// The canonical path and query for the registry; parsing it again gives the same route (without
+    /// the seal of an upload session).
     ///
     /// The path holds no escape. `Landing` and `Token`, which never leave, give `/` and `/token`.
     pub fn to_upstream(&self) -> String {
@@ -159,7 +181,8 @@ impl Route {
     /// The method of the upstream request.
     pub fn method(&self) -> Method {
         match self {
-            Self::Token => Method::GET,
+            Self::Token(TokenVerb::Query) => Method::GET,
+            Self::Token(TokenVerb::Form) => Method::POST,
             Self::Landing(read)
             | Self::Base(read)
             | Self::Catalog { read, .. }
@@ -191,7 +214,7 @@ impl Route {
     pub fn needs(&self) -> Needs<'_> {
         let on = |repository, action| Needs::Repository { repository, action, source: None };
         match self {
-            Self::Landing(_) | Self::Token => Needs::Nothing,
+            Self::Landing(_) | Self::Token(_) => Needs::Nothing,
             Self::Base(_) | Self::Catalog { .. } => Needs::Caller,
             Self::TagList { repository, .. } | Self::Referrers { repository, .. } => on(repository, Action::Pull),
             Self::Manifest { repository, verb, .. } => match verb {
@@ -247,7 +270,7 @@ impl Route {
 
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Landing(_) | Self::Base(_) | Self::Token | Self::Catalog { .. } => None,
+            Self::Landing(_) | Self::Base(_) | Self::Token(_) | Self::Catalog { .. } => None,
             Self::TagList { repository, .. }
             | Self::Manifest { repository, .. }
             | Self::Blob { repository, .. }
@@ -256,12 +279,24 @@ impl Route {
         }
     }
 
+    /// The repository and the open upload that the route goes on with.
+    pub fn upload_session(&self) -> Option<(&RepositoryName, &UploadSession)> {
+        let Self::Upload { repository, verb } = self else { return None };
+        match verb {
+            UploadVerb::Status { session, .. }
+            | UploadVerb::Chunk { session }
+            | UploadVerb::Finish { session, .. }
+            | UploadVerb::Cancel { session } => Some((repository, session)),
+            UploadVerb::Start | UploadVerb::Monolithic { .. } | UploadVerb::Mount { .. } => None,
+        }
+    }
+
     /// A fixed word for metrics and logs: landing, base, token, catalog, tags, manifest, blob, upload, referrers.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Landing(_) => "landing",
             Self::Base(_) => "base",
-            Self::Token => "token",
+            Self::Token(_) => "token",
             Self::Catalog { .. } => "catalog",
             Self::TagList { .. } => "tags",
             Self::Manifest { .. } => "manifest",

@@ -36,6 +36,8 @@ pub struct AccessLine<'a> {
     pub request_id: &'a str,
     pub client: Option<IpAddr>,
     pub user: Option<&'a str>,
+    /// The id of the refresh or deploy token that the user came by, or that was issued.
+    pub token: Option<&'a str>,
     /// The first host of the registry that was asked.
     pub registry: &'a str,
     pub method: &'a str,
@@ -68,6 +70,7 @@ pub fn access(line: &AccessLine<'_>) {
         request_id = line.request_id,
         client = line.client.map(tracing::field::display),
         user = line.user,
+        token = line.token,
         registry = line.registry,
         method = line.method,
         route = line.route,

@@ -10,6 +10,8 @@ const DURATION: &str = "portcullis_request_duration_seconds";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
 const DECISIONS: &str = "portcullis_decisions_total";
 const AUTHENTICATIONS: &str = "portcullis_authentications_total";
+const TOKENS: &str = "portcullis_tokens_issued_total";
+const RELOAD: &str = "portcullis_config_reload_success";
 const BYTES: &str = "portcullis_body_bytes_total";
 const UPSTREAM_ERRORS: &str = "portcullis_upstream_errors_total";
 const CONNECTIONS: &str = "portcullis_connections";
@@ -35,6 +37,8 @@ fn describe() {
     describe_gauge!(IN_FLIGHT, "Requests under way.");
     describe_counter!(DECISIONS, "Access decisions, by action and outcome.");
     describe_counter!(AUTHENTICATIONS, "Logins and tokens checked, by provider and outcome.");
+    describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
+    describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
     describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
     describe_counter!(UPSTREAM_ERRORS, "Upstream failures, by registry and kind.");
     describe_gauge!(CONNECTIONS, "Open client connections.");
@@ -58,6 +62,16 @@ pub fn decision(action: &'static str, outcome: &'static str) {
 /// `provider` is a provider's name, or `token`.
 pub fn login(provider: &str, outcome: &'static str) {
     counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// `kind` is `access` or `refresh`.
+pub fn token_issued(kind: &'static str) {
+    counter!(TOKENS, "kind" => kind).increment(1);
+}
+
+/// Whether the configuration that was read last is in force.
+pub fn reloaded(success: bool) {
+    gauge!(RELOAD).set(if success { 1.0 } else { 0.0 });
 }
 
 /// `direction` is `in` (from clients) or `out` (to clients).

@@ -39,7 +39,7 @@ impl Forge {
     }
 
     pub(super) fn verifier(&self) -> Verifier {
-        Verifier::new(Arc::clone(&self.keys), ISSUER.to_owned())
+        Verifier::plain(Arc::clone(&self.keys))
     }
 
     pub(super) fn header(&self) -> Value {

@@ -10,6 +10,7 @@ use std::{
 use aws_lc_rs::{
     digest,
     encoding::{AsDer as _, PublicKeyX509Der},
+    hmac,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
 };
 use jsonwebtoken::{
@@ -17,10 +18,11 @@ use jsonwebtoken::{
     crypto::{self, aws_lc},
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
-    claims::{self, Claims},
+    claims::{Claims, TokenKind},
     create::{HOW_TO_MAKE, can_be_made, create},
     passed,
 };
@@ -54,10 +56,13 @@ pub struct Keys {
     /// The first that any registry can verify.
     passing: Option<Signing>,
     verifying: HashMap<String, Verifying>,
+    /// Keys for the seals of upload sessions, one for each token key, in their order.
+    sealing: (hmac::Key, Vec<hmac::Key>),
 }
 
 struct Signing {
-    header: Header,
+    id: String,
+    algorithm: Algorithm,
     key: EncodingKey,
 }
 
@@ -113,20 +118,37 @@ impl Keys {
 
     fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
         let keys = files.iter().map(|file| load(file)).collect::<Result<Vec<_>, _>>()?;
-        let signing = Signing::new(keys.first().ok_or(KeyError::None)?, claims::TYPE);
-        let passing = keys.iter().find(|key| key.is_for_registries()).map(|key| Signing::new(key, passed::TYPE));
-        let verifying = keys.into_iter().map(|key| (key.id, key.verifying)).collect();
-        Ok(Self { signing, passing, verifying })
+        let signing = Signing::new(keys.first().ok_or(KeyError::None)?);
+        let passing = keys.iter().find(|key| key.is_for_registries()).map(Signing::new);
+        let mut verifying = HashMap::new();
+        let mut sealing = Vec::new();
+        for key in keys {
+            verifying.insert(key.id, key.verifying);
+            sealing.push(key.sealing);
+        }
+        let mut sealing = sealing.into_iter();
+        let newest = sealing.next().ok_or(KeyError::None)?;
+        Ok(Self { signing, passing, verifying, sealing: (newest, sealing.collect()) })
     }
 
     /// The `kid` of the tokens signed here.
     #[cfg(test)]
     pub(super) fn signing_id(&self) -> &str {
-        self.signing.header.kid.as_deref().unwrap()
+        &self.signing.id
     }
 
-    pub(super) fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
-        jsonwebtoken::encode(&self.signing.header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
+    pub(super) fn sign(&self, kind: TokenKind, claims: &Claims) -> Result<String, KeyError> {
+        self.signing.sign(kind.media_type(), claims)
+    }
+
+    /// The key for new seals.
+    pub(super) fn sealing(&self) -> &hmac::Key {
+        &self.sealing.0
+    }
+
+    /// The keys that a seal may have been made with.
+    pub(super) fn unsealing(&self) -> impl Iterator<Item = &hmac::Key> {
+        std::iter::once(&self.sealing.0).chain(&self.sealing.1)
     }
 
     /// True where [`Keys::sign_passed`] can.
@@ -136,8 +158,7 @@ impl Keys {
 
     /// Signs what a registry is shown, with the first key that any registry can verify.
     pub(super) fn sign_passed(&self, claims: &passed::Claims<'_>) -> Result<String, KeyError> {
-        let Signing { header, key } = self.passing.as_ref().ok_or(KeyError::NoneForRegistries)?;
-        jsonwebtoken::encode(header, claims, key).map_err(|_| KeyError::Signing)
+        self.passing.as_ref().ok_or(KeyError::NoneForRegistries)?.sign(passed::TYPE, claims)
     }
 
     /// The key that a header names; only those of the configuration are ever looked at.
@@ -147,11 +168,16 @@ impl Keys {
 }
 
 impl Signing {
-    fn new(key: &Loaded, kind: &str) -> Self {
-        let mut header = Header::new(key.verifying.algorithm);
+    fn new(key: &Loaded) -> Self {
+        Self { id: key.id.clone(), algorithm: key.verifying.algorithm, key: key.signing.clone() }
+    }
+
+    /// `kind` is the header's `typ`.
+    fn sign(&self, kind: &str, claims: &impl Serialize) -> Result<String, KeyError> {
+        let mut header = Header::new(self.algorithm);
         header.typ = Some(kind.to_owned());
-        header.kid = Some(key.id.clone());
-        Self { header, key: key.signing.clone() }
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.key).map_err(|_| KeyError::Signing)
     }
 }
 
@@ -183,6 +209,7 @@ pub(super) struct Loaded {
     pub(super) id: String,
     signing: EncodingKey,
     pub(super) verifying: Verifying,
+    sealing: hmac::Key,
 }
 
 impl Loaded {
@@ -270,6 +297,7 @@ fn p256(der: &[u8]) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pkcs8.as_ref()),
         signing: EncodingKey::from_ec_der(pkcs8.as_ref()),
         verifying: Verifying {
             algorithm: Algorithm::ES256,
@@ -284,6 +312,7 @@ fn ed25519(pkcs8: &[u8]) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pkcs8),
         signing: EncodingKey::from_ed_der(pkcs8),
         verifying: Verifying {
             algorithm: Algorithm::EdDSA,
@@ -298,6 +327,7 @@ fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
+        sealing: sealing_key(pem),
         signing: EncodingKey::from_rsa_pem(pem).ok()?,
         verifying: Verifying {
             algorithm: Algorithm::RS256,
@@ -305,6 +335,13 @@ fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
             key: DecodingKey::from_rsa_der(public.as_ref()),
         },
     })
+}
+
+/// A key for another purpose, made from a private key's encoding: whoever has the same file has the same key, and it
+/// says nothing of the private key.
+fn sealing_key(private: &[u8]) -> hmac::Key {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, private), b"portcullis upload sessions");
+    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
 }
 
 /// libtrust's fingerprint, which registry 2.8 looks keys up by: the first 240 bits of the SHA-256 of the public key

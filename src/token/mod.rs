@@ -11,11 +11,15 @@ mod issuer;
 mod jwks;
 mod keys;
 mod passed;
+mod seal;
+mod verified;
 mod verifier;
 
 pub use certificates::{Certificates, certificates};
-pub use issuer::{Issued, Issuer};
+pub use claims::{TokenKind, now};
+pub use issuer::{Issued, IssuedLong, Issuer};
 pub use jwks::jwks;
 pub use keys::{KeyError, Keys};
 pub use passed::Minter;
+pub use seal::Seals;
 pub use verifier::{Verifier, VerifyError};

@@ -1,91 +1,194 @@
-//! Token → principal with a scope limit.
+//! Token → principal.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Validation;
 
 use super::{
-    Keys,
-    claims::{self, Claims, Header},
+    Keys, Seals,
+    claims::{self, Claims, Header, TokenKind},
+    verified::{Subject, Verified, VerifiedTokens},
 };
-use crate::identity::{Chain, LoginError, Principal};
+use crate::{
+    identity::{BasicCredentials, Chain, Limit, LoginError, Parent, Principal},
+    registry::{RepositoryName, UploadSession},
+};
 
 /// Why a token did not make a principal.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// Malformed, forged, expired, wrong audience, subject gone or disabled or with another password: one text for all.
+    /// Malformed, forged, expired, revoked, wrong audience or kind, subject gone or disabled or with another password:
+    /// one text for all.
     #[error("invalid token")]
     Invalid,
     #[error("no identity source can answer now")]
     Unavailable,
 }
 
-/// Checks access tokens against the configured keys.
+/// Checks tokens against the configured keys.
+///
+/// A token whose signature was checked is remembered until it expires; in time, not revoked, and its user still there
+/// with the same password: that is asked each time.
 #[derive(Clone)]
 pub struct Verifier {
     keys: Arc<Keys>,
     issuer: Arc<str>,
+    revoked: Arc<HashSet<String>>,
+    seals: Seals,
+    /// Seconds for which an upload session goes on after its token expired.
+    upload_grace: u64,
+    verified: VerifiedTokens,
 }
 
 impl Verifier {
-    /// `issuer` is what the claim `iss` must be.
-    pub fn new(keys: Arc<Keys>, issuer: String) -> Self {
-        Self { keys, issuer: issuer.into() }
+    /// `issuer` is what the claim `iss` must be; `revoked` holds ids of refresh and deploy tokens.
+    pub fn new(keys: Arc<Keys>, issuer: String, revoked: HashSet<String>, upload_grace: Duration) -> Self {
+        Self {
+            seals: Seals::new(Arc::clone(&keys)),
+            keys,
+            issuer: issuer.into(),
+            revoked: Arc::new(revoked),
+            upload_grace: upload_grace.as_secs(),
+            verified: VerifiedTokens::new(),
+        }
     }
 
-    /// Checks signature (algorithm fixed by the key that `kid` names), `typ`, `iss`, `aud`, `exp`, `nbf`, then asks the chain for
-    /// the user's standing. The principal is limited to what the token carries, which may be nothing.
+    /// The bearer of an access token: signature (algorithm fixed by the key that `kid` names), kind, `iss`, `aud`, `exp`,
+    /// `nbf`, revocation of the token it was made from, then the user's standing. The principal is limited to what the
+    /// token carries, which may be nothing.
+    ///
+    /// An upload session that its bearer opened while the token was good goes on for the grace time after its expiry; all
+    /// else is asked as ever.
     ///
     /// # Errors
     /// [`VerifyError::Unavailable`] where the token is good and its user's provider cannot answer; else [`VerifyError::Invalid`].
-    pub async fn authenticate(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
-        let claims = self.verify(service, token).ok_or(VerifyError::Invalid)?;
-        let principal = match (claims.sub.as_str(), &claims.via, &claims.prf) {
-            ("", None, None) => Principal::anonymous(),
-            (name, Some(via), Some(proof)) if !name.is_empty() => match chain.recall(name, via, proof).await {
-                Ok(Some(user)) => Principal::user(user),
-                Ok(None) | Err(LoginError::Rejected) => return Err(VerifyError::Invalid),
-                Err(LoginError::Unavailable) => return Err(VerifyError::Unavailable),
-            },
-            _ => return Err(VerifyError::Invalid),
+    pub async fn access(
+        &self,
+        service: &str,
+        token: &str,
+        chain: &Chain,
+        upload: Option<(&RepositoryName, &UploadSession)>,
+    ) -> Result<Principal, VerifyError> {
+        let verified = self.verified(TokenKind::Access, service, token)?;
+        let opened = || {
+            let (repository, session) = upload?;
+            self.seals.opened(service, repository, session, verified.subject_name())
         };
-        Ok(principal.limited(Arc::new(claims.scopes())))
+        if !self.is_in_time(&verified, opened) {
+            self.verified.forget(TokenKind::Access, service, token);
+            return Err(VerifyError::Invalid);
+        }
+        let principal = match &verified.subject {
+            None => Principal::anonymous(),
+            Some(subject) => standing(subject, chain).await?,
+        };
+        let principal = principal.limited(verified.limit.clone());
+        Ok(match &verified.parent {
+            Some(parent) => principal.through(parent.clone()),
+            None => principal,
+        })
     }
 
-    /// The claims of a token that these keys signed for this service and that is in time. Nothing of it is believed before
-    /// the signature is checked, but the name of the key.
-    fn verify(&self, service: &str, token: &str) -> Option<Claims> {
-        if token.len() > claims::LONGEST {
-            return None;
+    /// The user of a refresh token, not limited by it.
+    ///
+    /// # Errors
+    /// As [`Verifier::access`].
+    pub async fn refresh(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
+        let verified = self.long_lived(TokenKind::Refresh, service, token)?;
+        let subject = verified.subject.as_ref().ok_or(VerifyError::Invalid)?;
+        Ok(standing(subject, chain).await?.through(parent(&verified)))
+    }
+
+    /// The user of a deploy token that came as a password, limited to its patterns. The name sent with it must be its
+    /// user's.
+    ///
+    /// # Errors
+    /// As [`Verifier::access`].
+    pub async fn deploy(
+        &self,
+        service: &str,
+        login: &BasicCredentials,
+        chain: &Chain,
+    ) -> Result<Principal, VerifyError> {
+        let verified = self.long_lived(TokenKind::Deploy, service, login.password.reveal())?;
+        let subject = verified.subject.as_ref().filter(|subject| subject.name == login.username);
+        let principal = standing(subject.ok_or(VerifyError::Invalid)?, chain).await?;
+        let limit = Limit { scopes: None, patterns: verified.limit.patterns.clone() };
+        Ok(principal.limited(limit).through(parent(&verified)))
+    }
+
+    fn long_lived(&self, kind: TokenKind, service: &str, token: &str) -> Result<Arc<Verified>, VerifyError> {
+        let verified = self.verified(kind, service, token)?;
+        if self.is_in_time(&verified, || None) { Ok(verified) } else { Err(VerifyError::Invalid) }
+    }
+
+    /// What a token of this kind says that these keys signed for this service and that is not revoked.
+    fn verified(&self, kind: TokenKind, service: &str, token: &str) -> Result<Arc<Verified>, VerifyError> {
+        let verify = || Verified::new(self.check(kind, service, token)?, token);
+        let verified = self.verified.get(kind, service, token, verify).ok_or(VerifyError::Invalid)?;
+        let parent = verified.parent.as_ref().map(|parent| &*parent.id);
+        let revoked = [Some(&*verified.id), parent].into_iter().flatten().any(|id| self.revoked.contains(id));
+        if revoked { Err(VerifyError::Invalid) } else { Ok(verified) }
+    }
+
+    fn is_in_time(&self, verified: &Verified, opened: impl FnOnce() -> Option<u64>) -> bool {
+        let now = claims::now();
+        let expired_at = verified.expires.saturating_add(claims::LEEWAY);
+        if now.saturating_add(claims::LEEWAY) < verified.not_before {
+            return false;
         }
-        let header = read_header(token)?;
+        let late = verified.expires.saturating_add(self.upload_grace);
+        now <= expired_at || (now <= late && opened().is_some_and(|opened| opened <= expired_at))
+    }
+
+    /// The claims of a token, whatever the time is. Nothing of it is believed before the signature is checked, but the
+    /// name of the key.
+    fn check(&self, kind: TokenKind, service: &str, token: &str) -> Option<Claims> {
+        let header = Header::read(token)?;
         let key = self.keys.find(&header.kid)?;
-        if header.typ != claims::TYPE || header.alg != key.algorithm_name {
+        if header.typ != kind.media_type() || header.alg != key.algorithm_name {
             return None;
         }
         let mut validation = Validation::new(key.algorithm);
-        validation.leeway = claims::LEEWAY;
-        validation.validate_nbf = true;
+        // Read by `is_in_time`, each time that the token is used.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
         validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[service]);
+        validation.set_audience(&[kind.audience(service)]);
         let claims: Claims = jsonwebtoken::decode(token, &key.key, &validation).ok()?.claims;
-        claims.is_sane().then_some(claims)
+        claims.is_sane(kind).then_some(claims)
     }
+}
+
+/// The subject of a token as it stands now.
+async fn standing(subject: &Subject, chain: &Chain) -> Result<Principal, VerifyError> {
+    match chain.recall(&subject.name, &subject.via, &subject.proof).await {
+        Ok(Some(user)) => Ok(Principal::user(user)),
+        Ok(None) | Err(LoginError::Rejected) => Err(VerifyError::Invalid),
+        Err(LoginError::Unavailable) => Err(VerifyError::Unavailable),
+    }
+}
+
+fn parent(verified: &Verified) -> Parent {
+    Parent { id: verified.id.as_str().into(), expires: verified.expires }
 }
 
 #[cfg(test)]
 impl Verifier {
-    /// True where the token is good, whoever its subject is.
+    /// With nothing revoked and no grace.
+    pub(super) fn plain(keys: Arc<Keys>) -> Self {
+        Self::new(keys, super::fixtures::ISSUER.to_owned(), HashSet::new(), Duration::ZERO)
+    }
+
+    /// What a good access token in time says, whoever its subject is.
+    pub(super) fn verify(&self, service: &str, token: &str) -> Option<Arc<Verified>> {
+        self.long_lived(TokenKind::Access, service, token).ok()
+    }
+
     pub(super) fn accepts(&self, service: &str, token: &str) -> bool {
         self.verify(service, token).is_some()
     }
-}
-
-fn read_header(token: &str) -> Option<Header> {
-    let (header, _) = token.split_once('.')?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()
 }
 
 #[cfg(test)]

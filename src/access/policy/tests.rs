@@ -8,7 +8,7 @@ use crate::{
         DIGEST, Place, access, grant, group_subject, host, patterns, repository, route, user, user_subject, with_token,
     },
     config::{Access, Grant as Written, Subject},
-    registry::{Read, UploadVerb},
+    registry::{Read, TokenVerb, UploadVerb},
 };
 
 use Action::{Delete, Pull, Push};
@@ -110,7 +110,7 @@ fn caller_routes_need_a_caller() {
 #[test]
 fn open_routes_need_nothing() {
     let _ = ask(&Principal::anonymous(), Route::Landing(Read::Get)).unwrap();
-    let _ = ask(&Principal::anonymous(), Route::Token).unwrap();
+    let _ = ask(&Principal::anonymous(), Route::Token(TokenVerb::Query)).unwrap();
 }
 
 #[test]

@@ -135,7 +135,6 @@ fn every_key_is_known_and_what_is_not_available_is_said() {
         ("registries[].upstream.servers[].role: is not available", "error"),
         ("registries[].routes: is not available", "error"),
         ("identity.providers[].ldap: is not available", "error"),
-        ("tokens.upload_grace: has no effect", "warning"),
         ("limits.buffers: has no effect", "warning"),
         ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
@@ -224,8 +223,6 @@ fn what_is_not_available_is_an_error() {
             "registries[].upstream.servers[].role",
         ),
         (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
-        (with_more("tokens: { refresh: { enabled: true } }\n"), "tokens.refresh.enabled"),
-        (with_more("tokens: { revoked: [x] }\n"), "tokens.revoked"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
         tells(&text, "", &format!("error: {key}: is not available in this version"));
@@ -247,7 +244,7 @@ fn neutral_values_of_what_is_not_available_are_accepted() {
         upstream("health: { path: \"/v2/\", interval: \"5s\", timeout: \"2s\", unhealthy_after: 2, healthy_after: 2 }"),
         upstream("health: null, balance: round_robin, verify: false, pass_token: false, redirect_hosts: []"),
         with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: primary, weight: 3 }] }"),
-        with_more("tokens: { refresh: { enabled: false, lifetime: 30d }, revoked: [] }\nevents: { endpoints: [] }\n"),
+        with_more("events: { endpoints: [] }\n"),
     ] {
         assert_eq!(told(&text), Vec::<String>::new(), "{text}");
     }

@@ -154,7 +154,6 @@ fn keys_without_effect() {
         "8:11: warning: limits.failed_logins: has no effect",
         "",
     );
-    tells(&with_more("tokens: { upload_grace: 1h }\n"), "8:11: warning: tokens.upload_grace: has no effect", "");
     tells(&with_more("log: { audit: true }\n"), "8:8: warning: log.audit: has no effect", "");
 }
 

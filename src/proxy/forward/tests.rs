@@ -25,6 +25,10 @@ fn route(method: &Method, path: &str, query: Option<&str>) -> Route {
     Route::parse(method, path, query, "/token").unwrap()
 }
 
+fn seal(_: &RepositoryName, id: &UploadId) -> Option<UploadSeal> {
+    UploadSeal::parse(&format!("sealed-{}", id.as_str()))
+}
+
 fn client(headers: &[(&str, &str)]) -> HeaderMap {
     headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
 }
@@ -125,7 +129,7 @@ fn answered(status: u16, headers: &[(&str, &str)]) -> Result<ResponseHeader, Rej
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: false };
+    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: false, seal: &seal };
     response_head(&response.body(()).unwrap().into_parts().0, &blob(), public)
 }
 
@@ -138,7 +142,7 @@ fn blob() -> Route {
 fn a_blobs_redirect_passes_only_where_configured() {
     let upstream = Response::builder().status(307).header("location", "https://bucket.test/x?sig=1").body(()).unwrap();
     let parts = upstream.into_parts().0;
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: true };
+    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: true, seal: &seal };
     assert_eq!(response_head(&parts, &blob(), public).unwrap().headers["location"], "https://bucket.test/x?sig=1");
     let manifest = route(&Method::GET, "/v2/a/b/manifests/v1", None);
     assert!(response_head(&parts, &manifest, public).is_err());
@@ -155,8 +159,18 @@ fn locations_come_back_on_the_public_origin_with_their_state_untouched() {
         format!("gopher://evil.test/v2/a/b/blobs/uploads/id?{state}"),
     ] {
         let head = answered(202, &[("location", &inner)]).unwrap();
-        assert_eq!(head.headers["location"], format!("https://registry.test/v2/a/b/blobs/uploads/id?{state}").as_str());
+        let expected = format!("https://registry.test/v2/a/b/blobs/uploads/id?{state}&_seal=sealed-id");
+        assert_eq!(head.headers["location"], expected.as_str());
     }
+    let stateless = answered(202, &[("location", "/v2/a/b/blobs/uploads/id")]).unwrap();
+    assert_eq!(stateless.headers["location"], "https://registry.test/v2/a/b/blobs/uploads/id?_seal=sealed-id");
+    let blob = format!("/v2/a/b/blobs/{DIGEST}");
+    let made = answered(201, &[("location", &blob)]).unwrap();
+    assert_eq!(made.headers["location"], format!("https://registry.test{blob}").as_str(), "no session, no seal");
+    assert!(
+        answered(202, &[("location", "/v2/a/b/blobs/uploads/id?_seal=AAAA")]).is_err(),
+        "seals are made here alone"
+    );
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::{BlobVerb, ManifestVerb, Page, Read, Route, RouteError, UploadVerb};
+use super::{BlobVerb, ManifestVerb, Page, Read, Route, RouteError, TokenVerb, UploadSession, UploadVerb};
 use crate::registry::{
-    Digest, DigestError, QueryError, QueryPairs, Reference, RepositoryName, Tag, UploadId, UploadState,
+    Digest, DigestError, QueryError, QueryPairs, Reference, RepositoryName, Tag, UploadId, UploadSeal, UploadState,
 };
 
 /// Longest `last` and `artifactType`, in bytes after decoding.
@@ -14,8 +14,8 @@ const MAX_TEXT: usize = 255;
 
 pub(super) fn parse(method: &Method, path: &str, query: Option<&str>, token_path: &str) -> Result<Route, RouteError> {
     if path == token_path {
-        allowed(method, "GET")?;
-        return Ok(Route::Token);
+        let verb = if allowed(method, "GET, POST")? == "POST" { TokenVerb::Form } else { TokenVerb::Query };
+        return Ok(Route::Token(verb));
     }
     if path == "/" {
         return read(method).map(Route::Landing);
@@ -188,14 +188,14 @@ fn session(name: &str, id: &str, request: Request<'_>) -> Result<Route, RouteErr
     let repository = repository(name)?;
     let id = UploadId::parse(id).ok_or(RouteError::UnknownUpload)?;
     let pairs = request.pairs()?;
-    let state = state(&pairs)?;
+    let session = UploadSession { id, state: state(&pairs)?, seal: seal(&pairs)? };
     let digest = pairs.single("digest")?;
     let verb = match method {
-        "PATCH" => UploadVerb::Chunk { id, state },
-        "PUT" => UploadVerb::Finish { id, state, digest: parameter_digest(digest.unwrap_or(""))? },
-        "DELETE" => UploadVerb::Cancel { id, state },
-        "HEAD" => UploadVerb::Status { id, read: Read::Head, state },
-        _ => UploadVerb::Status { id, read: Read::Get, state },
+        "PATCH" => UploadVerb::Chunk { session },
+        "PUT" => UploadVerb::Finish { session, digest: parameter_digest(digest.unwrap_or(""))? },
+        "DELETE" => UploadVerb::Cancel { session },
+        "HEAD" => UploadVerb::Status { session, read: Read::Head },
+        _ => UploadVerb::Status { session, read: Read::Get },
     };
     Ok(Route::Upload { repository, verb })
 }
@@ -260,6 +260,11 @@ fn tags(pairs: &QueryPairs) -> Result<Vec<Tag>, RouteError> {
 fn state(pairs: &QueryPairs) -> Result<Option<UploadState>, RouteError> {
     let Some(state) = pairs.single("_state")? else { return Ok(None) };
     UploadState::parse(state).map(Some).ok_or(RouteError::BadRequest("invalid upload state"))
+}
+
+/// One that is none of ours is no seal: the session is then nobody's.
+fn seal(pairs: &QueryPairs) -> Result<Option<UploadSeal>, RouteError> {
+    Ok(pairs.single(UploadSeal::PARAMETER)?.and_then(UploadSeal::parse))
 }
 
 fn page(pairs: &QueryPairs) -> Result<Page, RouteError> {

@@ -45,10 +45,10 @@ fn page() -> impl Strategy<Value = Page> {
     (any::<Option<u32>>(), prop::option::of(text())).prop_map(|(n, last)| Page { n, last })
 }
 
-fn session() -> impl Strategy<Value = (UploadId, Option<UploadState>)> {
+fn session() -> impl Strategy<Value = UploadSession> {
     let id = "[a-zA-Z0-9_=-][a-zA-Z0-9._=-]{0,80}".prop_map(|id| UploadId::parse(&id).unwrap());
     let state = prop_oneof!["[a-zA-Z0-9_=-]{0,600}", text()].prop_map(|state| UploadState::parse(&state).unwrap());
-    (id, prop::option::of(state))
+    (id, prop::option::of(state)).prop_map(|(id, state)| UploadSession { id, state, seal: None })
 }
 
 fn manifest_verb() -> impl Strategy<Value = ManifestVerb> {
@@ -65,10 +65,10 @@ fn upload_verb() -> impl Strategy<Value = UploadVerb> {
         Just(UploadVerb::Start),
         digest().prop_map(|digest| UploadVerb::Monolithic { digest }),
         (digest(), name()).prop_map(|(digest, from)| UploadVerb::Mount { digest, from }),
-        (session(), read()).prop_map(|((id, state), read)| UploadVerb::Status { id, read, state }),
-        session().prop_map(|(id, state)| UploadVerb::Chunk { id, state }),
-        (session(), digest()).prop_map(|((id, state), digest)| UploadVerb::Finish { id, state, digest }),
-        session().prop_map(|(id, state)| UploadVerb::Cancel { id, state }),
+        (session(), read()).prop_map(|(session, read)| UploadVerb::Status { session, read }),
+        session().prop_map(|session| UploadVerb::Chunk { session }),
+        (session(), digest()).prop_map(|(session, digest)| UploadVerb::Finish { session, digest }),
+        session().prop_map(|session| UploadVerb::Cancel { session }),
     ]
 }
 
@@ -78,7 +78,8 @@ fn route() -> impl Strategy<Value = Route> {
     prop_oneof![
         read().prop_map(Route::Landing),
         read().prop_map(Route::Base),
-        Just(Route::Token),
+        Just(Route::Token(TokenVerb::Query)),
+        Just(Route::Token(TokenVerb::Form)),
         (read(), page()).prop_map(|(read, page)| Route::Catalog { read, page }),
         (name(), read(), page()).prop_map(|(repository, read, page)| Route::TagList { repository, read, page }),
         (name(), reference, manifest_verb()).prop_map(|(repository, reference, verb)| Route::Manifest {

@@ -73,7 +73,7 @@ fn methods_are_listed_per_route() {
     for (path, allow) in [
         ("/", "GET, HEAD"),
         ("/v2/", "GET, HEAD"),
-        ("/token", "GET"),
+        ("/token", "GET, POST"),
         ("/v2/_catalog", "GET, HEAD"),
         ("/v2/a/tags/list", "GET, HEAD"),
         ("/v2/a/manifests/v1", "GET, HEAD, PUT, DELETE"),
@@ -169,7 +169,30 @@ fn other_parameters_are_checked() {
     assert!(bad(&format!("GET /v2/a/referrers/{{D}}?artifactType={}", "a".repeat(256))));
     assert!(bad("GET /v2/?a;b"));
     assert!(bad("GET /v2/a/blobs/{D}?x=%zz"));
-    assert_eq!(parse("GET /token?scope=a;b"), Ok(Route::Token));
+    assert_eq!(parse("GET /token?scope=a;b"), Ok(Route::Token(TokenVerb::Query)));
+}
+
+#[test]
+fn the_seal_of_a_session_is_read_and_stays_here() {
+    let route = parse("PATCH /v2/a/blobs/uploads/u?_state=s&_seal=abc-_9").unwrap();
+    let (repository, session) = route.upload_session().unwrap();
+    assert_eq!((repository.as_str(), session.seal.as_ref().map(UploadSeal::as_str)), ("a", Some("abc-_9")));
+    assert_eq!(route.to_upstream(), "/v2/a/blobs/uploads/u?_state=s");
+    assert!(bad("PATCH /v2/a/blobs/uploads/u?_seal=a&_seal=b"));
+    for none in
+        ["PATCH /v2/a/blobs/uploads/u?_seal=%2e", "PATCH /v2/a/blobs/uploads/u?_seal=", "PATCH /v2/a/blobs/uploads/u"]
+    {
+        assert_eq!(parse(none).unwrap().upload_session().unwrap().1.seal, None, "{none}");
+    }
+    assert!(parse("POST /v2/a/blobs/uploads/?_seal=abc").unwrap().upload_session().is_none());
+}
+
+#[test]
+fn the_token_endpoint_takes_a_query_or_a_form() {
+    assert_eq!(parse("POST /token"), Ok(Route::Token(TokenVerb::Form)));
+    for method in ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        assert_eq!(parse(&format!("{method} /token")), Err(RouteError::Method { allow: "GET, POST" }), "{method}");
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use http::Method;
 
-use super::{BlobVerb, ManifestVerb, Needs, Page, Route, UploadVerb};
-use crate::registry::{Action, Actions, RepositoryName, Scope, ScopeSet, UploadId, UploadState, query::push_encoded};
+use super::{BlobVerb, ManifestVerb, Needs, Page, Route, UploadSession, UploadVerb};
+use crate::registry::{Action, Actions, RepositoryName, Scope, ScopeSet, UploadState, query::push_encoded};
 
 pub(super) fn line(route: &Route) -> String {
     match route {
         Route::Landing(_) => "/".to_owned(),
-        Route::Token => "/token".to_owned(),
+        Route::Token(_) => "/token".to_owned(),
         Route::Base(_) => "/v2/".to_owned(),
         Route::Catalog { page, .. } => paged(Line::new("/v2/_catalog".to_owned()), page),
         Route::TagList { repository, page, .. } => paged(Line::new(format!("/v2/{repository}/tags/list")), page),
@@ -58,18 +58,18 @@ fn paged(line: Line, page: &Page) -> String {
 
 fn upload(repository: &RepositoryName, verb: &UploadVerb) -> String {
     let collection = || Line::new(format!("/v2/{repository}/blobs/uploads/"));
-    let session = |id: &UploadId, state: &Option<UploadState>| {
-        Line::new(format!("/v2/{repository}/blobs/uploads/{}", id.as_str()))
-            .with_some("_state", state.as_ref().map(UploadState::as_str))
+    let open = |session: &UploadSession| {
+        Line::new(format!("/v2/{repository}/blobs/uploads/{}", session.id.as_str()))
+            .with_some("_state", session.state.as_ref().map(UploadState::as_str))
     };
     let line = match verb {
         UploadVerb::Start => collection(),
         UploadVerb::Monolithic { digest } => collection().with("digest", digest.as_str()),
         UploadVerb::Mount { digest, from } => collection().with("mount", digest.as_str()).with("from", from.as_str()),
-        UploadVerb::Status { id, state, .. } | UploadVerb::Chunk { id, state } | UploadVerb::Cancel { id, state } => {
-            session(id, state)
+        UploadVerb::Status { session, .. } | UploadVerb::Chunk { session } | UploadVerb::Cancel { session } => {
+            open(session)
         }
-        UploadVerb::Finish { id, state, digest } => session(id, state).with("digest", digest.as_str()),
+        UploadVerb::Finish { session, digest } => open(session).with("digest", digest.as_str()),
     };
     line.text
 }

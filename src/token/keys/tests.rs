@@ -10,7 +10,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::*;
-use crate::token::{Verifier, claims::now, fixtures::SERVICE};
+use crate::token::{
+    Verifier,
+    claims::now,
+    fixtures::{ISSUER, SERVICE},
+};
 
 /// SubjectPublicKeyInfo of a P-256 key, up to the point (RFC 5480 §2).
 const P256_PREFIX: [u8; 26] = [
@@ -29,10 +33,10 @@ fn reason(result: Result<Keys, KeyError>) -> String {
 
 /// Signs with the first key and verifies with the same.
 fn round_trip(keys: Keys) -> bool {
-    let claims = json!({ "iss": "i", "sub": "", "aud": SERVICE, "exp": now() + 60, "access": [] });
+    let claims = json!({ "iss": ISSUER, "sub": "", "aud": SERVICE, "exp": now() + 60, "access": [] });
     let claims: Claims = serde_json::from_value(claims).unwrap();
-    let token = keys.sign(&claims).unwrap();
-    Verifier::new(std::sync::Arc::new(keys), "i".to_owned()).accepts(SERVICE, &token)
+    let token = keys.sign(TokenKind::Access, &claims).unwrap();
+    Verifier::plain(std::sync::Arc::new(keys)).accepts(SERVICE, &token)
 }
 
 #[test]

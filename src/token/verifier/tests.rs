@@ -15,7 +15,10 @@ use aws_lc_rs::{
         RSA_PKCS1_SHA384, RSA_PSS_SHA256, RsaKeyPair,
     },
 };
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -49,6 +52,6 @@ fn refuses(forge: &Forge, tokens: impl IntoIterator<Item = String>) {
 
 fn scopes_of(forge: &Forge, access: Value) -> Vec<(Resource, Actions)> {
     let token = forge.claiming(|claims| claims["access"] = access);
-    let claims = forge.verifier().verify(SERVICE, &token).unwrap();
-    claims.scopes().iter().map(|scope| (scope.resource.clone(), scope.actions)).collect()
+    let verified = forge.verifier().verify(SERVICE, &token).unwrap();
+    verified.limit.scopes.as_ref().unwrap().iter().map(|scope| (scope.resource.clone(), scope.actions)).collect()
 }

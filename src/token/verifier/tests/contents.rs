@@ -209,8 +209,8 @@ fn what_is_issued_is_accepted() {
     let mut granted = ScopeSet::default();
     granted.add_requested("repository:library/x:pull,push registry:catalog:*");
     let issued = issuer.issue(SERVICE, &Principal::anonymous(), &granted).unwrap();
-    let claims = forge.verifier().verify(SERVICE, &issued.token).unwrap();
-    assert_eq!(claims.scopes(), granted);
+    let verified = forge.verifier().verify(SERVICE, &issued.token).unwrap();
+    assert_eq!(verified.limit.scopes.as_deref(), Some(&granted));
     assert_eq!(decode(issued.token.split('.').next().unwrap()), forge.header());
 }
 
@@ -218,8 +218,7 @@ fn what_is_issued_is_accepted() {
 fn a_key_stays_good_while_it_is_listed() {
     let (old, new) = (Forge::new(), Forge::new());
     let token = old.claiming(|_| ());
-    let verifier =
-        |files: &[std::path::PathBuf]| Verifier::new(Arc::new(Keys::load_or_create(files).unwrap()), ISSUER.to_owned());
+    let verifier = |files: &[std::path::PathBuf]| Verifier::plain(Arc::new(Keys::load_or_create(files).unwrap()));
     assert!(verifier(&[new.file(), old.file()]).verify(SERVICE, &token).is_some());
     assert!(verifier(&[new.file()]).verify(SERVICE, &token).is_none());
 }

@@ -46,7 +46,7 @@ fn another_algorithm_of_the_same_key() {
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(pkcs8.as_ref()));
     fs::write(&file, pem).unwrap();
     let keys = Arc::new(Keys::load_or_create(&[file]).unwrap());
-    let verifier = Verifier::new(Arc::clone(&keys), ISSUER.to_owned());
+    let verifier = Verifier::plain(Arc::clone(&keys));
     let token = |alg: &str, padding: &'static dyn aws_lc_rs::signature::RsaEncoding| {
         let header = json!({ "typ": "at+jwt", "alg": alg, "kid": keys.signing_id() });
         let message =

@@ -35,24 +35,24 @@ async fn the_bearer_of_a_users_token_is_that_user_within_the_token() {
     let hash = hash("one");
     let chain = chain(&forge, &[("alice", &hash)], &[]);
     let token = issued(&forge, &chain).await;
-    let alice = forge.verifier().authenticate(SERVICE, &token, &chain).await.unwrap();
+    let alice = forge.verifier().access(SERVICE, &token, &chain, None).await.unwrap();
     assert_eq!(alice.name(), Some("alice"));
     assert_eq!(*alice.as_user().unwrap().groups, ["team-a".into()]);
     let app = RepositoryName::parse("team-a/app").unwrap();
-    assert_eq!(alice.limit().unwrap().actions_on(&app), Action::Pull.into());
+    assert_eq!(alice.carries(&app), Action::Pull.into());
 }
 
 #[tokio::test]
 async fn the_bearer_of_an_anonymous_token_is_nobody_within_the_token() {
     let forge = Forge::new();
     let chain = chain(&forge, &[], &[]);
-    let nobody = forge.verifier().authenticate(SERVICE, &forge.claiming(|_| ()), &chain).await.unwrap();
+    let nobody = forge.verifier().access(SERVICE, &forge.claiming(|_| ()), &chain, None).await.unwrap();
     assert_eq!(nobody.name(), None);
     let library = RepositoryName::parse("library/x").unwrap();
-    assert_eq!(nobody.limit().unwrap().actions_on(&library), Action::Pull.into());
+    assert_eq!(nobody.carries(&library), Action::Pull.into());
     let empty = forge.claiming(|claims| claims["access"] = json!([]));
-    let nobody = forge.verifier().authenticate(SERVICE, &empty, &chain).await.unwrap();
-    assert!(nobody.limit().unwrap().is_empty());
+    let nobody = forge.verifier().access(SERVICE, &empty, &chain, None).await.unwrap();
+    assert!(nobody.limit().is_some() && nobody.carries(&library).is_empty());
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_token_dies_with_what_proved_it() {
     let first = chain(&forge, &[("alice", &one)], &[]);
     let token = issued(&forge, &first).await;
     let verifier = forge.verifier();
-    assert!(verifier.authenticate(SERVICE, &token, &chain(&forge, &[("alice", &one)], &[])).await.is_ok());
+    assert!(verifier.access(SERVICE, &token, &chain(&forge, &[("alice", &one)], &[]), None).await.is_ok());
     let same_password = hash("one");
     for changed in [
         chain(&forge, &[("alice", &two)], &[]),
@@ -71,7 +71,7 @@ async fn a_token_dies_with_what_proved_it() {
         chain(&forge, &[], &[]),
         chain(&forge, &[("alice", &one)], &["alice"]),
     ] {
-        let refused = verifier.authenticate(SERVICE, &token, &changed).await.unwrap_err();
+        let refused = verifier.access(SERVICE, &token, &changed, None).await.unwrap_err();
         assert_eq!(refused, VerifyError::Invalid);
     }
 }
@@ -88,7 +88,7 @@ async fn a_name_in_a_token_needs_its_proof() {
         forge.sign(&forge.header(), &claims)
     };
     let verifier = forge.verifier();
-    assert!(verifier.authenticate(SERVICE, &changed(|_| ()), &chain).await.is_ok());
+    assert!(verifier.access(SERVICE, &changed(|_| ()), &chain, None).await.is_ok());
     let forged: [fn(&mut Value); 9] = [
         |claims| claims["sub"] = json!("carol"),
         |claims| claims["sub"] = json!("Alice"),
@@ -101,7 +101,7 @@ async fn a_name_in_a_token_needs_its_proof() {
         |claims| drop(claims.as_object_mut().unwrap().remove("prf")),
     ];
     for change in forged {
-        let refused = verifier.authenticate(SERVICE, &changed(change), &chain).await.unwrap_err();
+        let refused = verifier.access(SERVICE, &changed(change), &chain, None).await.unwrap_err();
         assert_eq!(refused, VerifyError::Invalid);
     }
 }
