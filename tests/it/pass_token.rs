@@ -201,17 +201,18 @@ fn a_client_s_own_token_or_password_never_leaves() {
     const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}";
     let keys = TokenKeys::new(&["P-256"]);
     // Of one with a token for more, one with a password, and one with nothing.
-    for (caller, method, path, actions) in [
-        ("token", "GET", "/v2/team-a/app/tags/list", "pull"),
-        ("token", "POST", "/v2/team-a/app/blobs/uploads/", "pull,push"),
-        ("token", "DELETE", "/v2/team-a/app/blobs/uploads/id", "delete"),
-        ("password", "GET", "/v2/team-a/app/tags/list", "pull"),
-        ("nothing", "GET", "/v2/library/app/tags/list", "pull"),
+    let manifest = format!("manifests/sha256:{}", "0".repeat(64));
+    for (caller, method, name, rest, actions) in [
+        ("token", "GET", "team-a/app", "tags/list", json!(["pull"])),
+        ("token", "POST", "team-a/app", "blobs/uploads/", json!(["pull", "push"])),
+        ("token", "DELETE", "home/alice/app", manifest.as_str(), json!(["delete"])),
+        ("password", "GET", "team-a/app", "tags/list", json!(["pull"])),
+        ("nothing", "GET", "library/app", "tags/list", json!(["pull"])),
     ] {
         let ear = Ear::answering(EMPTY);
         let gate = gate(&ear.url(), &keys);
-        let own = gate.token(Some(ALICE), "repository:team-a/app:pull,push&scope=repository:team-a/other:pull,push");
-        let curl = gate.curl(path).method(method);
+        let own = gate.token(Some(ALICE), "repository:team-a/app:pull,push&scope=repository:home/alice/app:*");
+        let curl = gate.curl(&format!("/v2/{name}/{rest}")).method(method);
         let curl = match caller {
             "token" => curl.bearer(&own),
             "password" => curl.user(ALICE),
@@ -223,8 +224,6 @@ fn a_client_s_own_token_or_password_never_leaves() {
         assert_eq!(header["typ"], "JWT");
         assert_eq!((&claims["aud"], &claims["iss"]), (&json!(SERVICE), &json!(ISSUER)));
         assert_eq!(claims["sub"], if caller == "nothing" { "" } else { ALICE.name });
-        let name = path.split('/').skip(2).take(2).collect::<Vec<_>>().join("/");
-        let actions: Vec<&str> = actions.split(',').collect();
         assert_eq!(claims["access"], json!([{ "type": "repository", "name": name, "actions": actions }]));
         let dates = ["nbf", "exp"].map(|date| claims[date].as_u64().unwrap());
         assert_eq!(dates[1] - dates[0], 120, "a minute back, a minute to come");
