@@ -246,8 +246,15 @@ impl From<VerifyError> for NotAuthenticated {
     }
 }
 
-fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
+/// What checks the tokens of a configuration.
+pub fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
     Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
+}
+
+/// The token service of a registry: `tokens.service`, else its first host.
+pub fn service(registry: &Registry, tokens: &Tokens) -> String {
+    let first = || registry.hosts.first().map(Host::to_string);
+    tokens.service.clone().or_else(first).unwrap_or_default()
 }
 
 /// Without keys nothing is signed: enough to see whether the settings can be used.
@@ -257,7 +264,7 @@ fn public_registry(
     keys: Option<&Arc<Keys>>,
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
-    let service = tokens.service.clone().unwrap_or_else(|| first.to_string());
+    let service = service(registry, tokens);
     let minter = keys
         .filter(|_| registry.upstream.pass_token)
         .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))

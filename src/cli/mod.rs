@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Acl(args) => acl::run(args),
-        Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Token(args) => token::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         let text = match error.downcast_ref::<Problems>() {

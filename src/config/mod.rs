@@ -35,7 +35,7 @@ pub use registries::Registry;
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;
-pub use units::Secret;
+pub use units::{Secret, parse_duration};
 pub use upstream::{Redirects, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
 
 /// The whole file, checked. Relative paths are already joined to the file's folder.

@@ -66,7 +66,7 @@ impl fmt::Debug for Secret {
 }
 
 /// `250ms`, `5s`, `15m`, `12h`, `30d`; at most 36500 days.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let duration = match unit {
         "ms" => Duration::from_millis(number),

@@ -89,7 +89,15 @@ impl Keys {
         {
             create(first)?;
         }
-        Self::load(files)
+        Self::open(files)
+    }
+
+    /// Loads what is there, for what must not make a key.
+    ///
+    /// # Errors
+    /// The first file that is missing, or cannot be read or used.
+    pub fn open(files: &[PathBuf]) -> Result<Self, KeyError> {
+        Self::of(load_all(files)?)
     }
 
     /// Loads without creating (for `check`); a missing first file is fine where its folder exists. False where none of
@@ -116,8 +124,7 @@ impl Keys {
         Ok(passes)
     }
 
-    fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
-        let keys = files.iter().map(|file| load(file)).collect::<Result<Vec<_>, _>>()?;
+    fn of(keys: Vec<Loaded>) -> Result<Self, KeyError> {
         let signing = Signing::new(keys.first().ok_or(KeyError::None)?);
         let passing = keys.iter().find(|key| key.is_for_registries()).map(Signing::new);
         let mut verifying = HashMap::new();

@@ -7,6 +7,7 @@ mod claims;
 mod create;
 #[cfg(test)]
 mod fixtures;
+mod inspect;
 mod issuer;
 mod jwks;
 mod keys;
@@ -17,6 +18,7 @@ mod verifier;
 
 pub use certificates::{Certificates, certificates};
 pub use claims::{TokenKind, now};
+pub use inspect::{Inspection, TokenState, date, inspect};
 pub use issuer::{Issued, IssuedLong, Issuer};
 pub use jwks::jwks;
 pub use keys::{KeyError, Keys};

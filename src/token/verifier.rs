@@ -127,8 +127,16 @@ impl Verifier {
         let verify = || Verified::new(self.check(kind, service, token)?, token);
         let verified = self.verified.get(kind, service, token, verify).ok_or(VerifyError::Invalid)?;
         let parent = verified.parent.as_ref().map(|parent| &*parent.id);
-        let revoked = [Some(&*verified.id), parent].into_iter().flatten().any(|id| self.revoked.contains(id));
-        if revoked { Err(VerifyError::Invalid) } else { Ok(verified) }
+        if self.names(&verified.id, parent) { Err(VerifyError::Invalid) } else { Ok(verified) }
+    }
+
+    /// True where the token, or the one it was made from, was revoked.
+    pub(super) fn is_revoked(&self, claims: &Claims) -> bool {
+        self.names(&claims.jti, claims.parent.as_ref().map(|parent| parent.jti.as_str()))
+    }
+
+    fn names(&self, id: &str, parent: Option<&str>) -> bool {
+        self.revoked.contains(id) || parent.is_some_and(|parent| self.revoked.contains(parent))
     }
 
     fn is_in_time(&self, verified: &Verified, opened: impl FnOnce() -> Option<u64>) -> bool {
@@ -143,7 +151,7 @@ impl Verifier {
 
     /// The claims of a token, whatever the time is. Nothing of it is believed before the signature is checked, but the
     /// name of the key.
-    fn check(&self, kind: TokenKind, service: &str, token: &str) -> Option<Claims> {
+    pub(super) fn check(&self, kind: TokenKind, service: &str, token: &str) -> Option<Claims> {
         let header = Header::read(token)?;
         let key = self.keys.find(&header.kid)?;
         if header.typ != kind.media_type() || header.alg != key.algorithm_name {

@@ -1,6 +1,10 @@
-//! `portcullis token`: what the keys of a configuration are for.
+//! `portcullis token`: tokens of a configuration, and the keys that sign them.
 
+mod inspect;
+mod issue;
 mod keys;
+
+use std::process::ExitCode;
 
 /// Work with the tokens of a configuration and the keys that sign them.
 #[derive(Debug, clap::Args)]
@@ -11,6 +15,8 @@ pub(super) struct TokenArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Issue(issue::IssueArgs),
+    Inspect(inspect::InspectArgs),
     Keys(keys::KeysArgs),
 }
 
@@ -18,8 +24,10 @@ enum Command {
 ///
 /// # Errors
 /// A configuration that cannot be loaded, or a key that it names.
-pub(super) fn run(args: &TokenArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Keys(args) => keys::run(args),
+        Command::Issue(args) => issue::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Keys(args) => keys::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

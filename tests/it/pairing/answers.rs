@@ -394,7 +394,7 @@ fn row_http2_concurrency_of_uploads() {
         for number in 0..8 {
             let range = number.to_string();
             let (response, mut stream) =
-                client.send("PATCH", super::SESSION, &[("content-range", &range)], false).await.unwrap();
+                client.send("PATCH", &super::session(&gate), &[("content-range", &range)], false).await.unwrap();
             uploads.push(tokio::spawn(async move {
                 http2::write(&mut stream, pattern(size + number)[number..].to_vec(), true).await.unwrap();
                 http2::soon("an answer", response).await.unwrap().status().as_u16()

@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::{
-    Http2, MIB, PROTOCOLS, SESSION, before, finish, head, http1, http2, impatient_before, milliseconds, pattern,
-    read_head, tag,
+    Http2, MIB, PROTOCOLS, before, finish, head, http1, http2, impatient_before, milliseconds, pattern, read_head,
+    session, tag,
 };
 use crate::support::{ALICE, Ear, Portcullis, Request, Signal, eventually};
 
@@ -27,7 +27,7 @@ fn row_expect_100_continue_http1() {
     let gate = before(&ear);
     let mut client = http1(&gate);
     for framing in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n"] {
-        client.send(head(&gate, "PATCH", SESSION, &format!("Expect: 100-continue\r\n{framing}")));
+        client.send(head(&gate, "PATCH", &session(&gate), &format!("Expect: 100-continue\r\n{framing}")));
         assert!(read_head(&mut client).starts_with("HTTP/1.1 100 "), "the body is not asked for");
         client.send(if framing.contains("chunked") { "a\r\n0123456789\r\n0\r\n\r\n" } else { "0123456789" });
         // On the same connection: the interim answer was no end.
@@ -47,7 +47,7 @@ fn row_expect_100_continue_http1_with_curl() {
     fs::write(&file, &body).unwrap();
     for expectation in ["Expect: 100-continue", "Expect:"] {
         for protocol in PROTOCOLS {
-            let upload = gate.curl(SESSION).user(ALICE).method("PATCH").body_file(&file);
+            let upload = gate.curl(&session(&gate)).user(ALICE).method("PATCH").body_file(&file);
             let answer = upload.header(expectation).argument(protocol).send();
             assert_eq!(answer.status, 202, "{protocol} {expectation}");
         }
@@ -60,7 +60,8 @@ fn row_expect_100_continue_http2() {
     let gate = before(&ear);
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (response, mut body) = client.send("PATCH", SESSION, &[("expect", "100-continue")], false).await.unwrap();
+        let (response, mut body) =
+            client.send("PATCH", &session(&gate), &[("expect", "100-continue")], false).await.unwrap();
         http2::write(&mut body, &b"0123456789"[..], true).await.unwrap();
         assert_eq!(http2::soon("an answer", response).await.unwrap().status(), 202);
     });
@@ -71,14 +72,14 @@ fn row_an_upload_whose_end_comes_alone() {
     let ear = taking(|_, body| body == b"0123456789");
     let gate = before(&ear);
     let mut client = http1(&gate);
-    client.send(head(&gate, "PATCH", SESSION, "Transfer-Encoding: chunked\r\n") + "a\r\n0123456789\r\n");
+    client.send(head(&gate, "PATCH", &session(&gate), "Transfer-Encoding: chunked\r\n") + "a\r\n0123456789\r\n");
     // All of it has been passed on by now but the end.
     std::thread::sleep(milliseconds(200));
     client.send("0\r\n\r\n");
     assert_eq!(client.answer(false).expect("an answer").status, 202);
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         http2::write(&mut body, &b"0123456789"[..], false).await.unwrap();
         tokio::time::sleep(milliseconds(200)).await;
         body.send_data(bytes::Bytes::new(), true).unwrap();
@@ -104,7 +105,7 @@ fn row_a_commit_may_take_longer_than_silence() {
         ("Content-Length: 0\r\n", ""),
     ] {
         let mut client = http1(&gate);
-        client.send(head(&gate, "PUT", &finish(), framing) + body);
+        client.send(head(&gate, "PUT", &finish(&gate), framing) + body);
         assert_eq!(client.answer(false).expect("an answer").status, 202, "{framing}");
     }
 }
@@ -113,7 +114,7 @@ fn row_a_commit_may_take_longer_than_silence() {
 fn arrives(gate: &Portcullis, protocol: &str, size: usize, tries: usize, status: u16) {
     let file = gate.dir().join("body");
     fs::write(&file, vec![b'x'; size]).unwrap();
-    let mut upload = gate.curl(&finish()).header("Expect:").argument("-T").argument(&file).argument(protocol);
+    let mut upload = gate.curl(&finish(gate)).header("Expect:").argument("-T").argument(&file).argument(protocol);
     if status != 401 {
         upload = upload.user(ALICE);
     }
@@ -174,13 +175,13 @@ fn row_early_upstream_413_while_the_client_pauses() {
     let ear = refusing();
     let gate = before(&ear);
     let mut client = http1(&gate);
-    client.send(head(&gate, "PATCH", SESSION, "Content-Length: 1000000\r\n"));
+    client.send(head(&gate, "PATCH", &session(&gate), "Content-Length: 1000000\r\n"));
     client.send(vec![b'x'; 150_000]);
     let answer = client.answer(false).expect("an answer, though the body is not through");
     assert_eq!((answer.status, answer.code().as_str()), (413, "SIZE_INVALID"));
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         http2::write(&mut body, vec![b'x'; 150_000], false).await.unwrap();
         let answer = http2::soon("an answer", response).await.unwrap();
         assert_eq!(answer.status(), 413);
@@ -193,7 +194,7 @@ fn trap_06_who_goes_on_sending_is_not_heard_for_ever() {
     let ear = taking(|_, _| true);
     let gate = before(&ear);
     let mut client = http1(&gate);
-    client.send(format!("PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n\r\n", finish(), gate.host()));
+    client.send(format!("PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000000\r\n\r\n", finish(&gate), gate.host()));
     assert_eq!(client.answer(false).unwrap().status, 401);
     // A byte now and then, and never the end.
     eventually("the connection is closed", || {
@@ -217,7 +218,7 @@ fn trap_06_a_body_that_is_not_wanted_is_read_within_bounds() {
     let mut client = http1(&gate);
     client.send(format!(
         "PUT {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
-        finish(),
+        finish(&gate),
         gate.host(),
         1_u64 << 40
     ));
@@ -241,7 +242,7 @@ fn row_http2_upload_whose_upstream_stands_still() {
     let begun = gate.peak_memory();
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         // More than all buffers on the way hold.
         let write = http2::write(&mut body, vec![b'x'; 64 * MIB], true);
         let (answer, written) = tokio::join!(http2::soon("an answer", response), http2::soon("an end", write));
@@ -271,7 +272,7 @@ fn row_http1_upload_whose_upstream_stands_still() {
     let gate = impatient_before(&ear);
     let file = gate.dir().join("body");
     fs::write(&file, vec![b'x'; 20 * MIB]).unwrap();
-    let upload = gate.curl(SESSION).user(ALICE).method("PATCH").body_file(&file).header("Expect:");
+    let upload = gate.curl(&session(&gate)).user(ALICE).method("PATCH").body_file(&file).header("Expect:");
     let answer = upload.argument("--http1.1").attempt();
     assert!(answer.as_ref().is_ok_and(|answer| answer.status == 504), "{answer:?}");
     stop.raise();

@@ -8,8 +8,8 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Ending, Http2, MIB, SESSION, answer, before, blob, get, head, http1, http2, is_closed, milliseconds, pattern,
-    read_head, read_some, read_to_end, tag,
+    Ending, Http2, MIB, answer, before, blob, get, head, http1, http2, is_closed, milliseconds, pattern, read_head,
+    read_some, read_to_end, session, tag,
 };
 use crate::support::{Ear, Portcullis, Signal, Tls, eventually};
 
@@ -166,7 +166,7 @@ fn row_drain_http1_a_running_upload_finishes() {
     let (ear, _) = pausing(MIB);
     let mut gate = before(&ear);
     let mut client = http1(&gate);
-    client.send(head(&gate, "PATCH", SESSION, "Content-Length: 200000\r\n"));
+    client.send(head(&gate, "PATCH", &session(&gate), "Content-Length: 200000\r\n"));
     client.send([b'x'; 100_000]);
     eventually("the upload runs", || ear.heard().len() == 1);
     terminate(&mut gate);

@@ -22,8 +22,9 @@ fn row_downstream_keep_alive() {
     let ear = echoing();
     let gate = before(&ear);
     let mut client = http1(&gate);
-    let upload = head(&gate, "PATCH", super::SESSION, "Content-Length: 4\r\n") + "body";
-    let chunked = head(&gate, "PATCH", super::SESSION, "Transfer-Encoding: chunked\r\n") + "4\r\nbody\r\n0\r\n\r\n";
+    let upload = head(&gate, "PATCH", &super::session(&gate), "Content-Length: 4\r\n") + "body";
+    let chunked =
+        head(&gate, "PATCH", &super::session(&gate), "Transfer-Encoding: chunked\r\n") + "4\r\nbody\r\n0\r\n\r\n";
     for (request, is_head) in [
         (get(&gate, &tag("v1")), false),
         (upload, false),

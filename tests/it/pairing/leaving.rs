@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use h2::Reason;
 
-use super::{Http2, MIB, SESSION, before, blob, finish, get, head, http1, http2, milliseconds, read_head, read_some};
+use super::{Http2, MIB, before, blob, finish, get, head, http1, http2, milliseconds, read_head, read_some, session};
 use crate::support::{Caller, Ear, Portcullis, Signal, Tls, eventually};
 
 /// Sends a blob without end, and tells when the gate hangs up.
@@ -114,13 +114,14 @@ impl Upload {
 fn leave_http1(framing: &str, body: &[u8]) {
     let says_end = |mut client: Tls| client.close();
     let resets = |client: Tls| socket2::SockRef::from(client.socket()).set_linger(Some(milliseconds(0))).unwrap();
-    let ways: [(_, _, &dyn Fn(Tls)); 3] =
-        [("PATCH", SESSION.to_owned(), &drop), ("PATCH", SESSION.to_owned(), &says_end), ("PUT", finish(), &resets)];
+    type Leaving<'a> = &'a dyn Fn(Tls);
+    let ways: [(_, fn(&Portcullis) -> String, Leaving<'_>); 3] =
+        [("PATCH", session, &drop), ("PATCH", session, &says_end), ("PUT", finish, &resets)];
     for (method, path, leave) in ways {
         let upload = Upload::new();
         let gate = before(&upload.ear);
         let mut client = http1(&gate);
-        client.send(head(&gate, method, &path, framing));
+        client.send(head(&gate, method, &path(&gate), framing));
         client.send(body);
         assert!(upload.begun.wait(), "the body's beginning is not passed on");
         leave(client);
@@ -149,7 +150,7 @@ fn leave_http2(headers: &[(&str, &str)], whole_connection: bool) {
     let gate = before(&upload.ear);
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (_response, mut body) = client.send("PATCH", SESSION, headers, false).await.unwrap();
+        let (_response, mut body) = client.send("PATCH", &session(&gate), headers, false).await.unwrap();
         http2::write(&mut body, vec![b'x'; 100_000], false).await.unwrap();
         assert!(upload.begun.wait(), "the body's beginning is not passed on");
         if whole_connection {
@@ -181,7 +182,7 @@ fn row_http2_upload_that_ends_before_its_length_is_no_upload() {
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
         let (_response, mut body) =
-            client.send("PATCH", SESSION, &[("content-length", "1000000")], false).await.unwrap();
+            client.send("PATCH", &session(&gate), &[("content-length", "1000000")], false).await.unwrap();
         http2::write(&mut body, vec![b'x'; 100_000], false).await.unwrap();
         assert!(upload.begun.wait(), "the body's beginning is not passed on");
         let _ = body.send_data(bytes::Bytes::new(), true);
@@ -214,7 +215,7 @@ fn row_client_leaves_while_upstream_is_silent_http1() {
     let (asked, gone) = (Signal::default(), Signal::default());
     let ear = silent(&asked, &gone);
     let gate = before(&ear);
-    let upload = head(&gate, "PATCH", SESSION, "Content-Length: 4\r\n") + "body";
+    let upload = head(&gate, "PATCH", &session(&gate), "Content-Length: 4\r\n") + "body";
     for (round, request) in [(1, get(&gate, &blob())), (2, upload)] {
         let mut client = http1(&gate);
         client.send(request);
@@ -237,7 +238,7 @@ fn row_client_leaves_while_upstream_is_silent_http2() {
         stream.send_reset(Reason::CANCEL);
         assert!(gone.wait_for(1), "the upstream still works for nobody");
 
-        let (_response, mut stream) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (_response, mut stream) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         http2::write(&mut stream, &b"body"[..], true).await.unwrap();
         assert!(asked.wait_for(2));
         stream.send_reset(Reason::CANCEL);

@@ -1,7 +1,7 @@
 //! Clients that stand still, and what an error must not do.
 
 use super::{
-    Http2, MIB, SESSION, answer, blob, get, head, http1, http2, impatient_before, in_chunks, is_closed, narrow, tag,
+    Http2, MIB, answer, blob, get, head, http1, http2, impatient_before, in_chunks, is_closed, narrow, session, tag,
 };
 use crate::support::{Ear, Signal, eventually};
 
@@ -45,7 +45,7 @@ fn trap_07_an_upload_that_stands_still_is_ended_http1() {
     let gate = impatient_before(&ear);
     for (round, framing) in [(1, "Content-Length: 1000\r\n"), (2, "Transfer-Encoding: chunked\r\n")] {
         let mut client = http1(&gate);
-        client.send(head(&gate, "PATCH", SESSION, framing) + "3e8\r\nhalf");
+        client.send(head(&gate, "PATCH", &session(&gate), framing) + "3e8\r\nhalf");
         assert!(ended.wait_for(round), "the upstream waits for ever");
         // A client that still listens is told.
         assert!(client.answer(false).is_none_or(|answer| answer.status == 408));
@@ -61,7 +61,7 @@ fn trap_07_an_upload_that_stands_still_is_ended_http2() {
     let gate = impatient_before(&ear);
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
-        let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         http2::write(&mut body, &b"half"[..], false).await.unwrap();
         match http2::soon("an end", response).await {
             Ok(answer) => assert_eq!(answer.status(), 408),
@@ -69,7 +69,7 @@ fn trap_07_an_upload_that_stands_still_is_ended_http2() {
         }
         assert!(ended.wait(), "the upstream waits for ever");
         // The connection and its other streams go on.
-        let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+        let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
         http2::write(&mut body, &b"whole"[..], true).await.unwrap();
         assert_eq!(http2::soon("an answer", response).await.unwrap().status(), 200);
     });
@@ -139,7 +139,7 @@ fn trap_08_what_one_client_can_make_the_gate_hold_is_bounded() {
         let mut client = Http2::connect(&gate).await;
         let mut streams = Vec::new();
         for _ in 0..16 {
-            let (response, mut body) = client.send("PATCH", SESSION, &[], false).await.unwrap();
+            let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
             let write = tokio::spawn(async move { http2::write(&mut body, vec![b'x'; 16 * MIB], true).await });
             streams.push((response, write));
         }

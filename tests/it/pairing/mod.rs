@@ -50,12 +50,16 @@ fn blob() -> String {
     format!("/v2/team-a/app/blobs/sha256:{}", "a".repeat(64))
 }
 
-/// An upload session, for PATCH.
+/// The address of an upload session of alice's, for PATCH.
+fn session(gate: &Portcullis) -> String {
+    gate.sealed(ALICE, SESSION)
+}
+
 const SESSION: &str = "/v2/team-a/app/blobs/uploads/5f4dcc3b-5aa7-45d6-9d83-27deb882cf99?_state=abc";
 
 /// The end of an upload session, for PUT.
-fn finish() -> String {
-    format!("{SESSION}&digest=sha256:{}", "a".repeat(64))
+fn finish(gate: &Portcullis) -> String {
+    format!("{}&digest=sha256:{}", session(gate), "a".repeat(64))
 }
 
 fn authorization() -> String {

@@ -118,7 +118,7 @@ fn uploads_on_one_connection_do_not_wait_for_each_other() {
 
 /// P18: a session belongs to its repository. Who may push there may go on with it, nobody else, and nowhere else.
 #[test]
-fn a_session_is_for_who_may_push_there() {
+fn a_session_is_for_who_opened_it() {
     let scene = Scene::new(112, 1000);
     let layer = scene.image.blob(&scene.image.layer);
     let path = scene.open();
@@ -139,7 +139,18 @@ fn a_session_is_for_who_may_push_there() {
         assert!(matches!(send(login, "PATCH", &moved).status, 400 | 404), "P18 {elsewhere}");
         assert!(matches!(send(login, "PUT", &finish(&moved, &scene.image.layer)).status, 400 | 404), "P18 {elsewhere}");
     }
-    let sent = scene.next(&send(ADMIN, "PATCH", &path), 202);
+    for (id, login) in [("§8.12", ADMIN), ("P18", BOB)] {
+        for method in ["PATCH", "PUT", "GET", "HEAD", "DELETE"] {
+            let path = if method == "PUT" { finish(&path, &scene.image.layer) } else { path.clone() };
+            let other = scene.gate.curl(&path).user(login).method(method).send();
+            let expected = if login == ADMIN { 404 } else { 403 };
+            assert_eq!(other.status, expected, "{id} {method}: another may push there, and it is not theirs");
+        }
+    }
+    for stripped in [path.split_once("&_seal=").unwrap().0.to_owned(), path.replacen("_seal=A", "_seal=B", 1)] {
+        assert_eq!(send(ALICE, "PATCH", &stripped).code(), "BLOB_UPLOAD_UNKNOWN", "§8.12 {stripped}");
+    }
+    let sent = scene.next(&send(ALICE, "PATCH", &path), 202);
     let put = scene.gate.curl(&finish(&sent, &scene.image.layer)).user(ALICE).method("PUT").send();
     assert_eq!(put.status, 201, "P18 {}", put.text());
 }

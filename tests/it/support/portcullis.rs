@@ -4,9 +4,13 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
+use portcullis::{
+    registry::Route,
+    token::{self, Keys, Seals},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -136,12 +140,25 @@ impl Portcullis {
         self.dir.path().join("portcullis.yml")
     }
 
-    /// Ends it, changes its configuration, and starts it again at the same addresses.
-    pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
-        assert!(self.process.stop().expect("ends on SIGTERM").success());
+    fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
         let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
         change(&mut config);
         fs::write(self.configuration(), serde_json::to_string_pretty(&config).unwrap()).unwrap();
+    }
+
+    /// Changes its configuration and has it read again; returns once that is done, whatever came of it.
+    pub(crate) fn reload_with(&mut self, change: impl FnOnce(&mut Value)) {
+        let ends = |log: &str| log.lines().filter(|line| line.contains("portcullis::reload")).count();
+        let before = ends(&self.log());
+        self.change_configuration(change);
+        self.process.signal("HUP");
+        eventually("the configuration is read again", || ends(&self.log()) > before);
+    }
+
+    /// Ends it, changes its configuration, and starts it again at the same addresses.
+    pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
+        assert!(self.process.stop().expect("ends on SIGTERM").success());
+        self.change_configuration(change);
         self.process = serve(self.dir.path());
         assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
     }
@@ -165,6 +182,15 @@ impl Portcullis {
         let answer = login.map_or_else(|| request.clone(), |login| request.clone().user(login)).send();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The address of an upload session as the gate would have given it to `subject`, opened just now.
+    pub(crate) fn sealed(&self, subject: Login, path: &str) -> String {
+        let route = Route::parse(&http::Method::PATCH, path.split('?').next().unwrap(), None, "/token").unwrap();
+        let (repository, session) = route.upload_session().unwrap();
+        let keys = Keys::load_or_create(&[self.dir().join("token.key")]).unwrap();
+        let seal = Seals::new(Arc::new(keys)).seal(&self.host, repository, &session.id, subject.name, token::now());
+        format!("{path}{}_seal={}", if path.contains('?') { '&' } else { '?' }, seal.unwrap().as_str())
     }
 
     /// An answer of the admin address.
