@@ -272,6 +272,12 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),
         ),
+        upstream::Error::Refused(_) => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorCode::Unavailable,
+            format!("the registry does not accept this gate (request {request_id})"),
+        ),
+        upstream::Error::Unsigned(_) => internal(request_id),
         upstream::Error::Silent(_) => Answer::error(
             StatusCode::GATEWAY_TIMEOUT,
             ErrorCode::Unavailable,

@@ -14,6 +14,7 @@ mod process;
 mod raw;
 mod registry;
 mod skopeo;
+mod token_keys;
 
 use std::{
     thread,
@@ -34,6 +35,7 @@ pub(crate) use process::Process;
 pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::{Acted, Registry};
 pub(crate) use skopeo::Skopeo;
+pub(crate) use token_keys::{TokenKeys, openssl};
 
 /// A change of a configuration before it is written.
 type Change = Box<dyn Fn(&mut serde_json::Value)>;
