@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::Route,
-    token::{Issuer, KeyError, Keys, Seals, TokenKind, Verifier, VerifyError},
+    token::{Issuer, KeyError, Keys, Minter, Seals, TokenKind, Verifier, VerifyError},
     upstream::{Pool, SetupError},
 };
 
@@ -99,7 +99,7 @@ impl Runtime {
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens, Some(&keys)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -127,8 +127,14 @@ impl Runtime {
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let registries = config.registries.iter().map(|registry| public_registry(registry, &config.tokens).map(drop));
-        let keys = Keys::check(&config.tokens.keys).map_err(BuildError::from);
+        let registries =
+            config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
+        let passes = config.registries.iter().any(|registry| registry.upstream.pass_token);
+        let keys = match Keys::check(&config.tokens.keys) {
+            Ok(can_pass) if can_pass || !passes => Ok(()),
+            Ok(_) => Err(KeyError::NoneForRegistries.into()),
+            Err(error) => Err(BuildError::from(error)),
+        };
         check.errors.extend(registries.chain([keys]).filter_map(Result::err));
         match Chain::build(&config.identity) {
             Ok(chain) => check.warnings = chain.problems(),
@@ -251,13 +257,23 @@ pub fn service(registry: &Registry, tokens: &Tokens) -> String {
     tokens.service.clone().or_else(first).unwrap_or_default()
 }
 
-fn public_registry(registry: &Registry, tokens: &Tokens) -> Result<PublicRegistry, BuildError> {
+/// Without keys nothing is signed: enough to see whether the settings can be used.
+fn public_registry(
+    registry: &Registry,
+    tokens: &Tokens,
+    keys: Option<&Arc<Keys>>,
+) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
+    let service = service(registry, tokens);
+    let minter = keys
+        .filter(|_| registry.upstream.pass_token)
+        .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
+        .transpose()?;
     Ok(PublicRegistry {
-        service: service(registry, tokens),
+        service,
         first,
         hosts: registry.hosts.clone(),
-        pool: Pool::new(&registry.upstream)?,
+        pool: Pool::new(&registry.upstream, minter)?,
         walks: Semaphore::new(CATALOG_WALKS),
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })

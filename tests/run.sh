@@ -51,7 +51,11 @@ install_packages() {
 }
 
 install_components() {
-  local commands=(cc=build-essential cmake=cmake curl=curl skopeo=skopeo htpasswd=apache2-utils shellcheck=shellcheck)
+  local commands=(
+    cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck
+    skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
+    iptables=iptables unshare=util-linux
+  )
   if [ -z "${PORTCULLIS_TEST_REGISTRY:-}" ]; then
     commands+=(docker-registry=docker-registry)
   fi
@@ -61,6 +65,8 @@ install_components() {
     say "installing ${packages[*]}"
     install_packages "${packages[@]}"
   fi
+  # Newer releases have the command line in a package of its own.
+  command -v docker >/dev/null || install_packages docker-cli
   command -v cargo >/dev/null || fail "Rust is not installed"
   cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
   cargo clippy --version >/dev/null 2>&1 || rustup component add clippy

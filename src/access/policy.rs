@@ -44,7 +44,7 @@ pub struct Policy {
 /// use portcullis::{access::Permit, registry::Route};
 ///
 /// fn forward(permit: Permit, route: Route) -> Permit {
-///     Permit { route, grant: None }
+///     Permit { route, grant: None, caller: None }
 /// }
 /// ```
 ///
@@ -128,6 +128,7 @@ pub struct Policy {
 pub struct Permit {
     route: Route,
     grant: Option<Arc<str>>,
+    caller: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -139,6 +140,11 @@ impl Permit {
     /// The name of the grant that decided; None for `/v2/` and the catalog.
     pub fn grant(&self) -> Option<&str> {
         self.grant.as_deref()
+    }
+
+    /// The name of the caller whom it was made for; None for an anonymous one.
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
     }
 
     /// What the route does to its repository; None where there is none.
@@ -154,7 +160,7 @@ impl Permit {
         if !matches!(self.route, Route::Catalog { .. }) {
             return None;
         }
-        Some(Self { route: Route::Catalog { read: Read::Get, page }, grant: self.grant.clone() })
+        Some(self.turned_to(Route::Catalog { read: Read::Get, page }))
     }
 
     /// The permit to ask how far the upload session has come that this permit's chunk, or its end, belongs to; None
@@ -163,7 +169,11 @@ impl Permit {
         let Route::Upload { repository, verb } = &self.route else { return None };
         let (UploadVerb::Chunk { session } | UploadVerb::Finish { session, .. }) = verb else { return None };
         let verb = UploadVerb::Status { read: Read::Get, session: session.clone() };
-        Some(Self { route: Route::Upload { repository: repository.clone(), verb }, grant: self.grant.clone() })
+        Some(self.turned_to(Route::Upload { repository: repository.clone(), verb }))
+    }
+
+    fn turned_to(&self, route: Route) -> Self {
+        Self { route, grant: self.grant.clone(), caller: self.caller.clone() }
     }
 }
 
@@ -207,12 +217,13 @@ impl Policy {
     /// # Errors
     /// A [`Denial`], which says whether a login or another token could help.
     pub fn authorize(&self, asker: Asker<'_>, route: Route) -> Result<Permit, Denial> {
+        let caller = asker.principal.as_user().map(|user| Arc::clone(&user.name));
         let (target, action, source) = match route.needs() {
-            Needs::Nothing => return Ok(Permit { route, grant: None }),
+            Needs::Nothing => return Ok(Permit { route, grant: None, caller }),
             Needs::Caller if nothing_sent(asker.principal) => {
                 return Err(Denial::Challenge { scope: route.challenge_scope(), narrow: false });
             }
-            Needs::Caller => return Ok(Permit { route, grant: None }),
+            Needs::Caller => return Ok(Permit { route, grant: None, caller }),
             Needs::Repository { repository, action, source } => (repository, action, source),
         };
         let grant = match self.standing(asker, target, action) {
@@ -224,9 +235,9 @@ impl Policy {
             Standing::Refused => return Err(challenge(asker, &route)),
         };
         match source.map(|source| self.standing(asker, source, Action::Pull)) {
-            None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant }),
+            None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, caller }),
             Some(Standing::BeyondToken) => Err(challenge(asker, &route)),
-            Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant }),
+            Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant, caller }),
         }
     }
 

@@ -18,7 +18,6 @@ const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("registries[].upstream.health.healthy_after", &["2"]),
     ("registries[].upstream.tls.client_certificate_file", &[]),
     ("registries[].upstream.tls.client_key_file", &[]),
-    ("registries[].upstream.pass_token", &[]),
     ("registries[].upstream.redirect_hosts", &[]),
     ("registries[].upstream.verify", &[]),
     ("registries[].routes", &[]),

@@ -16,6 +16,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     pub tls: UpstreamTls,
     pub credentials: Option<UpstreamCredentials>,
+    /// The upstream verifies tokens itself, and gets one of ours with each request; never together with `credentials`.
+    pub pass_token: bool,
     pub redirects: Redirects,
 }
 
@@ -67,14 +69,16 @@ impl Upstream {
         let server = read_servers(&section);
         let timeouts = Timeouts::read(section.section("timeouts"));
         let tls = UpstreamTls::read(&section, server.as_ref());
-        let credentials = section.nullable("credentials").and_then(|field| UpstreamCredentials::read(&field));
+        let credentials = section.nullable("credentials");
+        let pass_token = read_pass_token(&section, credentials.is_some());
+        let credentials = credentials.and_then(|field| UpstreamCredentials::read(&field));
         let redirects =
             section.word("redirects", &[("follow", Redirects::Follow), ("pass", Redirects::Pass)], Redirects::Follow);
         let balance = ["least_requests", "round_robin", "by_digest"];
         section.word("balance", &balance.map(|word| (word, ())), ());
         section.section("health").finish();
         section.finish();
-        Some(Self { server: server?, timeouts, tls, credentials, redirects })
+        Some(Self { server: server?, timeouts, tls, credentials, pass_token, redirects })
     }
 }
 
@@ -122,6 +126,15 @@ impl UpstreamCredentials {
         section.finish();
         Some(Self { username: username?, password: password? })
     }
+}
+
+fn read_pass_token(upstream: &Section<'_>, credentials: bool) -> bool {
+    let Some(field) = upstream.get("pass_token") else { return false };
+    let pass_token = field.flag().unwrap_or(false);
+    if pass_token && credentials {
+        field.error_at_key("a request carries either a token or upstream.credentials: leave one of them out");
+    }
+    pass_token
 }
 
 fn read_servers(upstream: &Section<'_>) -> Option<ServerUrl> {

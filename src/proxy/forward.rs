@@ -149,12 +149,9 @@ pub(super) fn response_head(
     Ok(response)
 }
 
-/// The gate asks only canonical questions with credentials of its own, so a redirect or a challenge from behind is a
-/// fault of the set-up, and nothing that a client could act on.
+/// The gate asks only canonical questions, so a redirect from behind is a fault of the set-up, and nothing that a client
+/// could act on.
 fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
-    if status == StatusCode::UNAUTHORIZED || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Err(upstream::Error::Unusable("it wants other credentials: see upstream.credentials"));
-    }
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
         return Err(upstream::Error::Unusable(
             "a redirect: switch the registry's storage redirects off, or set redirects: pass",

@@ -223,9 +223,14 @@ fn route_answer(error: &RouteError) -> Answer {
 
 fn denial_answer(denial: &Denial, challenger: Option<&Challenger<'_>>) -> Answer {
     match denial {
-        Denial::Challenge { narrow, .. } => {
+        Denial::Challenge { scope, narrow } => {
             let error = narrow.then_some("insufficient_scope");
-            challenge(challenger, error, "authentication required")
+            // Clients show their users nothing of a message that is the code's usual one.
+            let message = match scope {
+                Some(scope) => format!("authentication required for {scope}"),
+                None => "authentication required".to_owned(),
+            };
+            challenge(challenger, error, message)
         }
         Denial::Forbidden { action, repository } => Answer::error(
             StatusCode::FORBIDDEN,
@@ -236,7 +241,7 @@ fn denial_answer(denial: &Denial, challenger: Option<&Challenger<'_>>) -> Answer
 }
 
 /// 401 with exactly one challenge: Bearer for clients, Basic where a person needs a prompt.
-fn challenge(challenger: Option<&Challenger<'_>>, error: Option<&str>, message: &str) -> Answer {
+fn challenge(challenger: Option<&Challenger<'_>>, error: Option<&str>, message: impl Into<String>) -> Answer {
     let body = ErrorBody::new(ErrorCode::Unauthorized, message);
     let answer = Answer::json(StatusCode::UNAUTHORIZED, body.to_json());
     let Some(challenger) = challenger else { return answer };
@@ -267,6 +272,12 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),
         ),
+        upstream::Error::Refused(_) => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorCode::Unavailable,
+            format!("the registry does not accept this gate (request {request_id})"),
+        ),
+        upstream::Error::Unsigned(_) => internal(request_id),
         upstream::Error::Silent(_) => Answer::error(
             StatusCode::GATEWAY_TIMEOUT,
             ErrorCode::Unavailable,

@@ -253,6 +253,12 @@ impl Route {
         Some(scopes.to_string())
     }
 
+    /// What distribution's own token authentication wants a token to carry for this request, exactly. It is not what
+    /// [`Route::needs`] says: there an upload's status is a pull and its cancellation a delete. Nothing for `/v2/`.
+    pub fn upstream_scopes(&self) -> ScopeSet {
+        upstream::scopes(self)
+    }
+
     /// A mount becomes an ordinary upload start; every other route stays what it is.
     #[must_use]
     pub fn degraded(mut self) -> Self {

@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 
 use super::keys::{KeyError, folder_of, missing_folder, unusable};
 
+/// The command that makes such a key, up to the file's name.
+pub(super) const HOW_TO_MAKE: &str = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out";
+
 /// Makes a P-256 key (PKCS#8, PEM, mode 0600) at `path`, whole or not at all. A file that another process put there
 /// meanwhile stays.
 pub(super) fn create(path: &Path) -> Result<(), KeyError> {
@@ -39,7 +42,7 @@ fn cannot_be_made(path: &Path, error: &io::Error) -> KeyError {
         path,
         format!(
             "cannot be made in {folder} ({error}); let this process write there, or make the key beforehand: \
-             openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"
+             {HOW_TO_MAKE} {file}"
         ),
     )
 }

@@ -1,6 +1,6 @@
 //! A key on disk, and tokens made by hand with it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, process::Command, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -69,6 +69,19 @@ impl Forge {
         change(&mut header);
         self.sign(&header, &claims())
     }
+}
+
+/// A key file of this kind (`P-256`, `RSA`, `ED25519`), made by openssl.
+pub(super) fn key_file(folder: &TempDir, name: &str, kind: &str) -> PathBuf {
+    let file = folder.path().join(name);
+    let arguments: &[&str] = match kind {
+        "P-256" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        "RSA" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        other => &["-algorithm", other],
+    };
+    let made = Command::new("openssl").arg("genpkey").args(arguments).arg("-out").arg(&file).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    file
 }
 
 /// The claims of a good anonymous token.

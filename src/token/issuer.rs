@@ -125,7 +125,7 @@ fn written(patterns: &ScopePatterns) -> Vec<String> {
 }
 
 /// 128 random bits in hexadecimal.
-fn random_id() -> Result<String, KeyError> {
+pub(super) fn random_id() -> Result<String, KeyError> {
     let mut bits = [0; 16];
     aws_lc_rs::rand::fill(&mut bits).map_err(|_| KeyError::Signing)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bits)))

@@ -18,11 +18,13 @@ use jsonwebtoken::{
     crypto::{self, aws_lc},
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
     claims::{Claims, TokenKind},
-    create::{can_be_made, create},
+    create::{HOW_TO_MAKE, can_be_made, create},
+    passed,
 };
 
 /// Why there are no keys, or no signature.
@@ -34,14 +36,25 @@ pub enum KeyError {
     /// The list of files is empty.
     #[error("tokens.keys names no file")]
     None,
+    /// All keys are for EdDSA, which docker-registry 2.8 cannot read.
+    #[error(
+        "none of tokens.keys is for ES256 or RS256, the only algorithms that every registry reads: add such a key, in \
+         any place, made by: {HOW_TO_MAKE} FILE"
+    )]
+    NoneForRegistries,
     /// The key or the system's source of randomness failed.
     #[error("cannot sign a token")]
     Signing,
+    /// A key that signs, and whose public side cannot be written down.
+    #[error("cannot write a public key")]
+    Publishing,
 }
 
 /// The first signs, all verify.
 pub struct Keys {
     signing: Signing,
+    /// The first that any registry can verify.
+    passing: Option<Signing>,
     verifying: HashMap<String, Verifying>,
     /// Keys for the seals of upload sessions, one for each token key, in their order.
     sealing: (hmac::Key, Vec<hmac::Key>),
@@ -76,7 +89,7 @@ impl Keys {
         {
             create(first)?;
         }
-        Self::load(files)
+        Self::open(files)
     }
 
     /// Loads what is there, for what must not make a key.
@@ -84,43 +97,45 @@ impl Keys {
     /// # Errors
     /// The first file that is missing, or cannot be read or used.
     pub fn open(files: &[PathBuf]) -> Result<Self, KeyError> {
-        let first = files.first().ok_or(KeyError::None)?;
-        if exists(first)? {
-            return Self::load(files);
-        }
-        Err(unusable(first, "the file does not exist; portcullis serve makes it on first start"))
+        Self::of(load_all(files)?)
     }
 
-    /// Loads without creating (for `check`); a missing first file is fine where its folder exists.
+    /// Loads without creating (for `check`); a missing first file is fine where its folder exists. False where none of
+    /// the keys can sign what `pass_token` passes on.
     ///
     /// # Errors
     /// As [`Keys::load_or_create`].
-    pub fn check(files: &[PathBuf]) -> Result<(), KeyError> {
+    pub fn check(files: &[PathBuf]) -> Result<bool, KeyError> {
         let Some((first, others)) = files.split_first() else {
             return Err(KeyError::None);
         };
+        // One that is made is for ES256.
+        let mut passes = true;
         if exists(first)? {
-            load(first)?;
+            passes = load(first)?.is_for_registries();
         } else if !folder_of(first).is_dir() {
             return Err(missing_folder(first));
         } else {
             can_be_made(first)?;
         }
-        others.iter().try_for_each(|file| load(file).map(drop))
+        for file in others {
+            passes |= load(file)?.is_for_registries();
+        }
+        Ok(passes)
     }
 
-    fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
-        let mut keys = files.iter().map(|file| load(file));
-        let first = keys.next().ok_or(KeyError::None)??;
-        let signing = Signing { id: first.id.clone(), algorithm: first.verifying.algorithm, key: first.signing };
-        let mut verifying = HashMap::from([(first.id, first.verifying)]);
-        let mut former = Vec::new();
+    fn of(keys: Vec<Loaded>) -> Result<Self, KeyError> {
+        let signing = Signing::new(keys.first().ok_or(KeyError::None)?);
+        let passing = keys.iter().find(|key| key.is_for_registries()).map(Signing::new);
+        let mut verifying = HashMap::new();
+        let mut sealing = Vec::new();
         for key in keys {
-            let key = key?;
             verifying.insert(key.id, key.verifying);
-            former.push(key.sealing);
+            sealing.push(key.sealing);
         }
-        Ok(Self { signing, verifying, sealing: (first.sealing, former) })
+        let mut sealing = sealing.into_iter();
+        let newest = sealing.next().ok_or(KeyError::None)?;
+        Ok(Self { signing, passing, verifying, sealing: (newest, sealing.collect()) })
     }
 
     /// The `kid` of the tokens signed here.
@@ -130,10 +145,7 @@ impl Keys {
     }
 
     pub(super) fn sign(&self, kind: TokenKind, claims: &Claims) -> Result<String, KeyError> {
-        let mut header = Header::new(self.signing.algorithm);
-        header.typ = Some(kind.media_type().to_owned());
-        header.kid = Some(self.signing.id.clone());
-        jsonwebtoken::encode(&header, claims, &self.signing.key).map_err(|_| KeyError::Signing)
+        self.signing.sign(kind.media_type(), claims)
     }
 
     /// The key for new seals.
@@ -146,9 +158,33 @@ impl Keys {
         std::iter::once(&self.sealing.0).chain(&self.sealing.1)
     }
 
+    /// True where [`Keys::sign_passed`] can.
+    pub(super) fn can_pass(&self) -> bool {
+        self.passing.is_some()
+    }
+
+    /// Signs what a registry is shown, with the first key that any registry can verify.
+    pub(super) fn sign_passed(&self, claims: &passed::Claims<'_>) -> Result<String, KeyError> {
+        self.passing.as_ref().ok_or(KeyError::NoneForRegistries)?.sign(passed::TYPE, claims)
+    }
+
     /// The key that a header names; only those of the configuration are ever looked at.
     pub(super) fn find(&self, id: &str) -> Option<&Verifying> {
         self.verifying.get(id)
+    }
+}
+
+impl Signing {
+    fn new(key: &Loaded) -> Self {
+        Self { id: key.id.clone(), algorithm: key.verifying.algorithm, key: key.signing.clone() }
+    }
+
+    /// `kind` is the header's `typ`.
+    fn sign(&self, kind: &str, claims: &impl Serialize) -> Result<String, KeyError> {
+        let mut header = Header::new(self.algorithm);
+        header.typ = Some(kind.to_owned());
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.key).map_err(|_| KeyError::Signing)
     }
 }
 
@@ -176,11 +212,34 @@ fn exists(file: &Path) -> Result<bool, KeyError> {
 }
 
 /// One key file, read.
-struct Loaded {
-    id: String,
+pub(super) struct Loaded {
+    pub(super) id: String,
     signing: EncodingKey,
-    verifying: Verifying,
+    pub(super) verifying: Verifying,
     sealing: hmac::Key,
+}
+
+impl Loaded {
+    /// True for the algorithms that docker-registry 2.8 reads as well as its successors.
+    pub(super) fn is_for_registries(&self) -> bool {
+        matches!(self.verifying.algorithm, Algorithm::ES256 | Algorithm::RS256)
+    }
+}
+
+/// Loads the files for what they publish, in their order, and makes none.
+///
+/// # Errors
+/// The first file that cannot be read or used. Of a first one that is missing it says how it comes into being.
+pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<Loaded>, KeyError> {
+    let first = files.first().ok_or(KeyError::None)?;
+    if !exists(first)? {
+        let reason = format!(
+            "the file does not exist; portcullis serve makes it on first start, or: {HOW_TO_MAKE} {}",
+            first.display()
+        );
+        return Err(unusable(first, reason));
+    }
+    files.iter().map(|file| load(file)).collect()
 }
 
 fn load(file: &Path) -> Result<Loaded, KeyError> {
@@ -298,7 +357,7 @@ fn key_id(public: &PublicKeyX509Der<'_>) -> String {
     fingerprint(public.as_ref())
 }
 
-fn fingerprint(subject_public_key_info: &[u8]) -> String {
+pub(super) fn fingerprint(subject_public_key_info: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = digest::digest(&digest::SHA256, subject_public_key_info);
     // Five bytes are eight letters.

@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
 
-use super::{Error, Feed, UploadBody, client::Wire, pool::Idle};
+use super::{Error, Feed, UploadBody, client::Wire, pool::Shared};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -20,13 +21,13 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendErro
 pub struct Pending {
     wire: Option<Wire>,
     answer: Answer,
-    idle: Arc<Idle>,
+    shared: Arc<Shared>,
 }
 
 impl Pending {
-    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, idle: Arc<Idle>) -> Self {
+    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, shared: Arc<Shared>) -> Self {
         let answer = Box::pin(wire.sender.try_send_request(request));
-        Self { wire: Some(wire), answer, idle }
+        Self { wire: Some(wire), answer, shared }
     }
 }
 
@@ -40,7 +41,9 @@ impl Future for Pending {
             this.wire = None;
         }
         match this.answer.as_mut().poll(context) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Exchange::new(this.wire.take(), response, Arc::clone(&this.idle))),
+            Poll::Ready(Ok(response)) => {
+                Poll::Ready(Exchange::new(this.wire.take(), response, Arc::clone(&this.shared)))
+            }
             Poll::Ready(Err(mut error)) => {
                 let _ = error.take_message();
                 Poll::Ready(Err(Error::Broken(error.into_error())))
@@ -50,18 +53,18 @@ impl Future for Pending {
     }
 }
 
-/// An answer whose head has come.
+/// An answer whose head has come; never one that asks for credentials.
 pub struct Exchange {
     /// None where the connection ended with the head; what it had read is still in `body`.
     wire: Option<Wire>,
     pub head: http::response::Parts,
     body: Incoming,
-    idle: Arc<Idle>,
+    shared: Arc<Shared>,
     unfinished: Option<Feed>,
 }
 
 impl Exchange {
-    fn new(wire: Option<Wire>, response: Response<Incoming>, idle: Arc<Idle>) -> Result<Self, Error> {
+    fn new(wire: Option<Wire>, response: Response<Incoming>, shared: Arc<Shared>) -> Result<Self, Error> {
         let (head, body) = response.into_parts();
         let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
             + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
@@ -72,10 +75,14 @@ impl Exchange {
         if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
             return Err(Error::Unusable("a transfer coding other than chunked"));
         }
+        // What the gate shows the upstream is its own affair, and nothing that a client could act on.
+        if matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            return Err(shared.refused());
+        }
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, idle, unfinished: None })
+        Ok(Self { wire, head, body, shared, unfinished: None })
     }
 
     /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
@@ -132,7 +139,7 @@ impl Exchange {
         drop(self.body);
         if wire.is_usable() {
             wire.idle_since = Instant::now();
-            self.idle.put(wire);
+            self.shared.put(wire);
         }
     }
 }

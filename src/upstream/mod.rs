@@ -12,6 +12,8 @@ pub use body::{Feed, Pieces, UploadBody};
 pub use exchange::{Exchange, Pending};
 pub use pool::Pool;
 
+use crate::token::KeyError;
+
 /// Why an upstream did not answer, or stopped answering.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,18 +26,26 @@ pub enum Error {
     /// The answer's framing or status is one that must not be passed on.
     #[error("the upstream's answer is unusable: {0}")]
     Unusable(&'static str),
+    /// 401 or 407: what the gate shows the upstream is not accepted. The text says what to look at.
+    #[error("the upstream refuses the gate: {0}")]
+    Refused(String),
+    /// The token for the upstream could not be made.
+    #[error("no token for the upstream: {0}")]
+    Unsigned(#[from] KeyError),
     /// `timeouts.first_byte`, `timeouts.commit` or `timeouts.idle` ran out.
     #[error("the upstream did not go on within {0:?}")]
     Silent(std::time::Duration),
 }
 
 impl Error {
-    /// A fixed word for metrics: connect, broken, unusable, silent.
+    /// A fixed word for metrics: connect, broken, unusable, refused, unsigned, silent.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",
             Self::Unusable(_) => "unusable",
+            Self::Refused(_) => "refused",
+            Self::Unsigned(_) => "unsigned",
             Self::Silent(_) => "silent",
         }
     }

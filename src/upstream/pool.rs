@@ -14,6 +14,7 @@ use crate::{
     access::Permit,
     config,
     registry::{Route, UploadVerb},
+    token::{KeyError, Minter},
 };
 
 /// Idle connections kept for one upstream.
@@ -70,17 +71,31 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// ```
 pub struct Pool {
     connector: Connector,
-    idle: Arc<Idle>,
-    credentials: Option<HeaderValue>,
+    shared: Arc<Shared>,
+    credentials: Credentials,
     pub timeouts: config::Timeouts,
 }
 
+/// What the upstream is shown of us; never anything that a client sent.
+enum Credentials {
+    None,
+    Basic(HeaderValue),
+    /// A token for each permit.
+    Token(Minter),
+}
+
 impl Pool {
-    pub fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
+    /// With a minter each request carries a token made for its permit; without one, the configured credentials if any.
+    pub fn new(upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
+        let credentials = match (minter, &upstream.credentials) {
+            (Some(minter), _) => Credentials::Token(minter),
+            (None, Some(credentials)) => Credentials::Basic(basic_header(credentials)?),
+            (None, None) => Credentials::None,
+        };
         Ok(Self {
             connector: Connector::new(upstream)?,
-            idle: Arc::new(Idle(ArrayQueue::new(IDLE_CONNECTIONS))),
-            credentials: upstream.credentials.as_ref().map(basic_header).transpose()?,
+            shared: Arc::new(Shared { idle: ArrayQueue::new(IDLE_CONNECTIONS), refusal: credentials.refusal() }),
+            credentials,
             timeouts: upstream.timeouts.clone(),
         })
     }
@@ -98,7 +113,7 @@ impl Pool {
         let repeatable = method == Method::GET || method == Method::HEAD;
         if repeatable && let Some(wire) = self.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
-            match self.head_of(permit, Pending::start(wire, request, Arc::clone(&self.idle))).await {
+            match self.head_of(permit, Pending::start(wire, request, Arc::clone(&self.shared))).await {
                 Err(Error::Broken(_)) => {}
                 answer => return answer,
             }
@@ -120,7 +135,7 @@ impl Pool {
     pub async fn send(&self, permit: &Permit, headers: HeaderMap, body: UploadBody) -> Result<Pending, Error> {
         let request = self.request(permit, headers, body)?;
         let wire = self.connector.connect().await?;
-        Ok(Pending::start(wire, request, Arc::clone(&self.idle)))
+        Ok(Pending::start(wire, request, Arc::clone(&self.shared)))
     }
 
     async fn head_of(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
@@ -129,7 +144,7 @@ impl Pool {
     }
 
     fn reusable(&self) -> Option<Wire> {
-        while let Some(mut wire) = self.idle.0.pop() {
+        while let Some(mut wire) = self.shared.idle.pop() {
             if wire.idle_since.elapsed() < IDLE_AGE && wire.is_usable() {
                 return Some(wire);
             }
@@ -144,20 +159,61 @@ impl Pool {
             .body(body)
             .map_err(|_| Error::Unusable("the route makes no request line"))?;
         *request.headers_mut() = headers;
-        if let Some(credentials) = &self.credentials {
-            request.headers_mut().insert(header::AUTHORIZATION, credentials.clone());
+        if let Some(authorization) = self.credentials.authorization(permit)? {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization);
         }
         Ok(request)
     }
 }
 
-/// Connections that wait for the next exchange. Bounded; a surplus one is closed.
-pub(super) struct Idle(ArrayQueue<Wire>);
+impl Credentials {
+    fn authorization(&self, permit: &Permit) -> Result<Option<HeaderValue>, Error> {
+        match self {
+            Self::None => Ok(None),
+            Self::Basic(value) => Ok(Some(value.clone())),
+            Self::Token(minter) => {
+                let token = minter.token(permit.caller(), &permit.route().upstream_scopes())?;
+                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| KeyError::Signing)?;
+                value.set_sensitive(true);
+                Ok(Some(value))
+            }
+        }
+    }
 
-impl Idle {
+    /// What an operator should look at where the upstream does not accept them.
+    fn refusal(&self) -> String {
+        match self {
+            Self::None => {
+                "it wants credentials: see upstream.credentials, or upstream.pass_token where it verifies tokens"
+                    .to_owned()
+            }
+            Self::Basic(_) => "it wants other credentials: see upstream.credentials".to_owned(),
+            Self::Token(minter) => format!(
+                "it does not accept the token of upstream.pass_token: it must have the keys that `portcullis token keys` \
+                 prints, the service {}, the issuer {} and a clock that agrees with ours",
+                minter.service(),
+                minter.issuer()
+            ),
+        }
+    }
+}
+
+/// What the exchanges of one pool share.
+pub(super) struct Shared {
+    /// Connections that wait for the next exchange. Bounded; a surplus one is closed.
+    idle: ArrayQueue<Wire>,
+    /// What to look at where the upstream does not accept our credentials.
+    refusal: String,
+}
+
+impl Shared {
     pub(super) fn put(&self, wire: Wire) {
         // A full queue gives the connection back, and dropping it closes it.
-        drop(self.0.push(wire));
+        drop(self.idle.push(wire));
+    }
+
+    pub(super) fn refused(&self) -> Error {
+        Error::Refused(self.refusal.clone())
     }
 }
 

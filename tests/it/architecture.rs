@@ -37,7 +37,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("ldap3", &["identity/ldap"]),
     ("pingora_core", &["listener/", "proxy/"]),
     ("pingora_http", &["listener/", "proxy/"]),
-    ("rcgen", &["cli/quickstart/", "tls/"]),
+    ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
     ("rustls", &["tls/", "listener/", "outbound.rs", "upstream/"]),
     ("serde_saphyr", &["config/"]),

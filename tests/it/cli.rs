@@ -127,7 +127,17 @@ fn usage_errors_are_2() {
 
 #[test]
 fn every_command_explains_itself() {
-    for arguments in [&[][..], &["serve"], &["check"], &["hash"], &["acl"], &["acl", "explain"], &["quickstart"]] {
+    for arguments in [
+        &[][..],
+        &["serve"],
+        &["check"],
+        &["hash"],
+        &["acl"],
+        &["acl", "explain"],
+        &["quickstart"],
+        &["token"],
+        &["token", "keys"],
+    ] {
         let words: Vec<&str> = arguments.iter().copied().chain(["--help"]).collect();
         let output = run(&words);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");

@@ -1,7 +1,8 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, skopeo, curl and htpasswd (`tests/run.sh` installs them); one that is missing fails the
-//! tests that need it, by name. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
+//! They need docker-registry, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker (`tests/run.sh`
+//! installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
+//! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stderr, reason = "the logs of a failed test")]
@@ -15,11 +16,14 @@ mod blobs;
 mod catalog;
 mod challenges;
 mod cli;
+mod clients;
 mod differential;
 mod examples;
+mod grace;
 mod htpasswd;
 mod login;
 mod pairing;
+mod pass_token;
 mod permit;
 mod pull_push;
 mod quickstart;
@@ -28,6 +32,7 @@ mod revocation;
 mod sequences;
 mod serving;
 mod tls;
+mod token_keys;
 mod tokens;
 mod uploads;
 mod upstreams;

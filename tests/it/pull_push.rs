@@ -1,6 +1,6 @@
 //! Images in and out, for those who may and for nobody else.
 
-use crate::support::{ADMIN, ALICE, BOB, CI, Image, Login, Portcullis, Registry, Skopeo};
+use crate::support::{ADMIN, ALICE, BOB, CI, Done, Image, Login, Portcullis, Registry, Skopeo};
 
 const MIB: usize = 1 << 20;
 
@@ -19,7 +19,7 @@ fn pull_and_compare(gate: &Portcullis, skopeo: &Skopeo, image: &Image, repositor
     image.assert_same(&layout);
 }
 
-fn try_pull(gate: &Portcullis, skopeo: &Skopeo, repository: &str) -> crate::support::SkopeoDone {
+fn try_pull(gate: &Portcullis, skopeo: &Skopeo, repository: &str) -> Done {
     let dir = tempfile::tempdir().unwrap();
     skopeo.copy(&gate.image(repository), &format!("oci:{}:v1", dir.path().join("pulled").display()))
 }

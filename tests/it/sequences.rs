@@ -2,6 +2,8 @@
 //! regctl, oras, containerd and BuildKit.
 
 mod corners;
+mod sessions;
+
 use std::{fs, path::Path};
 
 use serde_json::json;
@@ -73,11 +75,6 @@ impl Scene {
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
 
-    fn config(&self) -> String {
-        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(self.image.manifest()).unwrap()).unwrap();
-        manifest["config"]["digest"].as_str().unwrap().to_owned()
-    }
-
     fn put_manifest(&self, reference: &str) -> Response {
         self.curl("PUT", &format!("/v2/team-a/app/manifests/{reference}"))
             .header("Content-Type: application/vnd.oci.image.manifest.v1+json")
@@ -136,7 +133,7 @@ fn docker_pushes() {
         let blob = scene.next(&put, 201);
         assert_eq!(blob, scene.blob_path(), "P1");
         assert_eq!(scene.curl("HEAD", &blob).send().status, 200, "P1");
-        scene.put_blob(&scene.config());
+        scene.put_blob(&scene.image.config());
         let manifest = scene.put_manifest("v1");
         assert_eq!(manifest.header("docker-content-digest"), Some(scene.image.digest.as_str()), "P1 {manifest:?}");
         scene.next(&manifest, 201);
@@ -181,7 +178,7 @@ fn every_client_pushes_in_its_own_way() {
     let sent = crane.next(&crane.curl("PATCH", &opened).chunked_file(&layer(&crane)).method("PATCH").send(), 202);
     let put = json(crane.curl("PUT", &finish(&sent, &crane.image.layer))).send();
     assert_eq!(put.status, 201, "P3 {}", put.text());
-    crane.put_blob(&crane.config());
+    crane.put_blob(&crane.image.config());
     std::thread::scope(|scope| {
         let tags = ["a", "b", "c"].map(|tag| {
             let crane = &crane;

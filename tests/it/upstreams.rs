@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{ALICE, Image, Login, Pki, Portcullis, Registry, Skopeo, http_get};
+use crate::support::{ALICE, Ear, Image, Login, Pki, Portcullis, Registry, Skopeo, http_get};
 
 /// Pushes through the gate and pulls back.
 fn works(gate: &Portcullis) {
@@ -106,6 +106,19 @@ fn a_registry_that_refuses_us_does_not_challenge_the_client() {
     let answer = gate.curl("/v2/team-a/app/tags/list").user(ALICE).send();
     assert!(matches!(answer.status, 502 | 503), "{} {}", answer.status, answer.text());
     assert_eq!(answer.header("www-authenticate"), None, "a client would send its password for somebody else's realm");
+}
+
+#[test]
+fn a_challenge_from_behind_stays_behind() {
+    for (status, header) in [("401 Unauthorized", "WWW-Authenticate"), ("407 Proxy Required", "Proxy-Authenticate")] {
+        let said = format!("HTTP/1.1 {status}\r\n{header}: Basic realm=\"inner\"\r\nContent-Length: 5\r\n\r\ninner");
+        let ear = Ear::answering(said);
+        let gate = Portcullis::before_url(&ear.url()).start();
+        let answer = gate.curl("/v2/team-a/app/tags/list").user(ALICE).send();
+        assert_eq!(answer.status, 502, "{status}");
+        assert!(!format!("{:?}{}", answer.headers, answer.text()).contains("inner"), "{answer:?}");
+        assert!(gate.log().contains("it wants credentials: see upstream.credentials"), "{}", gate.log());
+    }
 }
 
 #[test]

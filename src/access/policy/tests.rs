@@ -229,6 +229,28 @@ fn a_catalog_permit_turns_pages_and_no_other_does() {
 }
 
 #[test]
+fn a_permit_knows_whom_it_was_made_for() {
+    let bob = user("bob", &[]);
+    let upload = "/v2/home/bob/x/blobs/uploads/id?digest=";
+    for line in ["/v2/", "/v2/_catalog", "/v2/library/x/tags/list", "/token"] {
+        let asked = |principal: &Principal| {
+            ask(principal, route(&Method::GET, line)).ok().map(|permit| permit.caller().map(str::to_owned))
+        };
+        assert_eq!(asked(&bob), Some(Some("bob".to_owned())), "{line}");
+        assert_eq!(asked(&with_token(bob.clone(), &[("library/x", &[Pull])])), asked(&bob), "{line}");
+        assert_eq!(asked(&with_token(Principal::anonymous(), &[("library/x", &[Pull])])), Some(None), "{line}");
+    }
+    let catalog = ask(&bob, route(&Method::GET, "/v2/_catalog")).unwrap();
+    assert_eq!(catalog.catalog_page(Page::default()).unwrap().caller(), Some("bob"));
+    let finish = ask(&bob, route(&Method::PUT, &format!("{upload}{DIGEST}"))).unwrap();
+    assert_eq!(finish.caller(), Some("bob"));
+    assert_eq!(finish.session_status().unwrap().caller(), Some("bob"));
+    let degraded = ask(&user("alice", &["team-a"]), mount("secret/x")).unwrap();
+    assert!(is_start(&degraded));
+    assert_eq!(degraded.caller(), Some("alice"));
+}
+
+#[test]
 fn the_catalog_shows_what_may_be_pulled_whatever_the_token_says() {
     let policy = Policy::compile(&example());
     let place = Place::default();

@@ -2,6 +2,7 @@
 
 mod inspect;
 mod issue;
+mod keys;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ pub(super) struct TokenArgs {
 enum Command {
     Issue(issue::IssueArgs),
     Inspect(inspect::InspectArgs),
+    Keys(keys::KeysArgs),
 }
 
 /// Answers on standard output.
@@ -26,5 +28,6 @@ pub(super) fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Issue(args) => issue::run(args).map(|()| ExitCode::SUCCESS),
         Command::Inspect(args) => inspect::run(args),
+        Command::Keys(args) => keys::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

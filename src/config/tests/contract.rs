@@ -214,7 +214,6 @@ fn what_is_not_available_is_an_error() {
         (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
         (upstream("health: { interval: 1s }"), "registries[].upstream.health.interval"),
         (upstream("health: { unhealthy_after: 3 }"), "registries[].upstream.health.unhealthy_after"),
-        (upstream("pass_token: true"), "registries[].upstream.pass_token"),
         (upstream("redirect_hosts: [\"https://b\"]"), "registries[].upstream.redirect_hosts"),
         (upstream("verify: true"), "registries[].upstream.verify"),
         (upstream("tls: { client_certificate_file: a }"), "registries[].upstream.tls.client_certificate_file"),

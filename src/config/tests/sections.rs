@@ -188,6 +188,25 @@ fn upstream_details() {
 }
 
 #[test]
+fn a_request_carries_a_token_or_credentials() {
+    const EITHER: &str = "a request carries either a token or upstream.credentials: leave one of them out";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "secret").unwrap();
+    let credentials = format!("credentials: {{ username: a, password_file: \"{}\" }}", file.display());
+    for both in [format!("pass_token: true, {credentials}"), format!("{credentials}, pass_token: true")] {
+        upstream(&both, "6:", &format!("error: registries[].upstream.pass_token: {EITHER}"));
+    }
+    for text in
+        ["pass_token: true", "pass_token: true, credentials: null", &format!("pass_token: false, {credentials}")]
+    {
+        let written = with_line(6, &format!("    upstream: {{ servers: [{{ url: \"https://r\" }}], {text} }}"));
+        assert_eq!(told(&written), Vec::<String>::new(), "{text}");
+    }
+    upstream("pass_token: maybe", "6:", "registries[].upstream.pass_token: expected true or false");
+}
+
+#[test]
 fn identities() {
     tells(&with_line(7, "identity: {}"), "7:1: error: identity: the key \"providers\" is missing", "");
     tells(

@@ -192,8 +192,8 @@ fn links_come_back_relative() {
 
 #[test]
 fn answers_that_betray_a_wrong_set_up_are_not_passed_on() {
-    for status in [301, 302, 303, 307, 308, 401, 407] {
-        assert!(answered(status, &[("location", "https://bucket.test/x"), ("www-authenticate", "Basic")]).is_err());
+    for status in [301, 302, 303, 307, 308] {
+        assert!(answered(status, &[("location", "https://bucket.test/x")]).is_err());
     }
     for status in [200, 206, 304, 400, 403, 404, 405, 413, 416, 500, 503] {
         assert!(answered(status, &[]).is_ok(), "{status}");

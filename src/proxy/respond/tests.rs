@@ -72,6 +72,14 @@ fn a_named_caller_is_told_action_and_repository() {
 }
 
 #[test]
+fn who_is_not_logged_in_is_told_what_for() {
+    let scope = Some("repository:team-b/app:pull".to_owned());
+    let answer = answer(&Rejection::Denied(Denial::Challenge { scope, narrow: false }), Some(&challenger(None)), "id");
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(text.contains("authentication required for repository:team-b/app:pull"), "{text}");
+}
+
+#[test]
 fn every_route_error_has_its_status_and_code() {
     for (error, status, code_word) in [
         (RouteError::NotFound, 404, "NAME_UNKNOWN"),

@@ -222,6 +222,39 @@ fn challenges_name_what_clients_need() {
     }
 }
 
+/// What docker-registry was seen to ask for, by method.
+#[test]
+fn what_a_registry_that_verifies_tokens_asks_for() {
+    for (line, scopes) in [
+        ("GET /v2/", ""),
+        ("GET /v2/_catalog", "registry:catalog:*"),
+        ("HEAD /v2/_catalog", "registry:catalog:*"),
+        ("GET /v2/n/tags/list", "repository:n:pull"),
+        ("HEAD /v2/n/manifests/t", "repository:n:pull"),
+        ("GET /v2/n/manifests/{D}", "repository:n:pull"),
+        ("PUT /v2/n/manifests/t", "repository:n:pull,push"),
+        ("DELETE /v2/n/manifests/{D}", "repository:n:delete"),
+        ("GET /v2/n/blobs/{D}", "repository:n:pull"),
+        ("HEAD /v2/n/blobs/{D}", "repository:n:pull"),
+        ("DELETE /v2/n/blobs/{D}", "repository:n:delete"),
+        ("GET /v2/n/referrers/{D}", "repository:n:pull"),
+        ("POST /v2/n/blobs/uploads/", "repository:n:pull,push"),
+        ("POST /v2/n/blobs/uploads/?digest={D}", "repository:n:pull,push"),
+        ("POST /v2/n/blobs/uploads/?mount={D}&from=m", "repository:n:pull,push repository:m:pull"),
+        ("POST /v2/n/blobs/uploads/?mount={D}&from=n", "repository:n:pull,push"),
+        ("POST /v2/n/blobs/uploads/?mount={D}", "repository:n:pull,push"),
+        ("GET /v2/n/blobs/uploads/u", "repository:n:pull"),
+        ("HEAD /v2/n/blobs/uploads/u", "repository:n:pull"),
+        ("PATCH /v2/n/blobs/uploads/u", "repository:n:pull,push"),
+        ("PUT /v2/n/blobs/uploads/u?digest={D}", "repository:n:pull,push"),
+        ("DELETE /v2/n/blobs/uploads/u", "repository:n:delete"),
+    ] {
+        assert_eq!(parse(line).unwrap().upstream_scopes().to_string(), scopes, "{line}");
+    }
+    let mount = parse("POST /v2/n/blobs/uploads/?mount={D}&from=m").unwrap();
+    assert_eq!(mount.degraded().upstream_scopes().to_string(), "repository:n:pull,push");
+}
+
 #[test]
 fn a40_needs_follow_the_method() {
     let name = RepositoryName::parse("n").unwrap();

@@ -1,8 +1,9 @@
-//! From the route to the request line for the registry.
+//! From the route to the request line for the registry, and to what a registry that verifies tokens wants for it.
 
-use super::UploadSession;
-use super::{BlobVerb, ManifestVerb, Page, Route, UploadVerb};
-use crate::registry::{RepositoryName, UploadState, query::push_encoded};
+use http::Method;
+
+use super::{BlobVerb, ManifestVerb, Needs, Page, Route, UploadSession, UploadVerb};
+use crate::registry::{Action, Actions, RepositoryName, Scope, ScopeSet, UploadState, query::push_encoded};
 
 pub(super) fn line(route: &Route) -> String {
     match route {
@@ -28,6 +29,26 @@ pub(super) fn line(route: &Route) -> String {
                 .text
         }
     }
+}
+
+/// By method, as distribution's `appendAccessRecords` (`registry/handlers/app.go`) has it.
+pub(super) fn scopes(route: &Route) -> ScopeSet {
+    let mut scopes = ScopeSet::default();
+    if matches!(route, Route::Catalog { .. }) {
+        scopes.add(Scope::catalog());
+    }
+    if let Needs::Repository { repository, source, .. } = route.needs() {
+        let actions = match route.method() {
+            Method::GET | Method::HEAD => Action::Pull.into(),
+            Method::DELETE => Action::Delete.into(),
+            _ => Actions::from(Action::Pull).with(Action::Push),
+        };
+        scopes.add(Scope::repository(repository.clone(), actions));
+        if let Some(source) = source {
+            scopes.add(Scope::repository(source.clone(), Action::Pull.into()));
+        }
+    }
+    scopes
 }
 
 fn paged(line: Line, page: &Page) -> String {

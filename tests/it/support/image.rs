@@ -48,6 +48,11 @@ impl Image {
         format!("oci:{}:v1", self.dir.path().display())
     }
 
+    /// The folder.
+    pub(crate) fn layout(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Where a blob's bytes are.
     pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         self.dir.path().join("blobs").join(digest.replace(':', "/"))
@@ -58,6 +63,16 @@ impl Image {
         self.blob(&self.digest)
     }
 
+    /// The digest of its configuration, which many clients call the image's id. For one platform.
+    pub(crate) fn config(&self) -> String {
+        json_of(&self.manifest())["config"]["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// The digests of its layers as they are unpacked, as clients compute them for themselves. For one platform.
+    pub(crate) fn unpacked(&self) -> Value {
+        json_of(&self.blob(&self.config()))["rootfs"]["diff_ids"].clone()
+    }
+
     /// All manifests, configurations and layers, by digest.
     pub(crate) fn blobs(&self) -> BTreeMap<String, Vec<u8>> {
         blobs_of(self.dir.path())
@@ -66,12 +81,16 @@ impl Image {
     /// Panics unless the layout at `path` holds the same image, bit for bit.
     #[track_caller]
     pub(crate) fn assert_same(&self, path: &Path) {
-        let index: Value = serde_json::from_slice(&fs::read(path.join("index.json")).unwrap()).unwrap();
+        let index = json_of(&path.join("index.json"));
         assert_eq!(index["manifests"][0]["digest"], self.digest.as_str());
         let (mine, theirs) = (self.blobs(), blobs_of(path));
         assert_eq!(mine.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
         assert!(mine == theirs, "a blob differs");
     }
+}
+
+fn json_of(file: &Path) -> Value {
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
 }
 
 struct Layout(TempDir);

@@ -1,17 +1,20 @@
 //! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
 
 mod curl;
+mod done;
 mod ear;
 mod http2;
 mod image;
 mod pki;
 mod portcullis;
 mod ports;
+mod private;
 mod process;
 mod raw;
 mod registry;
 mod skopeo;
 mod token;
+mod token_keys;
 
 use std::{
     thread,
@@ -19,17 +22,20 @@ use std::{
 };
 
 pub(crate) use curl::{Curl, Response};
+pub(crate) use done::{Done, assert_installed, assert_root, run};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use http2::{Asked, Http2, Waiting};
 pub(crate) use image::{Image, digest};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;
+pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;
 pub(crate) use raw::{Tls, client_config, exchange, http_get};
-pub(crate) use registry::Registry;
-pub(crate) use skopeo::{Done as SkopeoDone, Skopeo};
+pub(crate) use registry::{Acted, Registry};
+pub(crate) use skopeo::Skopeo;
 pub(crate) use token::{Deploy, access, claims, forged, forged_as, form, header};
+pub(crate) use token_keys::{TokenKeys, openssl};
 
 /// A change of a configuration before it is written.
 type Change = Box<dyn Fn(&mut serde_json::Value)>;

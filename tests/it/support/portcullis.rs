@@ -186,10 +186,15 @@ impl Portcullis {
 
     /// The address of an upload session as the gate would have given it to `subject`, opened just now.
     pub(crate) fn sealed(&self, subject: Login, path: &str) -> String {
+        self.sealed_at(subject, path, token::now())
+    }
+
+    /// The same, opened at this second since 1970.
+    pub(crate) fn sealed_at(&self, subject: Login, path: &str, opened: u64) -> String {
         let route = Route::parse(&http::Method::PATCH, path.split('?').next().unwrap(), None, "/token").unwrap();
         let (repository, session) = route.upload_session().unwrap();
         let keys = Keys::load_or_create(&[self.dir().join("token.key")]).unwrap();
-        let seal = Seals::new(Arc::new(keys)).seal(&self.host, repository, &session.id, subject.name, token::now());
+        let seal = Seals::new(Arc::new(keys)).seal(&self.host, repository, &session.id, subject.name, opened);
         format!("{path}{}_seal={}", if path.contains('?') { '&' } else { '?' }, seal.unwrap().as_str())
     }
 

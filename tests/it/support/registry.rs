@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Change, Login, Pki, Process, htpasswd_line, http_get, ports::free_port, raw};
+use super::{Change, Login, Pki, Process, TokenKeys, htpasswd_line, http_get, ports::free_port, raw};
 
 /// How a registry listens and whom it lets in. The default: plain HTTP on 127.0.0.1, for everybody.
 #[derive(Default)]
@@ -130,6 +130,22 @@ impl Setup {
         let leaf = pki.issue(names);
         self.tls = Some((leaf.certificate, leaf.key));
         self
+    }
+
+    /// The registry's own token authentication: it takes what these keys signed.
+    pub(crate) fn with_tokens(self, service: &'static str, issuer: &'static str, keys: &TokenKeys) -> Self {
+        let [bundle, jwks] = ["certificates", "jwks"].map(|format| keys.published(format));
+        self.with(move |config| {
+            config["auth"]["token"] = json!({
+                "realm": "https://registry.test/token",
+                "service": service,
+                "issuer": issuer,
+                "rootcertbundle": bundle,
+                // What another release (`PORTCULLIS_TEST_REGISTRY`) reads besides.
+                "jwks": jwks,
+                "signingalgorithms": ["ES256", "RS256"],
+            });
+        })
     }
 
     /// Any other change of its configuration.
