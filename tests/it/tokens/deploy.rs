@@ -242,7 +242,11 @@ fn skopeo_with_a_deploy_token() {
     skopeo.copy(&scene.gate.image("home/alice/x"), &format!("oci:{}:v1", layout.display())).succeeded();
     image.assert_same(&layout);
     for repository in ["team-a/app", "team-a/other", "team-b/x"] {
-        skopeo.copy(&image.reference(), &scene.gate.image(repository)).failed_with(&["denied", "forbidden", "unauthorized"]);
+        skopeo.copy(&image.reference(), &scene.gate.image(repository)).failed_with(&[
+            "denied",
+            "forbidden",
+            "unauthorized",
+        ]);
     }
     let wrong = Login::new(ALICE.name, scene.forged(|claims| claims["sub"] = json!("bob")).password);
     Skopeo::new(scene.gate.pki()).login(&scene.gate.host(), wrong).failed_with(&["unauthorized", "invalid username"]);
