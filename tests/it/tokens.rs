@@ -331,6 +331,54 @@ fn a_token_that_was_touched_is_none() {
     assert_eq!(gate.curl("/v2/").header(&format!("Authorization: bearer {token}")).send().status, 200);
 }
 
+/// J25–J28: a token is one word after one scheme in one header.
+#[test]
+fn a_token_comes_in_one_way() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
+    let send = |headers: &[String]| {
+        let request = headers.iter().fold(gate.curl("/v2/"), |request, header| request.header(header));
+        request.send().status
+    };
+    let good = format!("Authorization: Bearer {token}");
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert_eq!(send(&[format!("Authorization: {scheme} {token}")]), 200, "J26 {scheme}");
+    }
+    let bad = "Authorization: Bearer x".to_owned();
+    let basic = format!("Authorization: Basic {}", STANDARD.encode(format!("alice:{}", ALICE.password)));
+    assert_eq!(send(std::slice::from_ref(&basic)), 200, "the control");
+    for two in [[&good, &bad], [&bad, &good], [&good, &good], [&good, &basic], [&basic, &good]] {
+        assert!(matches!(send(&two.map(Clone::clone)), 400 | 401), "J27 {two:?}");
+    }
+    for form in [
+        format!("Bearer\t{token}"),
+        format!("Bearer{token}"),
+        format!("Bearer {token},{token}"),
+        format!("Bearer {token}, Bearer {token}"),
+        format!("Bearer {token} x"),
+        format!("Bearer \"{token}\""),
+        format!("Token {token}"),
+        format!("Basic {token}"),
+        token.clone(),
+        format!("Bearer {}", "a".repeat(15_000)),
+        format!("Bearer {token}{}", "a".repeat(12_000)),
+    ] {
+        assert_eq!(send(&[format!("Authorization: {form}")]), 401, "J25 J27 {form:.60}");
+    }
+    for length in [60_000, 120_000] {
+        let answer = gate.curl("/v2/").bearer(&"a".repeat(length)).attempt();
+        let status = answer.as_ref().map(|answer| answer.status);
+        assert!(status.as_ref().map_or(true, |status| matches!(status, 400 | 401 | 431)), "J25 {status:?}");
+    }
+    for path in [format!("/v2/?access_token={token}"), format!("/v2/?token={token}")] {
+        let answer = gate.curl(&path).send();
+        assert_eq!(answer.status, 401, "J28");
+        assert!(!answer.challenge().contains("error="), "J28 nothing was sent that counts");
+    }
+    assert_eq!(gate.curl("/v2/").bearer(&token).send().status, 200);
+}
+
 fn basic_token(token: &str) -> String {
     STANDARD.encode(format!("<token>:{token}"))
 }

@@ -113,7 +113,7 @@ fn the_longest_deploy_token_is_a_password() {
     let registry = Registry::start();
     let dir = tempfile::tempdir().unwrap();
     let rsa = dir.path().join("rsa.key");
-    openssl(&["genrsa", "-out", rsa.to_str().unwrap(), "4096"], None, None);
+    openssl(&["genrsa", "-out", rsa.to_str().unwrap(), "3072"], None, None);
     for key in [Path::new("token.key"), &rsa] {
         let key = key.to_owned();
         let gate = Portcullis::before(&registry).with(move |config| config["tokens"]["keys"] = json!([key])).start();
