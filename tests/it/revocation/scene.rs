@@ -104,17 +104,18 @@ impl Scene {
         let probes: Vec<Vec<Probe>> = self.wallets.iter().map(Wallet::probes).collect();
         let asked: Vec<_> = probes.iter().flatten().map(|probe| probe.asked.clone()).collect();
         let mut answers = self.http.ask_all(&asked).into_iter();
+        let mut wrong = String::new();
         for ((wallet, probes), fates) in self.wallets.iter().zip(&probes).zip(fates) {
-            let told: Vec<_> = probes
-                .iter()
-                .map(|probe| (probe.what(), wallet.told(probe, &answers.next().unwrap().unwrap())))
-                .collect();
-            let expected: Vec<_> = probes
-                .iter()
-                .map(|probe| (probe.what(), self.expected(wallet, probe, fates[probe.credential])))
-                .collect();
-            assert_eq!(told, expected, "{} {when}", wallet.login.name);
+            for probe in probes {
+                let told = wallet.told(probe, &answers.next().unwrap().unwrap());
+                let expected = self.expected(wallet, probe, fates[probe.credential]);
+                if told != expected {
+                    let what = probe.what();
+                    wrong += &format!("\n{}, {what}\n  answer:   {told}\n  expected: {expected}", wallet.login.name);
+                }
+            }
         }
+        assert!(wrong.is_empty(), "{when}: {wrong}");
     }
 
     /// The answer to a probe.
