@@ -3,6 +3,8 @@
 //! Everything goes through the doors that a request goes through. `cargo bench --bench token` prints the time of one
 //! operation on one core; README.md beside this file holds figures.
 
+#![allow(clippy::unwrap_used)] // a bench that cannot go on has nothing to measure
+
 use std::{
     fmt::Write as _,
     fs,
