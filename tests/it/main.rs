@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod differential;
 mod examples;
+mod forms;
 mod grace;
 mod htpasswd;
 mod login;
