@@ -28,6 +28,7 @@ mod pass_token;
 mod permit;
 mod pull_push;
 mod quickstart;
+mod reload;
 mod restart;
 mod sequences;
 mod serving;
