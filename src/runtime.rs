@@ -3,17 +3,14 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 
 use crate::{
     access::{Asker, Policy},
     config::{Config, Host, Limits, Problem, Redirects, Registry},
     identity::{Chain, ChainError, Credentials, LoginError, Principal},
     token::{Issuer, KeyError, Keys, Verifier, VerifyError},
-    upstream::{Pool, SetupError},
+    upstream::{Catalog, Pool, SetupError},
 };
-
-const CATALOG_WALKS: usize = 4;
 
 /// One public registry.
 pub struct PublicRegistry {
@@ -21,9 +18,8 @@ pub struct PublicRegistry {
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
-    pub pool: Pool,
-    /// Catalog walks at a time: each may be long, and anyone may ask for one.
-    pub walks: Semaphore,
+    pub pool: Arc<Pool>,
+    pub catalog: Arc<Catalog>,
     /// A blob's redirect to object storage goes to the client; otherwise it is an error.
     pub pass_redirects: bool,
 }
@@ -197,12 +193,13 @@ impl From<VerifyError> for NotAuthenticated {
 
 fn public_registry(registry: &Registry, service: Option<&str>) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
+    let pool = Arc::new(Pool::new(&registry.upstream)?);
     Ok(PublicRegistry {
         service: service.map_or_else(|| first.to_string(), str::to_owned),
         first,
         hosts: registry.hosts.clone(),
-        pool: Pool::new(&registry.upstream)?,
-        walks: Semaphore::new(CATALOG_WALKS),
+        catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
+        pool,
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
 }
