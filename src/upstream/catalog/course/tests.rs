@@ -28,9 +28,7 @@ impl Upstream {
         let mut names = self.names.clone();
         match self.sorting {
             Sorting::Bytes => names.sort(),
-            Sorting::Folders => {
-                names.sort_by_key(|name| name.split('/').chain(["_layers"]).map(str::to_owned).collect::<Vec<_>>())
-            }
+            Sorting::Folders => names.sort_by_key(|name| folders(name)),
         }
         names.dedup();
         names
@@ -57,6 +55,10 @@ impl Upstream {
         let beneath = |other: &String| other.strip_prefix(&format!("{name}/")).is_some_and(digit);
         self.sorting == Sorting::Folders && self.names.iter().any(beneath)
     }
+}
+
+fn folders(name: &str) -> Vec<String> {
+    name.split('/').chain(["_layers"]).map(str::to_owned).collect()
 }
 
 /// All that a course keeps, and how many pages it asked for.
