@@ -71,3 +71,17 @@ fn next_link(last: &str, n: Option<u32>) -> String {
     let route = Route::Catalog { read: Read::Get, page };
     format!("<{}>; rel=\"next\"", route.to_upstream())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_without_a_name_are_told_apart_by_network() {
+        let of = |address: &str| caller(&Principal::anonymous(), address.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
+}

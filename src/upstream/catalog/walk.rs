@@ -156,3 +156,66 @@ impl Chunk {
         self.lines.split('\n').position(|line| line == name).map(|line| self.first + line)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(names: &[String], follows: bool) -> Listed {
+        Listed { names: names.to_vec(), follows }
+    }
+
+    fn numbered(count: usize, from: usize) -> Vec<String> {
+        (from..from + count).map(|number| format!("space/{number:0>200}")).collect()
+    }
+
+    fn seen(walk: &Walk, position: usize) -> Option<Vec<String>> {
+        let names = |chunk: &Arc<Chunk>| chunk.names_from(position).map(str::to_owned).collect::<Vec<_>>();
+        Some(walk.read(position)?.chunks.iter().flat_map(names).collect())
+    }
+
+    #[test]
+    fn a_walk_is_read_from_where_one_is() {
+        let walk = Walk::new(Ranges::everything(), Some("a"));
+        let (first, second) = (["b", "c", "NOT A NAME"].map(str::to_owned), ["d", "e"].map(str::to_owned));
+        walk.take(&page(&first, true));
+        walk.take(&page(&second, false));
+        assert_eq!(walk.next(), None);
+        assert_eq!(seen(&walk, 0).unwrap(), ["b", "c", "d", "e"]);
+        assert_eq!(seen(&walk, 3).unwrap(), ["e"]);
+        assert!(seen(&walk, 4).unwrap().is_empty());
+        let position = |last| walk.position(&Ranges::everything(), last);
+        assert_eq!([Some("a"), Some("b"), Some("e")].map(position), [Some(0), Some(1), Some(4)]);
+        assert_eq!([None, Some("bb"), Some("")].map(position), [None; 3]);
+        assert_eq!(walk.position(&Ranges::new([]), Some("a")), None);
+    }
+
+    #[test]
+    fn what_a_walk_holds_is_bounded() {
+        let walk = Walk::new(Ranges::everything(), None);
+        for number in 0..30 {
+            walk.take(&page(&numbered(1000, number * 1000), true));
+            assert!(walk.bytes() <= HELD_BYTES);
+        }
+        assert!(walk.bytes() > HELD_BYTES / 2);
+        assert!(seen(&walk, 0).is_none());
+        assert_eq!(walk.position(&Ranges::everything(), None), None);
+        assert_eq!(seen(&walk, 29_999).unwrap(), numbered(1, 29_999));
+        assert_eq!(walk.position(&Ranges::everything(), Some(&numbered(1, 29_990)[0])), Some(29_991));
+    }
+
+    #[test]
+    fn who_was_told_to_come_back_finds_the_walk() {
+        let walk = Walk::new(Ranges::everything(), None);
+        let before = walk.lock().good_until;
+        walk.take(&page(&numbered(1, 0), true));
+        assert_eq!(walk.lock().good_until, before);
+        walk.promise();
+        let promised = walk.lock().good_until;
+        assert!(promised > before);
+        walk.take(&page(&numbered(1, 1), false));
+        assert!(walk.lock().good_until > promised);
+        walk.lock().good_until = Instant::now();
+        assert!(!walk.is_good());
+    }
+}
