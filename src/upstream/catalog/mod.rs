@@ -33,12 +33,12 @@ use crate::{
 
 /// How long an answer may take, waiting for others included. Clients give up after thirty seconds at the earliest.
 const BUDGET: Duration = Duration::from_secs(20);
-/// How long a page that is complete waits for names of the pages after it.
-const READ_AHEAD: Duration = Duration::from_secs(8);
-/// Names beyond a page that are enough to know.
-const AHEAD: usize = 100;
 /// The most upstream pages that are asked for on behalf of one answer.
 const REQUESTS: usize = 128;
+/// The same where the answer is complete already: so many pages are read ahead, and the next answers come from memory.
+const AHEAD_REQUESTS: usize = 8;
+/// Names beyond an answer that are enough to know.
+const AHEAD: usize = 100;
 
 /// Upstream requests at a time, for all callers together. One caller has one at a time.
 const PLACES: usize = 4;
@@ -127,12 +127,12 @@ impl Catalog {
         let begun = Instant::now();
         let mut walk = self.walk(&question);
         let mut search = Search::new(walk.1, question.wanted);
-        for _ in 0..=REQUESTS {
+        for asked in 0..=REQUESTS {
             let reading = walk.0.read(search.position).ok_or(CatalogError::Unfinished)?;
             search.visit(&reading, &shows).await;
-            let patience = if search.is_full() { READ_AHEAD } else { BUDGET };
-            let left = patience.saturating_sub(begun.elapsed());
-            if reading.ended || search.sees_ahead() || left.is_zero() {
+            let most = if search.is_full() { AHEAD_REQUESTS } else { REQUESTS };
+            let left = BUDGET.saturating_sub(begun.elapsed());
+            if reading.ended || search.sees_ahead() || asked >= most || left.is_zero() {
                 break;
             }
             match tokio::time::timeout(left, self.advance(&walk.0, reading.requests, &question)).await {
