@@ -1,6 +1,6 @@
 //! Upstreams that are slow, endless, or have an order of their own.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use serde_json::json;
 
@@ -60,6 +60,40 @@ fn one_walk_for_all_who_ask_the_same() {
         }
     });
     assert_eq!(ear.heard().len(), 1, "{:?}", ear.heard());
+}
+
+#[test]
+fn one_caller_takes_one_place() {
+    let open = Signal::default();
+    let ear = listing({
+        let open = open.clone();
+        move |_| {
+            assert!(open.wait());
+            (vec!["c/z".to_owned()], false)
+        }
+    });
+    let gate = gate_before(&ear);
+    let ask = &|login, last| names(&page(&gate, login, &format!("/v2/_catalog?last={last}")));
+    let asked =
+        || ear.heard().iter().filter_map(|head| Some(head.split_once("last=")?.1.get(..3)?.to_owned())).collect();
+    thread::scope(|scope| {
+        let many = ["a%2F1", "a%2F2", "a%2F3", "a%2F4", "a%2F5"].map(|last| scope.spawn(move || ask(ALICE, last)));
+        eventually("the registry is asked", || !ear.heard().is_empty());
+        thread::sleep(Duration::from_millis(500));
+        let other = scope.spawn(|| ask(BOB, "b"));
+        eventually("the other caller's turn comes", || ear.heard().len() > 1);
+        let lasts: Vec<String> = asked();
+        open.raise();
+        assert!(lasts.len() == 2 && lasts[0].starts_with("a%2") && lasts[1].starts_with("b~"), "{lasts:?}");
+        assert_eq!(names_of(other), ["c/z"]);
+        for one in many {
+            assert_eq!(names_of(one), ["c/z"]);
+        }
+    });
+}
+
+fn names_of(asked: thread::ScopedJoinHandle<'_, Vec<String>>) -> Vec<String> {
+    asked.join().unwrap()
 }
 
 #[test]
