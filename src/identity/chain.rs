@@ -120,14 +120,23 @@ impl Chain {
         }
     }
 
-    /// The user of a token: still there, not disabled, with the same proof. `Ok(None)` where not.
+    /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
+    /// theirs has taken over. `Ok(None)` where not.
     pub(crate) async fn recall(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
         if self.disabled.contains(name) {
             return Ok(None);
         }
-        let Some(member) = self.members.iter().find(|member| &*member.name == via) else {
+        let Some(place) = self.members.iter().position(|member| &*member.name == via) else {
             return Ok(None);
         };
+        let (before, rest) = self.members.split_at(place);
+        let Some(member) = rest.first() else { return Ok(None) };
+        for earlier in before {
+            // One that cannot tell did not know the name when the token was issued.
+            if let Ok(true) = earlier.provider.knows(name).await {
+                return Ok(None);
+            }
+        }
         let standing = member.provider.standing(name).await.map_err(|error| {
             tracing::warn!(provider = via, reason = error.reason, "an identity provider cannot answer");
             LoginError::Unavailable
@@ -147,6 +156,9 @@ impl Chain {
             let standing = member.provider.standing(name).await.map_err(|_| LoginError::Unavailable)?;
             if let Some(standing) = standing.filter(|standing| !self.disabled.contains(&*standing.name)) {
                 return Ok(Some(Arc::unwrap_or_clone(self.user(member, standing))));
+            }
+            if member.provider.knows(name).await.map_err(|_| LoginError::Unavailable)? {
+                return Ok(None);
             }
         }
         Ok(None)
@@ -198,7 +210,7 @@ impl Chain {
         })?;
         for earlier in self.members.iter().take(place) {
             // A provider before it has the name now, or cannot say.
-            if !matches!(earlier.provider.standing(&login.username).await, Ok(None)) {
+            if !matches!(earlier.provider.knows(&login.username).await, Ok(false)) {
                 return None;
             }
         }

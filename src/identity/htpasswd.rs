@@ -137,6 +137,10 @@ impl Provider for Htpasswd {
         Ok(self.content.load().usable(user).map(|line| line.standing()))
     }
 
+    async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
+        Ok(self.content.load().find(user).is_some())
+    }
+
     async fn spend(&self) {
         let highest = self.content.load().highest;
         // Only the time counts, and a full queue has none to give.

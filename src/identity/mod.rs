@@ -74,6 +74,10 @@ pub trait Provider: Send + Sync {
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError>;
     /// The present standing of a user that this provider accepted earlier; None where it is gone.
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError>;
+    /// True where the name is this provider's, though its user may be unable to log in: no provider after it is asked.
+    async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
+        Ok(self.standing(user).await?.is_some())
+    }
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}

@@ -133,6 +133,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
             record.claims(username);
             let login = BasicCredentials::new(username, password).map_err(|_| Rejection::WrongCredentials)?;
             let principal = runtime.login(&login, &registry.service).await.map_err(hide_scheme)?;
+            record.knows(&principal);
             let refresh_token = if request.offline { refresh_token(case, &principal, record)? } else { None };
             Bearer { principal, refresh_token }
         }
@@ -142,12 +143,12 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
             }
             let token = one("refresh_token")?.ok_or(invalid("refresh_token is needed"))?;
             let principal = runtime.refresh(token, &registry.service).await.map_err(hide_scheme)?;
+            record.knows(&principal);
             // The same one: docker never stores another.
             Bearer { principal, refresh_token: Some(token.to_owned()) }
         }
         Some(_) | None => return Err(Rejection::OAuth(OAuthError::UnsupportedGrantType)),
     };
-    record.knows(&bearer.principal);
     Ok((request, bearer))
 }
 

@@ -18,8 +18,9 @@ pub(super) const LEEWAY: u64 = 60;
 pub(super) const LONGEST: usize = 16 * 1024;
 
 /// What the names in `access` may come to in a token that is made, in bytes, with an allowance for the rest of each entry;
-/// in base64 and with the other claims it stays below [`LONGEST`].
-const LONGEST_ACCESS: usize = 8 * 1024;
+/// in base64, with the other claims (a deploy token's patterns among them) and the longest of signatures it stays below
+/// [`LONGEST`].
+const LONGEST_ACCESS: usize = 7 * 1024;
 
 /// The last second that RFC 3339 can write; a later date is no date.
 const LAST_SECOND: u64 = 253_402_300_799;

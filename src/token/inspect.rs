@@ -68,11 +68,15 @@ pub async fn inspect(token: &str, verifier: &Verifier, services: &[String], chai
     let kind = TokenKind::claimed(token)?;
     let claims = read(token)?;
     let service = services.iter().find(|service| verifier.check(kind, service, token).is_some());
+    let leeway = match kind {
+        TokenKind::Access => claims::LEEWAY,
+        TokenKind::Refresh | TokenKind::Deploy => 0,
+    };
     let state = match service {
         None => TokenState::Foreign,
         Some(_) if verifier.is_revoked(&claims) => TokenState::Revoked,
         Some(_) if claims.nbf > claims::now().saturating_add(claims::LEEWAY) => TokenState::Early,
-        Some(_) if claims.exp.saturating_add(claims::LEEWAY) < claims::now() => TokenState::Expired,
+        Some(_) if claims.exp.saturating_add(leeway) < claims::now() => TokenState::Expired,
         Some(_) => standing(&claims, chain).await,
     };
     let scopes = claims.scopes();

@@ -49,7 +49,7 @@ impl Issuer {
     }
 
     /// Signs an access token for `service`. `granted` is what the policy allows of what was asked; what a token has no
-    /// room for (some 8 KiB of names) is left out.
+    /// room for (some 7 KiB of names) is left out.
     ///
     /// Where the principal came by a deploy token, that one's patterns and id go along. The token does not outlive a
     /// long-lived one that it is made from by more than a minute.

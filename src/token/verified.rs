@@ -104,3 +104,6 @@ fn key(kind: TokenKind, service: &str, token: &str) -> Key {
     key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
     key
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The command line, as a person and a script meet it.
 
+mod tokens;
+
 use std::{
     fs,
     io::Write,
@@ -136,6 +138,8 @@ fn every_command_explains_itself() {
         &["acl", "explain"],
         &["quickstart"],
         &["token"],
+        &["token", "issue"],
+        &["token", "inspect"],
         &["token", "keys"],
     ] {
         let words: Vec<&str> = arguments.iter().copied().chain(["--help"]).collect();

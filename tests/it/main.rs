@@ -30,6 +30,7 @@ mod pull_push;
 mod quickstart;
 mod reload;
 mod restart;
+mod revocation;
 mod sequences;
 mod serving;
 mod tls;

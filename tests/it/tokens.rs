@@ -1,34 +1,16 @@
 //! The token endpoint, and what a token is good for.
 
+mod deploy;
+mod forms;
+mod kinds;
+
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, Curl, Image, Login, Portcullis, Registry, Skopeo, forged};
-
-/// The claims of a token, unchecked.
-fn claims(token: &str) -> Value {
-    let payload = token.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
-}
-
-/// `access` as `name:actions`, sorted.
-fn access(token: &str) -> Vec<String> {
-    let claims = claims(token);
-    let entries = claims["access"].as_array().unwrap().iter();
-    let mut entries: Vec<_> = entries
-        .map(|entry| {
-            let mut actions: Vec<_> =
-                entry["actions"].as_array().unwrap().iter().map(|action| action.as_str().unwrap()).collect();
-            actions.sort_unstable();
-            format!("{}:{}", entry["name"].as_str().unwrap(), actions.join(","))
-        })
-        .collect();
-    entries.sort();
-    entries
-}
+use crate::support::{ALICE, Curl, Image, Login, Portcullis, Registry, Skopeo, access, claims, forged};
 
 #[test]
 fn the_token_endpoint_answers_what_clients_send() {
@@ -127,40 +109,6 @@ fn the_token_endpoint_answers_what_clients_send() {
         assert_eq!(gate.curl("/v2/").bearer(token).send().status, 200, "T8 {id}");
     }
     assert_eq!(registry.acted(), []);
-}
-
-/// T11, T12, T14–T16: 405 is what makes containerd and BuildKit, which try a form first, go on with GET. No grant type
-/// gets a token by it.
-#[test]
-fn a_form_is_told_to_use_get() {
-    let registry = Registry::start();
-    let gate = Portcullis::start(&registry);
-    let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
-    let password = "alice%27s%20password";
-    for (id, form) in [
-        (
-            "T11",
-            format!(
-                "grant_type=password&username=alice&password={password}&service=localhost&client_id=containerd-client&scope=repository:team-a/x:pull+repository:library/y:pull"
-            ),
-        ),
-        ("T11 wrong password", "grant_type=password&username=alice&password=x&service=localhost".to_owned()),
-        ("T14", format!("grant_type=refresh_token&refresh_token={token}&service=localhost")),
-        ("T15", "grant_type=authorization_code&code=x&service=localhost".to_owned()),
-        ("T15 missing", format!("username=alice&password={password}&service=localhost")),
-        ("T16", format!("grant_type=password&username=alice&password={password}&access_type=offline")),
-    ] {
-        for kind in ["application/x-www-form-urlencoded", "application/x-www-form-urlencoded; charset=utf-8"] {
-            let request =
-                gate.curl("/token").argument("--data").argument(&form).header(&format!("Content-Type: {kind}"));
-            for request in [request.clone(), request.user(ALICE)] {
-                let answer = request.send();
-                assert_eq!((answer.status, answer.code().as_str()), (405, "UNSUPPORTED"), "{id} T12 {kind}");
-                assert_eq!(answer.header("allow"), Some("GET"), "{id}");
-                assert!(!answer.text().contains("token\""), "{id}");
-            }
-        }
-    }
 }
 
 #[test]
@@ -324,6 +272,7 @@ fn a_token_narrows_and_the_policy_narrows_further() {
     assert_eq!((forbidden.status, forbidden.code().as_str()), (403, "DENIED"));
 }
 
+/// J30
 #[test]
 fn a_token_is_for_one_registry() {
     let registry = Registry::start();
@@ -335,6 +284,7 @@ fn a_token_is_for_one_registry() {
     assert_eq!(at_two().user(ALICE).send().status, 200);
 }
 
+/// J1, J2, J14, J23, J26, J28, J29
 #[test]
 fn a_token_that_was_touched_is_none() {
     let registry = Registry::start();
@@ -379,6 +329,54 @@ fn a_token_that_was_touched_is_none() {
     let as_password = gate.curl("/v2/").header(&format!("Authorization: Basic {}", basic_token(&token))).send();
     assert_eq!(as_password.status, 401);
     assert_eq!(gate.curl("/v2/").header(&format!("Authorization: bearer {token}")).send().status, 200);
+}
+
+/// J25–J28: a token is one word after one scheme in one header.
+#[test]
+fn a_token_comes_in_one_way() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let token = gate.token(Some(ALICE), "repository:team-a/x:pull");
+    let send = |headers: &[String]| {
+        let request = headers.iter().fold(gate.curl("/v2/"), |request, header| request.header(header));
+        request.send().status
+    };
+    let good = format!("Authorization: Bearer {token}");
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert_eq!(send(&[format!("Authorization: {scheme} {token}")]), 200, "J26 {scheme}");
+    }
+    let bad = "Authorization: Bearer x".to_owned();
+    let basic = format!("Authorization: Basic {}", STANDARD.encode(format!("alice:{}", ALICE.password)));
+    assert_eq!(send(std::slice::from_ref(&basic)), 200, "the control");
+    for two in [[&good, &bad], [&bad, &good], [&good, &good], [&good, &basic], [&basic, &good]] {
+        assert!(matches!(send(&two.map(Clone::clone)), 400 | 401), "J27 {two:?}");
+    }
+    for form in [
+        format!("Bearer\t{token}"),
+        format!("Bearer{token}"),
+        format!("Bearer {token},{token}"),
+        format!("Bearer {token}, Bearer {token}"),
+        format!("Bearer {token} x"),
+        format!("Bearer \"{token}\""),
+        format!("Token {token}"),
+        format!("Basic {token}"),
+        token.clone(),
+        format!("Bearer {}", "a".repeat(15_000)),
+        format!("Bearer {token}{}", "a".repeat(12_000)),
+    ] {
+        assert_eq!(send(&[format!("Authorization: {form}")]), 401, "J25 J27 {form:.60}");
+    }
+    for length in [60_000, 120_000] {
+        let answer = gate.curl("/v2/").bearer(&"a".repeat(length)).attempt();
+        let status = answer.as_ref().map(|answer| answer.status);
+        assert!(status.as_ref().map_or(true, |status| matches!(status, 400 | 401 | 431)), "J25 {status:?}");
+    }
+    for path in [format!("/v2/?access_token={token}"), format!("/v2/?token={token}")] {
+        let answer = gate.curl(&path).send();
+        assert_eq!(answer.status, 401, "J28");
+        assert!(!answer.challenge().contains("error="), "J28 nothing was sent that counts");
+    }
+    assert_eq!(gate.curl("/v2/").bearer(&token).send().status, 200);
 }
 
 fn basic_token(token: &str) -> String {

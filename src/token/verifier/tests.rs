@@ -2,6 +2,7 @@
 
 mod contents;
 mod forgery;
+mod long_lived;
 mod standing;
 
 use std::{fs, time::Duration};

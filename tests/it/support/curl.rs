@@ -114,6 +114,11 @@ impl Curl {
         self.header("Transfer-Encoding: chunked").argument("--upload-file").argument(file)
     }
 
+    /// A form, by POST.
+    pub(crate) fn form(self, pairs: &[(&str, &str)]) -> Self {
+        self.argument("--data").argument(super::form(pairs))
+    }
+
     pub(crate) fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self

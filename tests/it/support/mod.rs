@@ -3,7 +3,6 @@
 mod curl;
 mod done;
 mod ear;
-mod forged;
 mod http2;
 mod image;
 mod pki;
@@ -14,6 +13,7 @@ mod process;
 mod raw;
 mod registry;
 mod skopeo;
+mod token;
 mod token_keys;
 
 use std::{
@@ -24,7 +24,6 @@ use std::{
 pub(crate) use curl::{Curl, Response};
 pub(crate) use done::{Done, assert_installed, assert_root, run};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
-pub(crate) use forged::forged;
 pub(crate) use http2::{Asked, Http2, Waiting};
 pub(crate) use image::{Image, digest};
 pub(crate) use pki::{Leaf, Pki};
@@ -35,6 +34,7 @@ pub(crate) use process::Process;
 pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::{Acted, Registry};
 pub(crate) use skopeo::Skopeo;
+pub(crate) use token::{Deploy, access, claims, forged, forged_as, form, header};
 pub(crate) use token_keys::{TokenKeys, openssl};
 
 /// A change of a configuration before it is written.

@@ -136,7 +136,7 @@ impl Portcullis {
         self.dir.path().join("htpasswd")
     }
 
-    fn configuration(&self) -> PathBuf {
+    pub(crate) fn configuration(&self) -> PathBuf {
         self.dir.path().join("portcullis.yml")
     }
 

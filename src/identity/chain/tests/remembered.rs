@@ -49,6 +49,22 @@ async fn a_remembered_login_gives_way_to_an_earlier_provider() {
     assert_eq!(&*accepted(&chain, "alice", "first").await.via, "htpasswd");
 }
 
+/// A line that lets nobody in claims its name all the same.
+#[tokio::test]
+async fn a_locked_name_is_locked_for_those_behind_too() {
+    let files = Files::new(&["", &line("alice", "second")]);
+    let chain = files.chain();
+    let alice = accepted(&chain, "alice", "second").await;
+    files.write(0, "alice:!\n");
+    chain.refresh();
+    assert_eq!(refused(&chain, "alice", "second").await, LoginError::Rejected);
+    assert_eq!(chain.recall("alice", &alice.via, alice.proof.as_str()).await, Ok(None));
+    assert_eq!(chain.find("alice").await, Ok(None));
+    files.write(0, "");
+    chain.refresh();
+    assert_eq!(chain.find("alice").await, Ok(Some(alice)));
+}
+
 #[tokio::test]
 async fn a_reload_keeps_remembered_logins_and_ends_those_of_disabled_users() {
     let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]);
@@ -115,6 +131,26 @@ async fn a_token_lives_as_long_as_what_proved_it() {
         Ok(None),
         "the same password, hashed anew"
     );
+}
+
+#[tokio::test]
+async fn a_token_gives_way_to_an_earlier_provider() {
+    let files = Files::new(&["", &line("alice", "second")]);
+    let chain = files.chain();
+    let alice = accepted(&chain, "alice", "second").await;
+    let recall = async || chain.recall("alice", &alice.via, alice.proof.as_str()).await.map(|user| user.is_some());
+    assert_eq!(recall().await, Ok(true));
+    files.write(0, &line("alice", "first"));
+    chain.refresh();
+    assert_eq!(recall().await, Ok(false));
+    files.write(0, "");
+    chain.refresh();
+    assert_eq!(recall().await, Ok(true));
+
+    // One that is down did not know the name when the token was issued, and is not waited for.
+    let directory = Arc::new(Directory { down: true, ..Directory::default() });
+    let chain = with_directory(files.chain(), 0, &directory);
+    assert!(chain.recall("alice", &alice.via, alice.proof.as_str()).await.is_ok_and(|user| user.is_some()));
 }
 
 #[tokio::test]

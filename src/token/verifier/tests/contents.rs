@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// J11, J12
 #[test]
 fn audiences() {
     let forge = Forge::new();
@@ -29,6 +30,7 @@ fn without(forge: &Forge, claim: &str) -> String {
     forge.claiming(|claims| drop(claims.as_object_mut().unwrap().remove(claim)))
 }
 
+/// J30
 #[test]
 fn a_token_for_one_service_is_none_for_another() {
     let forge = Forge::new();
@@ -38,6 +40,7 @@ fn a_token_for_one_service_is_none_for_another() {
     assert!(forge.verifier().verify("", &token).is_none());
 }
 
+/// J13
 #[test]
 fn issuers() {
     let forge = Forge::new();
@@ -54,6 +57,7 @@ fn subjects() {
     refuses(&forge, [without(&forge, "sub")]);
 }
 
+/// J14
 #[test]
 fn expiry() {
     let forge = Forge::new();
@@ -80,6 +84,7 @@ fn expiry() {
     assert!(accepted(&forge, &forge.claiming(|claims| claims["exp"] = json!(now - 30))));
 }
 
+/// J15
 #[test]
 fn not_before() {
     let forge = Forge::new();
@@ -90,6 +95,7 @@ fn not_before() {
     assert!(accepted(&forge, &without(&forge, "nbf")));
 }
 
+/// J17, J18
 #[test]
 fn access_of_another_shape() {
     let forge = Forge::new();
@@ -118,6 +124,7 @@ fn access_of_another_shape() {
     );
 }
 
+/// J19–J21
 #[test]
 fn access_outside_the_grammar_gives_nothing() {
     let forge = Forge::new();
@@ -151,6 +158,7 @@ fn given(scopes: &[(Resource, Actions)]) -> Vec<&Resource> {
     scopes.iter().filter(|(_, actions)| !actions.is_empty()).map(|(resource, _)| resource).collect()
 }
 
+/// J22
 #[test]
 fn two_entries_for_one_repository_add_up() {
     let forge = Forge::new();
@@ -160,6 +168,7 @@ fn two_entries_for_one_repository_add_up() {
     assert_eq!(scopes, [(library, [Action::Pull, Action::Push].into_iter().collect())]);
 }
 
+/// J25
 #[test]
 fn bombs() {
     let forge = Forge::new();
@@ -191,6 +200,7 @@ fn bombs() {
     refuses(&forge, [65, 200, 8_000].map(|count| forge.claiming(|claims| claims["access"] = entries(count))));
 }
 
+/// J25
 #[test]
 fn the_length_bound_is_exact() {
     let forge = Forge::new();
@@ -214,6 +224,7 @@ fn what_is_issued_is_accepted() {
     assert_eq!(decode(issued.token.split('.').next().unwrap()), forge.header());
 }
 
+/// J33
 #[test]
 fn a_key_stays_good_while_it_is_listed() {
     let (old, new) = (Forge::new(), Forge::new());

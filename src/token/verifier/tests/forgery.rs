@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// J1
 #[test]
 fn no_algorithm() {
     let forge = Forge::new();
@@ -15,6 +16,7 @@ fn no_algorithm() {
     refuses(&forge, [forge.headed(|header| drop(header.as_object_mut().unwrap().remove("alg")))]);
 }
 
+/// J2
 #[test]
 fn the_public_key_is_no_secret() {
     let forge = Forge::new();
@@ -37,6 +39,7 @@ fn hmac_signed(forge: &Forge, alg: &str, kid: &Value, secret: &[u8]) -> String {
     format!("{message}.{}", encode(tag.as_ref()))
 }
 
+/// J3, J4
 #[test]
 fn another_algorithm_of_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,6 +66,7 @@ fn another_algorithm_of_the_same_key() {
     assert!(!accepted(token("RS384", &RSA_PKCS1_SHA256)));
 }
 
+/// J4, J23
 #[test]
 fn signatures_that_are_none() {
     let forge = Forge::new();
@@ -88,6 +92,7 @@ fn signatures_that_are_none() {
     refuses(&forge, [swapped]);
 }
 
+/// J23, J27
 #[test]
 fn forms_that_are_none() {
     let forge = Forge::new();
@@ -121,6 +126,7 @@ fn forms_that_are_none() {
     );
 }
 
+/// J23
 #[test]
 fn the_other_base64_alphabets() {
     let forge = Forge::new();
@@ -140,6 +146,7 @@ fn the_other_base64_alphabets() {
     }
 }
 
+/// J5, J6
 #[test]
 fn keys_that_are_not_ours() {
     let (forge, other) = (Forge::new(), Forge::new());
@@ -167,6 +174,7 @@ fn keys_that_are_not_ours() {
     refuses(&forge, [forge.headed(|header| drop(header.as_object_mut().unwrap().remove("kid")))]);
 }
 
+/// J7, J8
 #[test]
 fn keys_in_the_header() {
     let forge = Forge::new();
@@ -199,6 +207,7 @@ fn copy(pair: &EcdsaKeyPair) -> EcdsaKeyPair {
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.to_pkcs8v1().unwrap().as_ref()).unwrap()
 }
 
+/// J10
 #[test]
 fn header_members_that_we_do_not_write() {
     let forge = Forge::new();
@@ -212,10 +221,12 @@ fn header_members_that_we_do_not_write() {
     refuses(&forge, members.map(|(name, value)| forge.headed(|header| header[name] = value)));
 }
 
+/// J32
 #[test]
 fn types_of_other_tokens() {
     let forge = Forge::new();
-    let types = ["JWT", "rt+jwt", "application/at+jwt", "AT+JWT", "at+jwt ", ""].map(Value::from);
+    let types =
+        ["JWT", "rt+jwt", "refresh+jwt", "deploy+jwt", "application/at+jwt", "AT+JWT", "at+jwt ", ""].map(Value::from);
     let types = types.into_iter().chain([json!(null), json!(["at+jwt"])]);
     refuses(&forge, types.map(|typ| forge.headed(|header| header["typ"] = typ)));
     refuses(&forge, [forge.headed(|header| drop(header.as_object_mut().unwrap().remove("typ")))]);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A chain of one password file in the forge's folder.
-fn chain(forge: &Forge, lines: &[(&str, &str)], disabled: &[&str]) -> Chain {
+pub(super) fn chain(forge: &Forge, lines: &[(&str, &str)], disabled: &[&str]) -> Chain {
     let file = forge.folder.path().join("htpasswd");
     fs::write(&file, lines.iter().map(|(user, hash)| format!("{user}:{hash}\n")).collect::<String>()).unwrap();
     let identity = config::Identity {
@@ -16,7 +16,7 @@ fn chain(forge: &Forge, lines: &[(&str, &str)], disabled: &[&str]) -> Chain {
     Chain::build(&identity).unwrap()
 }
 
-fn hash(password: &str) -> String {
+pub(super) fn hash(password: &str) -> String {
     bcrypt::hash(password, 4).unwrap()
 }
 
@@ -55,6 +55,7 @@ async fn the_bearer_of_an_anonymous_token_is_nobody_within_the_token() {
     assert!(nobody.limit().is_some() && nobody.carries(&library).is_empty());
 }
 
+/// J31
 #[tokio::test]
 async fn a_token_dies_with_what_proved_it() {
     let forge = Forge::new();
