@@ -3,7 +3,6 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 
 use crate::{
     access::{Asker, Policy},
@@ -11,10 +10,8 @@ use crate::{
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::Route,
     token::{Issuer, KeyError, Keys, Minter, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{Pool, SetupError},
+    upstream::{Catalog, Pool, SetupError},
 };
-
-const CATALOG_WALKS: usize = 4;
 
 /// One public registry.
 pub struct PublicRegistry {
@@ -22,9 +19,8 @@ pub struct PublicRegistry {
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
-    pub pool: Pool,
-    /// Catalog walks at a time: each may be long, and anyone may ask for one.
-    pub walks: Semaphore,
+    pub pool: Arc<Pool>,
+    pub catalog: Arc<Catalog>,
     /// A blob's redirect to object storage goes to the client; otherwise it is an error.
     pub pass_redirects: bool,
 }
@@ -269,12 +265,13 @@ fn public_registry(
         .filter(|_| registry.upstream.pass_token)
         .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
         .transpose()?;
+    let pool = Arc::new(Pool::new(&registry.upstream, minter)?);
     Ok(PublicRegistry {
         service,
         first,
         hosts: registry.hosts.clone(),
-        pool: Pool::new(&registry.upstream, minter)?,
-        walks: Semaphore::new(CATALOG_WALKS),
+        catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
+        pool,
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
 }

@@ -8,7 +8,7 @@ use super::Asker;
 use crate::{
     config::{self, Host, Subject},
     identity::Principal,
-    registry::{Actions, Pattern, RepositoryName},
+    registry::{Actions, Pattern, RepositoryName, Span},
 };
 
 #[derive(Debug)]
@@ -61,6 +61,15 @@ impl Grant {
         self.to.contains(&Subject::Anyone) && self.holds_on(hosts)
     }
 
+    /// Spans that hold every name on which this grant gives the caller any action.
+    pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
+        if !(self.is_for(asker) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
+            return Vec::new();
+        }
+        let user = asker.principal.name();
+        self.repositories.iter().flat_map(|pattern| pattern.spans(user)).collect()
+    }
+
     /// The actions this grant gives the caller on a repository.
     pub(super) fn gives(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
         if self.covers(asker, repository) && self.hurdles(asker, repository).next().is_none() {
@@ -93,18 +102,24 @@ impl Grant {
     }
 
     fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        let named = self.to.iter().any(|subject| names(subject, asker.principal));
-        (!named).then_some(Hurdle::Subject)
+        (!self.is_for(asker)).then_some(Hurdle::Subject)
     }
 
     fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        let client = asker.client.to_canonical();
-        let inside = self.from.is_empty() || self.from.iter().any(|network| network.contains(&client));
-        (!inside).then_some(Hurdle::Network)
+        (!self.holds_from(asker)).then_some(Hurdle::Network)
     }
 
     fn check_registry(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
         (!self.holds_on(asker.hosts)).then_some(Hurdle::Registry)
+    }
+
+    fn is_for(&self, asker: Asker<'_>) -> bool {
+        self.to.iter().any(|subject| names(subject, asker.principal))
+    }
+
+    fn holds_from(&self, asker: Asker<'_>) -> bool {
+        let client = asker.client.to_canonical();
+        self.from.is_empty() || self.from.iter().any(|network| network.contains(&client))
     }
 
     fn holds_on(&self, hosts: &[Host]) -> bool {

@@ -6,7 +6,7 @@ use super::grant::Grant;
 use crate::{
     config,
     identity::Principal,
-    registry::{Action, Actions, Needs, Page, Pattern, Read, RepositoryName, Route, UploadVerb},
+    registry::{Action, Actions, Needs, Page, Pattern, Ranges, Read, RepositoryName, Route, UploadVerb},
 };
 
 /// Who asks, where, from where.
@@ -261,6 +261,12 @@ impl Policy {
     /// True where a registry with these hosts has something for callers without credentials.
     pub fn serves_anyone(&self, hosts: &[config::Host]) -> bool {
         self.grants.iter().any(|grant| grant.serves_anyone(hosts))
+    }
+
+    /// Where the names lie that [`Policy::shows`] may be true for: every such name is in one of the ranges.
+    pub fn ranges(&self, asker: Asker<'_>) -> Ranges {
+        let pulling = self.grants.iter().filter(|grant| grant.actions.contains(Action::Pull));
+        Ranges::new(pulling.flat_map(|grant| grant.spans(asker)))
     }
 
     /// A grant that allows the action; the first in the file among those that the index finds.

@@ -1,7 +1,8 @@
-//! `/v2/_catalog`: the upstream's catalog walked, what the caller may pull kept, paginated anew.
+//! `/v2/_catalog`: what the caller may pull of the upstream's catalog, paginated anew.
 
-use http::{StatusCode, header};
-use serde::Deserialize;
+use std::net::IpAddr;
+
+use http::{HeaderMap, StatusCode, header};
 
 use super::{
     forward,
@@ -11,27 +12,17 @@ use super::{
 use crate::{
     access::Permit,
     identity::Principal,
-    registry::{Page, RepositoryName, Route},
+    registry::{Page, Read, RepositoryName, Route},
     runtime::{PublicRegistry, Runtime},
-    upstream::{self, Exchange},
+    upstream::{self, Found, Question},
 };
 
 /// Names a page holds where the client does not say.
 const DEFAULT_PAGE: u32 = 100;
-/// Names asked of the upstream at a time, and the most a client gets at a time.
+/// The most a client gets at a time.
 const LARGEST_PAGE: u32 = 1000;
-/// Names asked at a time of a registry that is set up for smaller pages (`catalog.maxentries`).
-const SMALLER_PAGE: u32 = 100;
-/// A thousand names of 255 bytes with room to spare.
-const LARGEST_BODY: usize = 1024 * 1024;
 
-#[derive(Deserialize)]
-struct Names {
-    #[serde(default)]
-    repositories: Vec<String>,
-}
-
-/// One page of what the caller may pull, in the upstream's order.
+/// One page of what the caller may pull.
 pub(super) async fn catalog(
     runtime: &Runtime,
     registry: &PublicRegistry,
@@ -43,75 +34,54 @@ pub(super) async fn catalog(
         return Err(upstream::Error::Unusable("a catalog permit for another route").into());
     };
     let wanted = page.n.unwrap_or(DEFAULT_PAGE).min(LARGEST_PAGE);
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let asker = registry.asker(principal, head.client);
-    // The semaphore is never closed, and a walk without a place would be no harm.
-    let _place = registry.walks.acquire().await;
-    let mut walk = Walk { registry, head, permit, size: LARGEST_PAGE, last: page.last.clone(), ended: false };
-    let mut shown: Vec<String> = Vec::new();
-    // One name more than wanted tells whether another page follows.
-    while shown.len() <= wanted && wanted > 0 {
-        let Some(names) = walk.next().await? else { break };
-        let visible = names
-            .into_iter()
-            .filter(|name| RepositoryName::parse(name).is_ok_and(|name| runtime.policy.shows(asker, &name)));
-        shown.extend(visible);
-    }
-    let more = shown.len() > wanted;
-    shown.truncate(wanted);
-    let body = serde_json::json!({ "repositories": shown }).to_string();
-    let answer = Answer::json(StatusCode::OK, body);
-    Ok(match shown.last() {
-        Some(last) if more => answer.with(header::LINK, &next_link(last, page.n)),
+    let question = Question {
+        ranges: runtime.policy.ranges(asker),
+        last: page.last.as_deref().filter(|last| !last.is_empty()),
+        wanted: usize::try_from(wanted).unwrap_or(usize::MAX),
+        caller: &caller(principal, head.client),
+        permit,
+        headers: forward::request_headers(&HeaderMap::new(), head, permit.route()),
+    };
+    let found = match wanted {
+        0 => Found::default(),
+        _ => {
+            let shows = |name: &str| RepositoryName::parse(name).is_ok_and(|name| runtime.policy.shows(asker, &name));
+            registry.catalog.page(question, shows).await?
+        }
+    };
+    let answer = Answer::json(StatusCode::OK, serde_json::json!({ "repositories": found.names }).to_string());
+    Ok(match found.names.last() {
+        Some(last) if found.more => answer.with(header::LINK, &next_link(last, page.n)),
         _ => answer,
     })
 }
 
+/// Whom an upstream request counts for: the user, or for callers without a name their address (of IPv6 the network).
+fn caller(principal: &Principal, client: IpAddr) -> String {
+    match (principal.name(), client.to_canonical()) {
+        (Some(name), _) => format!("user:{name}"),
+        (None, IpAddr::V4(address)) => address.to_string(),
+        (None, IpAddr::V6(address)) => format!("{:x}/64", address.to_bits() >> 64),
+    }
+}
+
 fn next_link(last: &str, n: Option<u32>) -> String {
     let page = Page { n: Some(n.unwrap_or(DEFAULT_PAGE)), last: Some(last.to_owned()) };
-    let route = Route::Catalog { read: crate::registry::Read::Get, page };
+    let route = Route::Catalog { read: Read::Get, page };
     format!("<{}>; rel=\"next\"", route.to_upstream())
 }
 
-/// The upstream's pages, one after the other.
-struct Walk<'a> {
-    registry: &'a PublicRegistry,
-    head: &'a RequestHead,
-    permit: &'a Permit,
-    size: u32,
-    last: Option<String>,
-    ended: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Walk<'_> {
-    async fn next(&mut self) -> Result<Option<Vec<String>>, Rejection> {
-        if self.ended {
-            return Ok(None);
-        }
-        let mut exchange = self.ask().await?;
-        if exchange.head.status == StatusCode::BAD_REQUEST && self.size > SMALLER_PAGE {
-            self.size = SMALLER_PAGE;
-            exchange = self.ask().await?;
-        }
-        if exchange.head.status != StatusCode::OK {
-            return Err(upstream::Error::Unusable("its catalog cannot be read").into());
-        }
-        let body = exchange.collect(LARGEST_BODY).await?;
-        let follows = exchange.head.headers.contains_key(header::LINK);
-        exchange.finish();
-        let names: Names =
-            serde_json::from_slice(&body).map_err(|_| upstream::Error::Unusable("its catalog is not JSON"))?;
-        let last = names.repositories.last().cloned();
-        // A page that does not move on would be asked for ever.
-        self.ended = !follows || last.is_none() || last == self.last;
-        self.last = last;
-        Ok(Some(names.repositories))
-    }
-
-    async fn ask(&self) -> Result<Exchange, Rejection> {
-        let page = Page { n: Some(self.size), last: self.last.clone() };
-        let permit = self.permit.catalog_page(page).ok_or(upstream::Error::Unusable("no catalog permit"))?;
-        let headers = forward::request_headers(&http::HeaderMap::new(), self.head, permit.route());
-        Ok(self.registry.pool.fetch(&permit, headers).await?)
+    #[test]
+    fn callers_without_a_name_are_told_apart_by_network() {
+        let of = |address: &str| caller(&Principal::anonymous(), address.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     }
 }

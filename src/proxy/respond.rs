@@ -7,7 +7,7 @@ use crate::{
     access::Denial,
     registry::{ErrorBody, ErrorCode, RouteError},
     runtime::NotAuthenticated,
-    upstream,
+    upstream::{self, CatalogError},
 };
 
 /// Why a form at the token endpoint is not served (RFC 6749 §5.2).
@@ -68,6 +68,9 @@ pub(super) enum Rejection {
     SlowBody,
     #[error(transparent)]
     Upstream(#[from] upstream::Error),
+    /// Nothing to show was found in the time an answer may take.
+    #[error("the catalog is still being read")]
+    CatalogUnfinished,
     #[error("the token could not be signed")]
     Signing,
 }
@@ -91,6 +94,7 @@ impl Rejection {
             Self::Denied(Denial::Forbidden { .. }) => "denied",
             Self::TooLarge { .. } => "too_large",
             Self::Upstream(_) => "upstream_failed",
+            Self::CatalogUnfinished => "catalog_unfinished",
             Self::Signing => "internal",
         }
     }
@@ -102,6 +106,15 @@ impl From<NotAuthenticated> for Rejection {
             NotAuthenticated::WrongCredentials => Self::WrongCredentials,
             NotAuthenticated::InvalidToken => Self::InvalidToken,
             NotAuthenticated::Unavailable => Self::IdentityUnavailable,
+        }
+    }
+}
+
+impl From<CatalogError> for Rejection {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Upstream(error) => Self::Upstream(error),
+            CatalogError::Unfinished => Self::CatalogUnfinished,
         }
     }
 }
@@ -191,6 +204,10 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         ),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
+        // What was read is kept, but not for long.
+        Rejection::CatalogUnfinished => {
+            unavailable("the catalog is still being read; ask again", request_id).with(header::RETRY_AFTER, "1")
+        }
         Rejection::Signing => internal(request_id),
     }
 }

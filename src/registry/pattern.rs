@@ -1,6 +1,6 @@
 //! Repository patterns of grants: whole segments, `*`, `**`, `$user`; no regular expressions.
 
-use super::{RepositoryName, name::is_component};
+use super::{RepositoryName, Span, name::is_component};
 
 /// A pattern over the segments of a repository name. `*` is one segment, `**` any number or none, `$user` the caller's
 /// name as one segment; everything else is literal. So `a/**` matches `a`, `a/b` and `a/b/c`, never `ab`.
@@ -63,6 +63,27 @@ impl Pattern {
         }
     }
 
+    /// Spans that hold every name the pattern can match for this user; none where it can match nothing. They follow the
+    /// literal segments that it begins with, `$user` filled in.
+    pub fn spans(&self, user: Option<&str>) -> Vec<Span> {
+        let user = user.filter(|user| is_component(user));
+        if user.is_none() && self.segments.contains(&Segment::User) {
+            return Vec::new();
+        }
+        let literals: Vec<&str> = self.segments.iter().map_while(|segment| segment.literal(user)).collect();
+        let wild = self.segments.get(literals.len()..).unwrap_or_default();
+        let name = literals.join("/");
+        let under = Span::Under(format!("{name}/").into());
+        match (literals.is_empty(), wild.is_empty()) {
+            (true, _) => vec![Span::All],
+            (false, true) => vec![Span::Name(name.into())],
+            (false, false) if wild.iter().all(|segment| *segment == Segment::Any) => {
+                vec![Span::Name(name.into()), under]
+            }
+            (false, false) => vec![under],
+        }
+    }
+
     /// True where every name that `other` matches is matched by `self` too, for the same user. May say false when it
     /// cannot tell (`**/*` and `**`).
     pub fn covers(&self, other: &Self) -> bool {
@@ -82,6 +103,15 @@ impl Segment {
             "$user" => Ok(Self::User),
             literal if is_component(literal) => Ok(Self::Literal(literal.to_owned())),
             _ => Err(PatternError::Segment(text.to_owned())),
+        }
+    }
+
+    /// The one text that it takes from this user's point of view.
+    fn literal<'a>(&'a self, user: Option<&'a str>) -> Option<&'a str> {
+        match self {
+            Self::Literal(literal) => Some(literal),
+            Self::User => user,
+            Self::One | Self::Any => None,
         }
     }
 }

@@ -4,11 +4,13 @@
 //! writes the request line that the permit holds.
 
 mod body;
+mod catalog;
 mod client;
 mod exchange;
 mod pool;
 
 pub use body::{Feed, Pieces, UploadBody};
+pub use catalog::{Catalog, CatalogError, Found, Question};
 pub use exchange::{Exchange, Pending};
 pub use pool::Pool;
 

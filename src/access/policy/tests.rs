@@ -8,7 +8,7 @@ use crate::{
         DIGEST, Place, access, grant, group_subject, host, patterns, repository, route, user, user_subject, with_token,
     },
     config::{Access, Grant as Written, Subject},
-    registry::{Read, TokenVerb, UploadVerb},
+    registry::{Read, Span, TokenVerb, UploadVerb},
 };
 
 use Action::{Delete, Pull, Push};
@@ -258,6 +258,43 @@ fn the_catalog_shows_what_may_be_pulled_whatever_the_token_says() {
     assert!(policy.shows(place.asker(&token), &repository("library/x")));
     assert!(policy.shows(place.asker(&token), &repository("home/bob/x")));
     assert!(!policy.shows(place.asker(&token), &repository("team-a/app")));
+}
+
+#[test]
+fn the_ranges_of_a_caller_follow_the_grants_that_hold() {
+    let mut grants = example().grants;
+    grants.push(grant("push only", &["drop/**"], &[Push], &[Subject::Anyone]));
+    grants.push(grant("one of each", &["apps/*/web", "apps/shop/web", "library/x"], &[Pull], &[user_subject("carol")]));
+    grants.push(grant("anywhere", &["**/public"], &[Pull], &[user_subject("dora")]));
+    let policy = Policy::compile(&Access { grants });
+    let here = Place::default();
+    let elsewhere = Place::new(&["other.example.com"], "10.1.2.3");
+    let outside = Place::new(&["registry.example.com"], "203.0.113.9");
+    for (place, principal, expected) in [
+        (&here, Principal::anonymous(), &["library", "library/"][..]),
+        (&here, user("alice", &["team-a"]), &["home/alice", "home/alice/", "library", "library/", "team-a", "team-a/"]),
+        (&elsewhere, user("alice", &["team-a"]), &["home/alice", "home/alice/", "library", "library/"]),
+        (&outside, user("alice", &["team-a"]), &["home/alice", "home/alice/", "library", "library/"]),
+        (&here, user("carol", &[]), &["apps/", "home/carol", "home/carol/", "library", "library/"]),
+        (&here, user("Carol@example", &[]), &["library", "library/"]),
+        (&here, user("dora", &[]), &[""]),
+        (
+            &here,
+            user("release-bot", &[]),
+            &["home/release-bot", "home/release-bot/", "library", "library/", "team-a/release", "team-a/release/"],
+        ),
+    ] {
+        let ranges = policy.ranges(place.asker(&principal));
+        let shown: Vec<&str> = ranges.spans().iter().map(shown).collect();
+        assert_eq!(shown, expected, "{principal:?}");
+    }
+}
+
+fn shown(span: &Span) -> &str {
+    match span {
+        Span::All => "",
+        Span::Name(text) | Span::Under(text) => text,
+    }
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn server_errors_say_a_code_and_a_request_id_and_nothing_of_what_is_behind() {
         (Rejection::Upstream(connect), 502),
         (Rejection::Upstream(upstream::Error::Silent(std::time::Duration::from_secs(1))), 504),
         (Rejection::IdentityUnavailable, 503),
+        (Rejection::CatalogUnfinished, 503),
         (Rejection::Signing, 500),
     ] {
         let answer = answer(&rejection, Some(&challenger(None)), "cafe");
@@ -116,7 +117,8 @@ fn server_errors_say_a_code_and_a_request_id_and_nothing_of_what_is_behind() {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(text.contains("cafe") && !text.contains("10.0.0.5"), "{text}");
         if status == 503 {
-            assert_eq!(header(&answer, "retry-after"), "5");
+            let soon = if matches!(rejection, Rejection::CatalogUnfinished) { "1" } else { "5" };
+            assert_eq!(header(&answer, "retry-after"), soon);
         }
     }
 }

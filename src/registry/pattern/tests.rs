@@ -149,3 +149,41 @@ proptest! {
         let _ = Pattern::parse(&text);
     }
 }
+
+#[test]
+fn spans_follow_the_literal_beginning() {
+    let name = |text: &str| Span::Name(text.into());
+    let under = |text: &str| Span::Under(text.into());
+    for (text, user, expected) in [
+        ("a/b", None, vec![name("a/b")]),
+        ("a/**", None, vec![name("a"), under("a/")]),
+        ("a/**/**", None, vec![name("a"), under("a/")]),
+        ("a/*", None, vec![under("a/")]),
+        ("a/**/z", None, vec![under("a/")]),
+        ("a/*/c/**", None, vec![under("a/")]),
+        ("**", None, vec![Span::All]),
+        ("*/b", Some("x"), vec![Span::All]),
+        ("home/$user", Some("bob"), vec![name("home/bob")]),
+        ("home/$user/**", Some("bob"), vec![name("home/bob"), under("home/bob/")]),
+        ("$user/*", Some("bob"), vec![under("bob/")]),
+        ("home/$user/**", None, vec![]),
+        ("*/$user", None, vec![]),
+        ("home/$user/**", Some("Bob@example.com"), vec![]),
+        ("home/$user/**", Some("a/b"), vec![]),
+    ] {
+        assert_eq!(pattern(text).spans(user), expected, "{text} {user:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_matches_lies_in_a_span(
+        segments in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**", "$user"]), 1..5),
+        names in prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 1..5),
+        user in prop::option::of(prop::sample::select(vec!["a", "c", "X"])),
+    ) {
+        let (pattern, name) = (pattern(&segments.join("/")), name(&names.join("/")));
+        let held = pattern.spans(user).iter().any(|span| span.contains(name.as_str()));
+        prop_assert!(held || !pattern.matches(&name, user));
+    }
+}

@@ -114,9 +114,8 @@ impl Upload {
 fn leave_http1(framing: &str, body: &[u8]) {
     let says_end = |mut client: Tls| client.close();
     let resets = |client: Tls| socket2::SockRef::from(client.socket()).set_linger(Some(milliseconds(0))).unwrap();
-    type Leaving<'a> = &'a dyn Fn(Tls);
-    let ways: [(_, fn(&Portcullis) -> String, Leaving<'_>); 3] =
-        [("PATCH", session, &drop), ("PATCH", session, &says_end), ("PUT", finish, &resets)];
+    type Way<'a> = (&'a str, fn(&Portcullis) -> String, &'a dyn Fn(Tls));
+    let ways: [Way<'_>; 3] = [("PATCH", session, &drop), ("PATCH", session, &says_end), ("PUT", finish, &resets)];
     for (method, path, leave) in ways {
         let upload = Upload::new();
         let gate = before(&upload.ear);

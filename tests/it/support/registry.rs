@@ -95,6 +95,15 @@ impl Registry {
         sessions.filter_map(|session| fs::metadata(session.path().join("data")).ok()).map(|data| data.len()).sum()
     }
 
+    /// Makes repositories as folders, which is all that one needs to be in the catalog.
+    pub(crate) fn hold(&self, repositories: &[String]) {
+        for repository in repositories {
+            let folder = self.storage.path().join("docker/registry/v2/repositories").join(repository);
+            fs::create_dir_all(folder.join("_layers")).unwrap();
+            fs::create_dir_all(folder.join("_manifests/tags")).unwrap();
+        }
+    }
+
     /// The requests on one repository.
     pub(crate) fn acted_on(&self, repository: &str) -> Vec<Acted> {
         let prefix = format!("/v2/{repository}/");

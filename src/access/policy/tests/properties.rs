@@ -81,6 +81,7 @@ proptest! {
             prop_assert!(explanation.near_misses.iter().all(|miss| !miss.obstacles.is_empty()));
         }
         prop_assert_eq!(policy.shows(asker, &name), expected.contains(Pull));
+        prop_assert!(!policy.shows(asker, &name) || policy.ranges(asker).contains(name.as_str()));
     }
 
     #[test]
