@@ -2,11 +2,14 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Client, story};
-use crate::support::{Daemon, Done, Image, Login, Portcullis, Registry, Skopeo, assert_installed, run};
+use crate::support::{
+    ALICE, Daemon, Done, Image, Login, Portcullis, Registry, Skopeo, assert_installed, claims, htpasswd_line, run,
+};
 
 /// The engine trusts any certificate of what is at 127.0.0.1; this name is at `::1`.
 const HOST: &str = "registry6.test";
@@ -14,6 +17,39 @@ const HOST: &str = "registry6.test";
 #[test]
 fn docker_agrees() {
     story::<Docker>(203);
+}
+
+/// A login is remembered by a refresh token, which docker exchanges by itself from then on; it ends by its id, and with
+/// the password.
+#[test]
+fn docker_keeps_a_refresh_token_in_place_of_the_password() {
+    let registry = Registry::start();
+    let mut gate = Docker::gate(&registry);
+    gate.reload_with(|config| config["tokens"]["refresh"] = json!({ "enabled": true }));
+    let image = Image::new(210, &[1000]);
+    let mut client = Docker::new(&gate);
+    client.take(&image);
+    client.login(ALICE).succeeded();
+    let kept = client.kept(&gate);
+    assert!(kept["identitytoken"].as_str().is_some_and(|token| token.starts_with("eyJ")), "{kept}");
+    assert!(!kept.to_string().contains(&STANDARD.encode(format!("alice:{}", ALICE.password))), "{kept}");
+
+    client.push("team-a/app").succeeded();
+    client.pull("team-a/app").succeeded();
+    client.assert_holds(&image, "team-a/app");
+    client.push("library/other").failed_with(Docker::PUSH_DENIED);
+    assert_eq!(client.kept(&gate)["identitytoken"], kept["identitytoken"], "it is never exchanged for another");
+
+    let id = claims(kept["identitytoken"].as_str().unwrap())["jti"].clone();
+    let used = |line: &str| line.contains(id.as_str().unwrap()) && line.contains(r#""route":"upload""#);
+    assert!(gate.log().lines().any(used), "the log says by which token: {}", gate.log());
+    gate.reload_with(|config| config["tokens"]["revoked"] = json!([id]));
+    client.push("team-a/more").failed_with(&["unauthorized"]);
+    gate.reload_with(|config| config["tokens"]["revoked"] = json!([]));
+    client.push("team-a/more").succeeded();
+    fs::write(gate.htpasswd(), htpasswd_line(Login::new("alice", "another"))).unwrap();
+    gate.reload_with(|_| {});
+    client.push("team-a/again").failed_with(&["unauthorized"]);
 }
 
 struct Docker {
@@ -84,6 +120,13 @@ impl Client for Docker {
 impl Docker {
     fn name(&self, repository: &str) -> String {
         format!("{}/{repository}:v1", self.host)
+    }
+
+    /// What its configuration holds for the gate.
+    fn kept(&self, gate: &Portcullis) -> Value {
+        let config: Value =
+            serde_json::from_slice(&fs::read(self.dir.path().join("client/config.json")).unwrap()).unwrap();
+        config["auths"][gate.host()].clone()
     }
 
     fn docker(&self, arguments: &[&str]) -> Done {
