@@ -62,19 +62,21 @@ impl Chain {
     /// Reads what the providers need. The error says which file cannot be read and what to do.
     pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
         let successes = Successes::new().map_err(|_| ChainError("the system gives no random numbers".to_owned()))?;
-        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()))
+        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), &[])
     }
 
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
-    /// still hold, so that a reload does not have everybody verified anew.
+    /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
+    /// cannot be read now keeps its last content: that must not stand in the way of a ban.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
-        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers))
+        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), &self.files)
     }
 
     fn assemble(
         config: &config::Identity,
         successes: Arc<Successes>,
         workers: Arc<Workers>,
+        known: &[Arc<Htpasswd>],
     ) -> Result<Self, ChainError> {
         let mut members = Vec::new();
         let mut files = Vec::new();
@@ -82,9 +84,11 @@ impl Chain {
             match provider {
                 config::Provider::Htpasswd(htpasswd) => {
                     let name = numbered("htpasswd", files.len() + 1);
-                    let file = Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers))
-                        .map_err(|error| unreadable(&htpasswd.file, &error))?;
-                    let file = Arc::new(file);
+                    let file = Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers));
+                    let file = file.map(Arc::new).or_else(|error| {
+                        let last = known.iter().find(|file| file.is(&name, &htpasswd.file));
+                        last.cloned().ok_or_else(|| unreadable(&htpasswd.file, &error))
+                    })?;
                     files.push(Arc::clone(&file));
                     members.push(Member { name, provider: file });
                 }
@@ -100,7 +104,12 @@ impl Chain {
             flights: Flights::new(),
             workers,
         };
-        metrics::htpasswd_readable(true);
+        // What is new was read just now.
+        if known.is_empty() {
+            metrics::htpasswd_readable(true);
+        } else {
+            chain.refresh();
+        }
         Ok(chain)
     }
 

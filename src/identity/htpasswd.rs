@@ -62,6 +62,11 @@ impl Htpasswd {
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
+    /// True for the provider of this name that reads this file.
+    pub(super) fn is(&self, name: &str, path: &Path) -> bool {
+        *self.name == *name && self.path == path
+    }
+
     /// The problems of the content in force (for `check`).
     pub fn problems(&self) -> Vec<HtpasswdProblem> {
         problems(&self.content.load(), &self.path)

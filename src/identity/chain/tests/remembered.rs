@@ -82,6 +82,25 @@ async fn a_reload_keeps_remembered_logins_and_ends_those_of_disabled_users() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_stands_in_the_way_of_no_ban() {
+    let files = Files::new(&[&(line("alice", "secret") + &line("bob", "secret"))]);
+    let chain = files.chain();
+    fs::remove_file(files.path(0)).unwrap();
+    let files = files.disabled("bob");
+    let next = chain.rebuild(&files.config).expect("the last content holds");
+    accepted(&next, "alice", "secret").await;
+    assert_eq!(refused(&next, "bob", "secret").await, LoginError::Rejected);
+    files.write(0, &line("carol", "secret"));
+    next.refresh();
+    accepted(&next, "carol", "secret").await;
+    assert_eq!(refused(&next, "alice", "secret").await, LoginError::Rejected);
+
+    let elsewhere = Files::new(&[""]);
+    fs::remove_file(elsewhere.path(0)).unwrap();
+    assert!(chain.rebuild(&elsewhere.config).is_err(), "another file has no last content");
+}
+
+#[tokio::test]
 async fn identical_logins_at_the_same_time_are_verified_once() {
     let directory = Arc::new(Directory::default());
     let chain = Arc::new(with_directory(Files::new(&[]).chain(), 0, &directory));
