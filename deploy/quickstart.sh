@@ -62,6 +62,9 @@ check_ports() {
   local port
   for port in "$@"; do
     if port_taken "$port"; then
+      if [ -f "$DIR/settings" ]; then
+        fail "port $port is taken; end what uses it, or remove $DIR to begin anew with other ports"
+      fi
       fail "port $port is taken; HTTPS_PORT, ADMIN_PORT and REGISTRY_PORT choose others (see the head of this script)"
     fi
   done
@@ -78,7 +81,11 @@ load_settings() {
   fi
   HTTPS_PORT=${HTTPS_PORT:-8443} ADMIN_PORT=${ADMIN_PORT:-9090} REGISTRY_PORT=${REGISTRY_PORT:-5000}
   UPSTREAM=${UPSTREAM:-} HOSTS=${HOSTS:-} LISTEN=${LISTEN:-127.0.0.1} USER_NAME=${USER_NAME:-admin}
-  local name
+}
+
+keep_settings() {
+  local file=$DIR/settings name
+  if [ -f "$file" ]; then return; fi
   for name in HTTPS_PORT ADMIN_PORT REGISTRY_PORT UPSTREAM HOSTS LISTEN USER_NAME; do
     printf '%s=%q\n' "$name" "${!name}"
   done >"$file.new"
@@ -324,10 +331,11 @@ main() {
   mkdir -p "$DIR/logs"
 
   load_settings
+  if [ -n "$UPSTREAM" ]; then check_ports "$HTTPS_PORT" "$ADMIN_PORT"; else check_ports "$HTTPS_PORT" "$ADMIN_PORT" "$REGISTRY_PORT"; fi
+  keep_settings
   need curl curl
   if ! has_docker; then need skopeo skopeo; fi
   build
-  if [ -n "$UPSTREAM" ]; then check_ports "$HTTPS_PORT" "$ADMIN_PORT"; else check_ports "$HTTPS_PORT" "$ADMIN_PORT" "$REGISTRY_PORT"; fi
   make_files
 
   trap stop_all EXIT
@@ -335,8 +343,11 @@ main() {
   start_registry
   start_gate
   prove
+  if [ -n "$once" ]; then
+    say "all of it works; it ends now, and starts again without --once"
+    return
+  fi
   next_steps
-  if [ -n "$once" ]; then return; fi
 
   say "running until Ctrl-C; the logs are in $DIR/logs"
   wait -n "${children[@]}" || true

@@ -9,7 +9,7 @@ use crate::{
     config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::Route,
-    token::{Issuer, KeyError, Keys, Minter, Seals, TokenKind, Verifier, VerifyError},
+    token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{Catalog, Pool, SetupError},
 };
 
@@ -189,7 +189,7 @@ impl Runtime {
             Credentials::Bearer(token) => {
                 Ok(self.verifier.access(service, token, &self.chain, route.upload_session()).await?)
             }
-            Credentials::Malformed => Err(NotAuthenticated::InvalidToken),
+            Credentials::Malformed => Err(NotAuthenticated::InvalidToken(None)),
         }
     }
 
@@ -200,10 +200,10 @@ impl Runtime {
             None => Ok(self.chain.login(login).await?),
             Some(TokenKind::Deploy) => match self.verifier.deploy(service, login, &self.chain).await {
                 Ok(principal) => Ok(principal),
-                Err(VerifyError::Invalid) => Err(NotAuthenticated::WrongCredentials),
+                Err(VerifyError::Invalid(refusal)) => Err(NotAuthenticated::WrongCredentials(Some(refusal))),
                 Err(VerifyError::Unavailable) => Err(NotAuthenticated::Unavailable),
             },
-            Some(TokenKind::Access | TokenKind::Refresh) => Err(NotAuthenticated::WrongCredentials),
+            Some(TokenKind::Access | TokenKind::Refresh) => Err(NotAuthenticated::WrongCredentials(None)),
         }
     }
 
@@ -214,12 +214,13 @@ impl Runtime {
 }
 
 /// Why credentials did not make a principal.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum NotAuthenticated {
+    /// What is known of a token that came as a password is for the log.
     #[error("wrong credentials")]
-    WrongCredentials,
+    WrongCredentials(Option<Box<Refusal>>),
     #[error("invalid token")]
-    InvalidToken,
+    InvalidToken(Option<Box<Refusal>>),
     #[error("an identity source cannot answer")]
     Unavailable,
 }
@@ -227,7 +228,7 @@ pub enum NotAuthenticated {
 impl From<LoginError> for NotAuthenticated {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::Rejected => Self::WrongCredentials,
+            LoginError::Rejected => Self::WrongCredentials(None),
             LoginError::Unavailable => Self::Unavailable,
         }
     }
@@ -236,7 +237,7 @@ impl From<LoginError> for NotAuthenticated {
 impl From<VerifyError> for NotAuthenticated {
     fn from(error: VerifyError) -> Self {
         match error {
-            VerifyError::Invalid => Self::InvalidToken,
+            VerifyError::Invalid(refusal) => Self::InvalidToken(Some(refusal)),
             VerifyError::Unavailable => Self::Unavailable,
         }
     }

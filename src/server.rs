@@ -1,6 +1,6 @@
 //! The life of the server: what is started, in which order, and how it ends.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -17,10 +17,10 @@ use crate::{
     config::Config,
     listener::{Drain, PlainListener, Terms, TlsListener},
     proxy::Gate,
-    reload,
+    reload::{self, Reloader},
     runtime::Runtime,
     telemetry::metrics,
-    tls::{self, CertStore, CertificateInfo},
+    tls::{self, CertStore},
     token::Keys,
 };
 
@@ -33,14 +33,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let certificates = Arc::new(CertStore::new(load_certificates(&config)?));
-    report_certificates(&certificates.infos());
-    for warning in tls::uncovered(&hosts(&config), &certificates.infos()) {
-        warn!("{warning}");
-    }
+    let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
+    reload::report_certificates(&config, &certificates);
     let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
     let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(&config, keys)?));
-    let tls_config = tls::server_config(certificates, config.tls.min_version)?;
+    let tls_config = tls::server_config(Arc::clone(&certificates), config.tls.min_version)?;
+    let reloader = Arc::new(Reloader::new(config.clone(), Arc::clone(&runtime), certificates));
 
     let https = TlsListener::bind(&config.listen.https).await.context("cannot listen for https")?;
     let http = PlainListener::bind(&config.listen.http).await.context("cannot listen for http")?;
@@ -66,13 +64,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.set(true);
     metrics::reloaded(true);
 
-    wait_for_stop(&config.path, &runtime).await?;
+    wait_for_stop(&reloader).await?;
     readiness.set(false);
     info!(under_way = drain.active(), "stopping");
     stop.send_replace(true);
     let cut = tokio::select! {
         cut = drain.wait(config.shutdown.drain) => cut,
-        again = wait_for_stop(&config.path, &runtime) => again.map(|()| drain.active())?,
+        again = wait_for_stop(&reloader) => again.map(|()| drain.active())?,
     };
     tasks.iter().for_each(JoinHandle::abort);
     info!(cut, "stopped");
@@ -81,26 +79,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 fn shown(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
-}
-
-fn load_certificates(config: &Config) -> anyhow::Result<Vec<tls::Loaded>> {
-    let mut loaded = Vec::new();
-    for files in &config.tls.certificates {
-        let certificate = tls::load(files)?;
-        for warning in &certificate.warnings {
-            warn!(certificate = %files.certificate_file.display(), "{warning}");
-        }
-        loaded.push(certificate);
-    }
-    Ok(loaded)
-}
-
-fn report_certificates(infos: &[CertificateInfo]) {
-    for info in infos {
-        for name in &info.names {
-            metrics::certificate_expiry(name, info.not_after);
-        }
-    }
 }
 
 fn terms(config: &Config) -> Terms {
@@ -138,8 +116,8 @@ async fn refresh(runtime: &ArcSwap<Runtime>) {
     let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
 }
 
-/// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and the password files read again.
-async fn wait_for_stop(path: &Path, runtime: &Arc<ArcSwap<Runtime>>) -> anyhow::Result<()> {
+/// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and all that it names read again.
+async fn wait_for_stop(reloader: &Arc<Reloader>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -148,9 +126,9 @@ async fn wait_for_stop(path: &Path, runtime: &Arc<ArcSwap<Runtime>>) -> anyhow::
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
-                let (path, runtime) = (path.to_owned(), Arc::clone(runtime));
+                let reloader = Arc::clone(reloader);
                 // The log says what was wrong, and the configuration in force stays.
-                let _ = tokio::task::spawn_blocking(move || reload::reload(&path, &runtime)).await;
+                let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Where to listen, and whose word about a client's address is believed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// At least one; port 0 takes a free one.
     pub https: Vec<SocketAddr>,

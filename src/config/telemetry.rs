@@ -10,7 +10,7 @@ pub enum LogFormat {
     Text,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,
     /// One of `error`, `warn`, `info`, `debug`, `trace`.
@@ -20,13 +20,13 @@ pub struct Log {
 }
 
 /// How files that are named in the configuration are watched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
     pub watch: bool,
     pub interval: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
     /// How long transfers under way may go on; zero: not at all.
     pub drain: Duration,

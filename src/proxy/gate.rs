@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::{Denial, Permit},
     identity::Principal,
-    registry::{ManifestVerb, Needs, Route, RouteError, TokenVerb, UploadVerb},
+    registry::{ManifestVerb, Needs, Route, TokenVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
     token,
@@ -134,7 +134,7 @@ fn admit(
     let opened = match route.upload_session() {
         None => token::now(),
         Some((repository, session)) => {
-            runtime.seals.opened(&registry.service, repository, session, subject).ok_or(RouteError::UnknownUpload)?
+            runtime.seals.opened(&registry.service, repository, session, subject).ok_or(Rejection::ForeignUpload)?
         }
     };
     Ok(Upload { subject: subject.to_owned(), opened })

@@ -82,7 +82,10 @@ async fn serve(
     record.hears(&head);
     let registry = match gate::registry(runtime, &head) {
         Ok(registry) => registry,
-        Err(rejection) => return reject(session, &rejection, None, None, outlet, record).await,
+        Err(rejection) => {
+            record.misses(&head.host);
+            return reject(session, &rejection, None, None, outlet, record).await;
+        }
     };
     record.registry = Some(registry.name().to_owned());
     let case = Case { runtime, registry, head: &head, outlet };
@@ -189,7 +192,7 @@ async fn reject(
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
-    record.refused = Some(rejection.word());
+    record.refuses(rejection);
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };

@@ -2,15 +2,17 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use super::head::RequestHead;
+use super::{head::RequestHead, respond::Rejection};
 use crate::{
+    config::Host,
     identity::{Credentials, Principal},
-    registry::{Action, Needs, Reference, Route},
+    registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
     telemetry::{self, log::AccessLine, metrics},
 };
 
 const LONGEST_METHOD: usize = 16;
 const LONGEST_NAME: usize = 128;
+const LONGEST_SCOPES: usize = 512;
 
 /// Filled as the request goes its way; written once, at the end.
 pub(super) struct Record {
@@ -25,6 +27,12 @@ pub(super) struct Record {
     pub route: &'static str,
     pub repository: Option<String>,
     pub reference: Option<String>,
+    /// The repository that a blob is mounted from.
+    from: Option<String>,
+    /// The host that was dialled, where it is none of ours.
+    host: Option<String>,
+    /// Scopes that a token was asked for, and those it got.
+    scopes: Option<(String, String)>,
     pub action: Option<Action>,
     pub grant: Option<String>,
     pub status: u16,
@@ -35,7 +43,7 @@ pub(super) struct Record {
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
     /// Why the request was refused, a fixed word.
-    pub refused: Option<&'static str>,
+    refused: Option<&'static str>,
     /// The name that a Basic login claimed; not to be trusted unless it is `user` too.
     claimed: Option<String>,
 }
@@ -53,6 +61,9 @@ impl Record {
             route: "none",
             repository: None,
             reference: None,
+            from: None,
+            host: None,
+            scopes: None,
             action: None,
             grant: None,
             status: 0,
@@ -94,6 +105,26 @@ impl Record {
         self.token = principal.parent().map(|parent| parent.id.to_string());
     }
 
+    /// Notes which of the scopes that were asked for a token got.
+    pub(super) fn grants(&mut self, asked: &ScopeSet, granted: &ScopeSet) {
+        let brief = |scopes: &ScopeSet| scopes.to_string().chars().take(LONGEST_SCOPES).collect();
+        self.scopes = Some((brief(asked), brief(granted)));
+    }
+
+    /// Notes a host that is none of ours.
+    pub(super) fn misses(&mut self, host: &Host) {
+        self.host = Some(host.to_string().chars().take(LONGEST_NAME).collect());
+    }
+
+    /// Notes why nothing came of it.
+    pub(super) fn refuses(&mut self, rejection: &Rejection) {
+        self.refused = Some(rejection.word());
+        if let Some(refusal) = rejection.refusal() {
+            self.claimed = refusal.user.clone().or_else(|| self.claimed.take());
+            self.token.clone_from(&refusal.token);
+        }
+    }
+
     /// Notes a refresh token that was issued, so that it can be revoked.
     pub(super) fn issues(&mut self, id: &str) {
         self.token = Some(id.to_owned());
@@ -104,8 +135,9 @@ impl Record {
         self.route = route.label();
         self.repository = route.repository().map(ToString::to_string);
         self.reference = reference(route);
-        if let Needs::Repository { action, .. } = route.needs() {
+        if let Needs::Repository { action, source, .. } = route.needs() {
             self.action = Some(action);
+            self.from = source.map(ToString::to_string);
         }
     }
 
@@ -114,6 +146,9 @@ impl Record {
         let duration = self.began.elapsed();
         let registry = self.registry.as_deref().unwrap_or("none");
         metrics::request(registry, self.route, self.status, duration.as_secs_f64());
+        if let Some(reason) = self.refused {
+            metrics::refused(reason);
+        }
         metrics::bytes("in", self.bytes_in);
         metrics::bytes("out", self.bytes_out);
         telemetry::log::access(&AccessLine {
@@ -126,6 +161,10 @@ impl Record {
             route: self.route,
             repository: self.repository.as_deref(),
             reference: self.reference.as_deref(),
+            from: self.from.as_deref(),
+            host: self.host.as_deref(),
+            asked: self.scopes.as_ref().map(|(asked, _)| asked.as_str()),
+            granted: self.scopes.as_ref().map(|(_, granted)| granted.as_str()),
             action: self.action.map(Action::as_str),
             grant: self.grant.as_deref(),
             status: self.status,
@@ -142,19 +181,28 @@ impl Record {
     }
 }
 
-/// Tag or digest. Upload sessions are left out: their ids are capabilities of a kind.
+/// Tag or digest; of an upload the digest that it ends with. The ids of sessions are left out: they are capabilities of a kind.
 fn reference(route: &Route) -> Option<String> {
     match route {
         Route::Manifest { reference, .. } => Some(match reference {
             Reference::Tag(tag) => tag.as_str().to_owned(),
             Reference::Digest(digest) => digest.as_str().to_owned(),
         }),
-        Route::Blob { digest, .. } | Route::Referrers { digest, .. } => Some(digest.as_str().to_owned()),
+        Route::Blob { digest, .. }
+        | Route::Referrers { digest, .. }
+        | Route::Upload {
+            verb:
+                UploadVerb::Monolithic { digest } | UploadVerb::Mount { digest, .. } | UploadVerb::Finish { digest, .. },
+            ..
+        } => Some(digest.as_str().to_owned()),
         Route::Landing(_)
         | Route::Base(_)
         | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
-        | Route::Upload { .. } => None,
+        | Route::Upload {
+            verb: UploadVerb::Start | UploadVerb::Status { .. } | UploadVerb::Chunk { .. } | UploadVerb::Cancel { .. },
+            ..
+        } => None,
     }
 }

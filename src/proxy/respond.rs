@@ -7,6 +7,7 @@ use crate::{
     access::Denial,
     registry::{ErrorBody, ErrorCode, RouteError},
     runtime::NotAuthenticated,
+    token::Refusal,
     upstream::{self, CatalogError},
 };
 
@@ -44,10 +45,13 @@ pub(super) enum Rejection {
     Misdirected,
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// An upload session that the caller did not open, or whose address is not as it was given out.
+    #[error("not the caller's upload session")]
+    ForeignUpload,
     #[error("wrong credentials")]
-    WrongCredentials,
+    WrongCredentials(Option<Box<Refusal>>),
     #[error("invalid token")]
-    InvalidToken,
+    InvalidToken(Option<Box<Refusal>>),
     /// Something other than Basic at the token endpoint.
     #[error("a token does not renew itself")]
     NotBasic,
@@ -86,8 +90,10 @@ impl Rejection {
             Self::OAuth(_) => "bad_request",
             Self::NoRefreshTokens => "no_refresh_tokens",
             Self::LoginNeeded => "login_needed",
-            Self::WrongCredentials | Self::NotBasic => "wrong_credentials",
-            Self::InvalidToken => "invalid_token",
+            Self::WrongCredentials(Some(refusal)) | Self::InvalidToken(Some(refusal)) => refusal.reason.as_str(),
+            Self::WrongCredentials(None) | Self::NotBasic => "wrong_credentials",
+            Self::InvalidToken(None) => "invalid_token",
+            Self::ForeignUpload => "upload_of_another",
             Self::IdentityUnavailable => "identity_unavailable",
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
@@ -100,11 +106,19 @@ impl Rejection {
     }
 }
 
+impl Rejection {
+    /// What is known of the token that was refused.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        let (Self::WrongCredentials(refusal) | Self::InvalidToken(refusal)) = self else { return None };
+        refusal.as_deref()
+    }
+}
+
 impl From<NotAuthenticated> for Rejection {
     fn from(error: NotAuthenticated) -> Self {
         match error {
-            NotAuthenticated::WrongCredentials => Self::WrongCredentials,
-            NotAuthenticated::InvalidToken => Self::InvalidToken,
+            NotAuthenticated::WrongCredentials(refusal) => Self::WrongCredentials(refusal),
+            NotAuthenticated::InvalidToken(refusal) => Self::InvalidToken(refusal),
             NotAuthenticated::Unavailable => Self::IdentityUnavailable,
         }
     }
@@ -188,13 +202,17 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
             Answer::error(StatusCode::MISDIRECTED_REQUEST, ErrorCode::NameUnknown, "no registry of that name here")
         }
         Rejection::Route(error) => route_answer(error),
-        Rejection::WrongCredentials => challenge(challenger, None, "wrong user name or password"),
-        Rejection::InvalidToken => challenge(challenger, Some("invalid_token"), "authentication required"),
+        // Like one that does not exist.
+        Rejection::ForeignUpload => route_answer(&RouteError::UnknownUpload),
+        Rejection::WrongCredentials(_) => challenge(challenger, None, "wrong user name or password"),
+        Rejection::InvalidToken(_) => challenge(challenger, Some("invalid_token"), "authentication required"),
         Rejection::NotBasic => challenge(challenger, None, "the token endpoint takes user name and password"),
         Rejection::LoginNeeded => challenge(challenger, None, "authentication required"),
-        Rejection::NoRefreshTokens => {
-            Answer::error(StatusCode::NOT_FOUND, ErrorCode::Unsupported, "there are no refresh tokens here")
-        }
+        Rejection::NoRefreshTokens => Answer::error(
+            StatusCode::NOT_FOUND,
+            ErrorCode::Unsupported,
+            "refresh tokens are switched off here: log in again",
+        ),
         Rejection::OAuth(error) => oauth_answer(*error),
         Rejection::Denied(denial) => denial_answer(denial, challenger),
         Rejection::TooLarge { limit } => Answer::error(

@@ -51,6 +51,7 @@ pub(super) async fn token(
         }
     };
     let granted = granted(case, &bearer.principal, &request.scopes);
+    record.grants(&request.scopes, &granted);
     let issued = case
         .runtime
         .issuer
@@ -131,7 +132,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
                 return Err(invalid("username and password are needed"));
             };
             record.claims(username);
-            let login = BasicCredentials::new(username, password).map_err(|_| Rejection::WrongCredentials)?;
+            let login = BasicCredentials::new(username, password).map_err(|_| Rejection::WrongCredentials(None))?;
             let principal = runtime.login(&login, &registry.service).await.map_err(hide_scheme)?;
             record.knows(&principal);
             let refresh_token = if request.offline { refresh_token(case, &principal, record)? } else { None };
@@ -192,7 +193,9 @@ fn refresh_token(case: Case<'_>, principal: &Principal, record: &mut Record) -> 
 /// At this endpoint unreadable credentials are wrong ones.
 fn hide_scheme(error: NotAuthenticated) -> Rejection {
     match error {
-        NotAuthenticated::WrongCredentials | NotAuthenticated::InvalidToken => Rejection::WrongCredentials,
+        NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => {
+            Rejection::WrongCredentials(refusal)
+        }
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
     }
 }

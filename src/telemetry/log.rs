@@ -45,6 +45,14 @@ pub struct AccessLine<'a> {
     pub route: &'static str,
     pub repository: Option<&'a str>,
     pub reference: Option<&'a str>,
+    /// The repository that a blob is mounted from.
+    pub from: Option<&'a str>,
+    /// The host that was dialled, where it is none of ours.
+    pub host: Option<&'a str>,
+    /// The scopes that a token was asked for.
+    pub asked: Option<&'a str>,
+    /// The scopes that it got.
+    pub granted: Option<&'a str>,
     pub action: Option<&'static str>,
     /// The grant that decided.
     pub grant: Option<&'a str>,
@@ -76,6 +84,10 @@ pub fn access(line: &AccessLine<'_>) {
         route = line.route,
         repository = line.repository,
         reference = line.reference,
+        from = line.from,
+        host = line.host,
+        asked = line.asked,
+        granted = line.granted,
         action = line.action,
         grant = line.grant,
         status = line.status,

@@ -10,6 +10,7 @@ const DURATION: &str = "portcullis_request_duration_seconds";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
 const DECISIONS: &str = "portcullis_decisions_total";
 const AUTHENTICATIONS: &str = "portcullis_authentications_total";
+const REFUSED: &str = "portcullis_refused_total";
 const TOKENS: &str = "portcullis_tokens_issued_total";
 const RELOAD: &str = "portcullis_config_reload_success";
 const BYTES: &str = "portcullis_body_bytes_total";
@@ -36,7 +37,8 @@ fn describe() {
     describe_histogram!(DURATION, Unit::Seconds, "Time from a request's head to the end of its answer.");
     describe_gauge!(IN_FLIGHT, "Requests under way.");
     describe_counter!(DECISIONS, "Access decisions, by action and outcome.");
-    describe_counter!(AUTHENTICATIONS, "Logins and tokens checked, by provider and outcome.");
+    describe_counter!(AUTHENTICATIONS, "Passwords checked, by provider and outcome.");
+    describe_counter!(REFUSED, "Requests refused, by reason (as the access line names it).");
     describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
     describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
@@ -59,9 +61,14 @@ pub fn decision(action: &'static str, outcome: &'static str) {
     counter!(DECISIONS, "action" => action, "outcome" => outcome).increment(1);
 }
 
-/// `provider` is a provider's name, or `token`.
+/// `provider` is a provider's name, or `none`.
 pub fn login(provider: &str, outcome: &'static str) {
     counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// `reason` is the access line's `refused`.
+pub fn refused(reason: &'static str) {
+    counter!(REFUSED, "reason" => reason).increment(1);
 }
 
 /// `kind` is `access` or `refresh`.

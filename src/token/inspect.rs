@@ -40,6 +40,10 @@ pub enum TokenState {
     Expired,
     /// The user is gone or disabled, or has another password than when it was made.
     UserChanged,
+    /// A refresh token where there are none.
+    SwitchedOff,
+    /// Signed by a listed key, for a token service that no registry of this configuration has.
+    OtherService,
     Unknown,
 }
 
@@ -49,6 +53,10 @@ impl fmt::Display for TokenState {
             Self::Good => "good",
             Self::Foreign => {
                 "not accepted: no key of tokens.keys signed it for a registry of this configuration; what it says may be made up"
+            }
+            Self::SwitchedOff => "not accepted: tokens.refresh is off",
+            Self::OtherService => {
+                "not accepted: it was made here, for a token service that no registry of this configuration has"
             }
             Self::Revoked => "not accepted: revoked",
             Self::Early => "not accepted: it has not begun; compare the clocks",
@@ -64,7 +72,15 @@ impl fmt::Display for TokenState {
 /// What a text says where it is a token of some kind of ours; `None` where it is not even that.
 ///
 /// `services` are the token services of the registries that it could be for.
-pub async fn inspect(token: &str, verifier: &Verifier, services: &[String], chain: &Chain) -> Option<Inspection> {
+///
+/// `refresh` is whether refresh tokens are switched on.
+pub async fn inspect(
+    token: &str,
+    verifier: &Verifier,
+    services: &[String],
+    chain: &Chain,
+    refresh: bool,
+) -> Option<Inspection> {
     let kind = TokenKind::claimed(token)?;
     let claims = read(token)?;
     let service = services.iter().find(|service| verifier.check(kind, service, token).is_some());
@@ -73,7 +89,9 @@ pub async fn inspect(token: &str, verifier: &Verifier, services: &[String], chai
         TokenKind::Refresh | TokenKind::Deploy => 0,
     };
     let state = match service {
+        None if verifier.was_made_here(kind, &claims, token) => TokenState::OtherService,
         None => TokenState::Foreign,
+        Some(_) if kind == TokenKind::Refresh && !refresh => TokenState::SwitchedOff,
         Some(_) if verifier.is_revoked(&claims) => TokenState::Revoked,
         Some(_) if claims.nbf > claims::now().saturating_add(claims::LEEWAY) => TokenState::Early,
         Some(_) if claims.exp.saturating_add(leeway) < claims::now() => TokenState::Expired,

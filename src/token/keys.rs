@@ -88,6 +88,7 @@ impl Keys {
             && !exists(first)?
         {
             create(first)?;
+            tracing::warn!(file = %first.display(), "made a new signing key; tokens that another one signed are not accepted");
         }
         Self::open(files)
     }

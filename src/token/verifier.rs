@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use jsonwebtoken::Validation;
 
 use super::{
-    Keys, Seals,
-    claims::{self, Claims, Header, TokenKind},
+    Keys, Reason, Refusal, Seals,
+    claims::{self, Audience, Claims, Header, TokenKind},
     verified::{Subject, Verified, VerifiedTokens},
 };
 use crate::{
@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// Why a token did not make a principal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// Malformed, forged, expired, revoked, wrong audience or kind, subject gone or disabled or with another password:
     /// one text for all.
     #[error("invalid token")]
-    Invalid,
+    Invalid(Box<Refusal>),
     #[error("no identity source can answer now")]
     Unavailable,
 }
@@ -76,11 +76,11 @@ impl Verifier {
         };
         if !self.is_in_time(&verified, opened) {
             self.verified.forget(TokenKind::Access, service, token);
-            return Err(VerifyError::Invalid);
+            return Err(verified.untimely(TokenKind::Access));
         }
         let principal = match &verified.subject {
             None => Principal::anonymous(),
-            Some(subject) => standing(subject, chain).await?,
+            Some(subject) => standing(TokenKind::Access, &verified, subject, chain).await?,
         };
         let principal = principal.limited(verified.limit.clone());
         Ok(match &verified.parent {
@@ -95,8 +95,8 @@ impl Verifier {
     /// As [`Verifier::access`].
     pub async fn refresh(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Refresh, service, token)?;
-        let subject = verified.subject.as_ref().ok_or(VerifyError::Invalid)?;
-        Ok(standing(subject, chain).await?.through(parent(&verified)))
+        let subject = verified.subject.as_ref().ok_or_else(foreign)?;
+        Ok(standing(TokenKind::Refresh, &verified, subject, chain).await?.through(parent(&verified)))
     }
 
     /// The user of a deploy token that came as a password, limited to its patterns. The name sent with it must be its
@@ -112,7 +112,8 @@ impl Verifier {
     ) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Deploy, service, login.password.reveal())?;
         let subject = verified.subject.as_ref().filter(|subject| subject.name == login.username);
-        let principal = standing(subject.ok_or(VerifyError::Invalid)?, chain).await?;
+        let subject = subject.ok_or_else(|| verified.refused(TokenKind::Deploy, Reason::OtherUser))?;
+        let principal = standing(TokenKind::Deploy, &verified, subject, chain).await?;
         let limit = Limit { scopes: None, patterns: verified.limit.patterns.clone() };
         Ok(principal.limited(limit).through(parent(&verified)))
     }
@@ -124,15 +125,26 @@ impl Verifier {
             return Ok(verified);
         }
         self.verified.forget(kind, service, token);
-        Err(VerifyError::Invalid)
+        Err(verified.untimely(kind))
     }
 
     /// What a token of this kind says that these keys signed for this service and that is not revoked.
     fn verified(&self, kind: TokenKind, service: &str, token: &str) -> Result<Arc<Verified>, VerifyError> {
         let verify = || Verified::new(self.check(kind, service, token)?, token);
-        let verified = self.verified.get(kind, service, token, verify).ok_or(VerifyError::Invalid)?;
+        let verified = self.verified.get(kind, service, token, verify).ok_or_else(foreign)?;
         let parent = verified.parent.as_ref().map(|parent| &*parent.id);
-        if self.names(&verified.id, parent) { Err(VerifyError::Invalid) } else { Ok(verified) }
+        let revoked = self.names(&verified.id, parent);
+        if revoked { Err(verified.refused(kind, Reason::Revoked)) } else { Ok(verified) }
+    }
+
+    /// True where these keys signed it, for whatever service it names.
+    pub(super) fn was_made_here(&self, kind: TokenKind, claims: &Claims, token: &str) -> bool {
+        let Audience::One(audience) = &claims.aud else { return false };
+        let service = match kind {
+            TokenKind::Access => Some(audience.as_str()),
+            TokenKind::Refresh | TokenKind::Deploy => audience.rsplit_once('/').map(|(service, _)| service),
+        };
+        service.is_some_and(|service| self.check(kind, service, token).is_some())
     }
 
     /// True where the token, or the one it was made from, was revoked.
@@ -175,11 +187,34 @@ impl Verifier {
 }
 
 /// The subject of a token as it stands now.
-async fn standing(subject: &Subject, chain: &Chain) -> Result<Principal, VerifyError> {
+async fn standing(
+    kind: TokenKind,
+    verified: &Verified,
+    subject: &Subject,
+    chain: &Chain,
+) -> Result<Principal, VerifyError> {
     match chain.recall(&subject.name, &subject.via, &subject.proof).await {
         Ok(Some(user)) => Ok(Principal::user(user)),
-        Ok(None) | Err(LoginError::Rejected) => Err(VerifyError::Invalid),
+        Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
         Err(LoginError::Unavailable) => Err(VerifyError::Unavailable),
+    }
+}
+
+fn foreign() -> VerifyError {
+    VerifyError::Invalid(Box::new(Refusal::foreign()))
+}
+
+impl Verified {
+    fn untimely(&self, kind: TokenKind) -> VerifyError {
+        let early = claims::now().saturating_add(claims::LEEWAY) < self.not_before;
+        self.refused(kind, if early { Reason::Early } else { Reason::Expired })
+    }
+
+    fn refused(&self, kind: TokenKind, reason: Reason) -> VerifyError {
+        let own = (kind != TokenKind::Access).then(|| self.id.clone());
+        let token = own.or_else(|| self.parent.as_ref().map(|parent| parent.id.to_string()));
+        let user = self.subject.as_ref().map(|subject| subject.name.clone());
+        VerifyError::Invalid(Box::new(Refusal { reason, user, token }))
     }
 }
 

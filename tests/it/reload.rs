@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{ALICE, BOB, Portcullis, Registry};
+use crate::support::{ALICE, BOB, Login, Portcullis, Registry, Tls, claims, eventually};
 
 fn success(gate: &Portcullis) -> String {
     let metrics = gate.admin("/metrics").text();
@@ -12,7 +12,7 @@ fn success(gate: &Portcullis) -> String {
     line.expect("the metric").to_owned()
 }
 
-fn status(gate: &Portcullis, login: crate::support::Login) -> u16 {
+fn status(gate: &Portcullis, login: Login) -> u16 {
     gate.curl("/v2/team-a/app/tags/list").user(login).send().status
 }
 
@@ -59,7 +59,7 @@ fn a_request_under_way_ends_as_it_began() {
     let session = gate.curl("/v2/team-a/app/blobs/uploads/").user(ALICE).method("POST").send();
     let path = session.header("location").unwrap().replace(&gate.url(""), "");
     let token = gate.token(Some(ALICE), "repository:team-a/app:pull,push");
-    let mut client = crate::support::Tls::connect(gate.pki(), gate.port(), "localhost");
+    let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");
     let head = format!("Host: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: 10", gate.host());
     client.send(format!("PATCH {path} HTTP/1.1\r\n{head}\r\n\r\nhello"));
     gate.reload_with(|config| config["identity"]["groups"]["team-a"] = json!([]));
@@ -69,4 +69,107 @@ fn a_request_under_way_ends_as_it_began() {
     assert_eq!((answer.status, answer.header("range")), (202, Some("0-9")));
     let next = answer.header("location").unwrap().replace(&gate.url(""), "");
     assert_eq!(gate.curl(&next).bearer(&token).method("GET").send().status, 403, "the next one is judged anew");
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_and_a_broken_one_changes_nothing() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::start(&registry);
+    let shown = |gate: &Portcullis| Tls::connect(gate.pki(), gate.port(), "localhost").certificate();
+    let first = shown(&gate);
+    let leaf = gate.pki().issue(&["localhost"]);
+    let entry = json!([{ "certificate_file": leaf.certificate, "key_file": leaf.key, "default": true }]);
+    gate.reload_with(|config| config["tls"]["certificates"] = entry);
+    let second = shown(&gate);
+    assert_ne!(first, second);
+
+    fs::write(&leaf.certificate, "garbage").unwrap();
+    gate.reload_with(|config| config["identity"]["disabled_users"] = json!(["alice"]));
+    assert_eq!((shown(&gate), success(&gate)), (second, "0".to_owned()));
+    assert_eq!(status(&gate, ALICE), 404, "nothing of it is in force");
+}
+
+#[test]
+fn what_takes_a_restart_is_said() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::start(&registry);
+    let told = |gate: &Portcullis| gate.log().lines().filter(|line| line.contains("WARN")).map(String::from).collect();
+    let before: Vec<String> = told(&gate);
+    gate.reload_with(|config| config["identity"]["groups"]["team-b"] = json!([]));
+    assert_eq!(told(&gate), before, "nothing to be said");
+    gate.reload_with(|config| {
+        config["log"] = json!({ "level": "debug" });
+        config["shutdown"]["drain"] = json!("7s");
+        config["limits"] = json!({ "connections": 99 });
+        config["registries"][0]["hosts"] = json!(["registry.test", "localhost"]);
+    });
+    let warnings: Vec<String> = told(&gate);
+    let restart = warnings.iter().find(|line| line.contains("restart")).expect("a warning");
+    for name in ["log", "shutdown", "limits of connections", "redirects"] {
+        assert!(restart.contains(name), "{name}: {restart}");
+    }
+    assert!(!restart.contains("tls.min_version") && !restart.contains("reload,"), "{restart}");
+    let service = warnings.iter().find(|line| line.contains("token service of localhost")).expect("a warning");
+    assert!(service.contains("was localhost and is registry.test"), "{service}");
+}
+
+#[test]
+fn a_reload_makes_no_key() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::start(&registry);
+    let token = gate.token(Some(ALICE), "repository:team-a/app:pull");
+    gate.reload_with(|config| config["tokens"]["keys"] = json!(["tokn.key"]));
+    assert_eq!(success(&gate), "0");
+    assert!(!gate.dir().join("tokn.key").exists());
+    assert_eq!(gate.curl("/v2/team-a/app/tags/list").bearer(&token).send().status, 404);
+    assert!(gate.log().contains("made a new signing key"), "the first start says that it made one");
+}
+
+/// An operator learns which token was refused, and why; the client does not.
+#[test]
+fn the_log_says_why_a_token_was_refused() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::start(&registry);
+    gate.reload_with(|config| config["tokens"]["refresh"] = json!({ "enabled": true }));
+    let answer = gate.curl("/token?service=localhost&offline_token=true").user(ALICE).send().json();
+    let refresh = answer["refresh_token"].as_str().unwrap().to_owned();
+    let id = claims(&refresh)["jti"].as_str().unwrap().to_owned();
+    let exchange = |gate: &Portcullis| {
+        let form = format!("grant_type=refresh_token&refresh_token={refresh}&service=localhost");
+        gate.curl("/token").argument("--data").argument(form).send()
+    };
+    let access = exchange(&gate).json()["access_token"].as_str().unwrap().to_owned();
+    let last = |gate: &Portcullis| -> serde_json::Value {
+        let log = gate.log();
+        serde_json::from_str(log.lines().rfind(|line| line.contains(r#""target":"access""#)).unwrap()).unwrap()
+    };
+    let refused = |gate: &Portcullis| {
+        let bearer = gate.curl("/v2/").bearer(&access).send();
+        assert_eq!(bearer.status, 401);
+        eventually("the line is written", || last(gate)["route"] == "base");
+        let line = last(gate);
+        assert_eq!((&line["claimed"], &line["token"], &line["user"]), (&json!("alice"), &json!(id), &json!(null)));
+        line["refused"].as_str().unwrap().to_owned()
+    };
+    for (change, reason) in [
+        (("tokens", "revoked", json!([id])), "token_revoked"),
+        (("identity", "disabled_users", json!(["alice"])), "token_user_changed"),
+    ] {
+        let (section, key, value) = change;
+        gate.reload_with(|config| config[section][key] = value);
+        assert_eq!(refused(&gate), reason);
+        assert_eq!(exchange(&gate).status, 401);
+        eventually("the line is written", || last(&gate)["route"] == "token");
+        assert_eq!((&last(&gate)["refused"], &last(&gate)["token"]), (&json!(reason), &json!(id)));
+        gate.reload_with(|config| config[section][key] = json!([]));
+    }
+    let forged = gate.curl("/v2/").bearer(&format!("{access}x")).send();
+    assert_eq!(forged.status, 401);
+    eventually("the line is written", || last(&gate)["refused"] == "invalid_token");
+    assert_eq!(last(&gate)["claimed"], json!(null), "nothing of a forged token is believed");
+    let metrics = gate.admin("/metrics").text();
+    assert!(metrics.contains(r#"portcullis_refused_total{reason="token_revoked"} 2"#), "{metrics}");
+    let elsewhere = gate.curl("/v2/").header("Host: elsewhere.test").send();
+    assert_eq!(elsewhere.status, 421);
+    eventually("the line is written", || last(&gate)["host"] == "elsewhere.test");
 }

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     identity::Chain,
     runtime,
-    token::{Inspection, Keys, TokenState, date, inspect},
+    token::{Inspection, Keys, TokenKind, TokenState, date, inspect},
 };
 
 /// More than any token of ours.
@@ -43,10 +43,15 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         config.registries.iter().map(|registry| runtime::service(registry, &config.tokens)).collect();
     let mut text = Zeroizing::new(String::new());
     io::stdin().take(MAX_INPUT).read_to_string(&mut text).context("cannot read the token from standard input")?;
+    let text = text.trim();
+    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    if text.is_empty() {
+        bail!("nothing came on standard input: write portcullis token inspect < FILE");
+    }
     let verifier = runtime::verifier(&config.tokens, &keys);
-    let asked = inspect(text.trim(), &verifier, &services, &chain);
+    let asked = inspect(text, &verifier, &services, &chain, config.tokens.refresh.is_some());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let Some(inspection) = runtime.block_on(asked) else { bail!("this is no token of portcullis") };
+    let Some(inspection) = runtime.block_on(asked) else { bail!("this is no token of portcullis, or not all of one") };
     print(&inspection).context("cannot write")?;
     Ok(if inspection.state == TokenState::Good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -66,6 +71,8 @@ fn print(inspection: &Inspection) -> io::Result<()> {
         line("allows", scope)?;
     }
     line("begins", &date(inspection.begins))?;
-    line("ends", &date(inspection.ends))?;
+    // Clocks may differ by a minute, and an access token is taken for so much longer.
+    let late = if inspection.kind == TokenKind::Access { ", accepted for a minute more" } else { "" };
+    line("ends", &format!("{}{late}", date(inspection.ends)))?;
     line("state", &inspection.state.to_string())
 }

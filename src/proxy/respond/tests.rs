@@ -41,7 +41,7 @@ fn challenges_are_of_the_one_form_that_every_client_reads() {
             r#"Bearer realm="https://registry.test/token",service="registry.test",scope="{scope}",error="insufficient_scope""#
         )
     );
-    let invalid = answer(&Rejection::InvalidToken, Some(&challenger(Some(scope))), "id");
+    let invalid = answer(&Rejection::InvalidToken(None), Some(&challenger(Some(scope))), "id");
     assert!(header(&invalid, "www-authenticate").ends_with(r#",error="invalid_token""#));
     for answer in [none, narrow, invalid] {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
@@ -56,7 +56,7 @@ fn challenges_are_of_the_one_form_that_every_client_reads() {
 fn people_get_a_prompt_and_the_token_endpoint_too() {
     for (navigation, token_endpoint) in [(true, false), (false, true)] {
         let challenger = Challenger { navigation, token_endpoint, ..challenger(Some("registry:catalog:*")) };
-        let answer = answer(&Rejection::WrongCredentials, Some(&challenger), "id");
+        let answer = answer(&Rejection::WrongCredentials(None), Some(&challenger), "id");
         assert_eq!(header(&answer, "www-authenticate"), r#"Basic realm="Registry""#);
     }
 }

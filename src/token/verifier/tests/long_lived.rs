@@ -250,13 +250,13 @@ async fn what_is_remembered_is_still_judged() {
         assert!(scene.take(&keyless, kind, &unseen).await.is_err());
 
         let revoking = Verifier { revoked: Arc::new(["f00".to_owned()].into()), ..keyless.clone() };
-        assert_eq!(scene.take(&revoking, kind, &token).await.unwrap_err(), VerifyError::Invalid);
+        assert!(matches!(scene.take(&revoking, kind, &token).await.unwrap_err(), VerifyError::Invalid(_)));
         let banned = Scene {
             chain: chain(&scene.forge, &[("alice", "!")], &[]),
             forge: Forge::new(),
             alice: scene.alice.clone(),
         };
-        assert_eq!(banned.take(&keyless, kind, &token).await.unwrap_err(), VerifyError::Invalid);
+        assert!(matches!(banned.take(&keyless, kind, &token).await.unwrap_err(), VerifyError::Invalid(_)));
         assert!(scene.take(&keyless, kind, &token).await.is_ok(), "{kind:?}: neither forgot it");
     }
 }

@@ -73,7 +73,7 @@ async fn a_token_dies_with_what_proved_it() {
         chain(&forge, &[("alice", &one)], &["alice"]),
     ] {
         let refused = verifier.access(SERVICE, &token, &changed, None).await.unwrap_err();
-        assert_eq!(refused, VerifyError::Invalid);
+        assert!(matches!(refused, VerifyError::Invalid(_)));
     }
 }
 
@@ -103,6 +103,6 @@ async fn a_name_in_a_token_needs_its_proof() {
     ];
     for change in forged {
         let refused = verifier.access(SERVICE, &changed(change), &chain, None).await.unwrap_err();
-        assert_eq!(refused, VerifyError::Invalid);
+        assert!(matches!(refused, VerifyError::Invalid(_)));
     }
 }
