@@ -111,6 +111,10 @@ fn nothing_was_misunderstood(gate: &Portcullis) {
         lines.filter(|line: &serde_json::Value| line["target"] == "access").collect();
     assert!(requests.len() > 10, "{log}");
     for request in requests {
+        if request["aborted"] == "client_gone" {
+            // It learnt from another answer that there is nothing to be had.
+            continue;
+        }
         let status = request["status"].as_u64().unwrap();
         assert!(matches!(status, 200..=206 | 401 | 403 | 404), "{request}");
     }

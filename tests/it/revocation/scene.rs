@@ -3,6 +3,7 @@
 use std::{fs, rc::Rc, thread, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use portcullis::token::Keys;
 use serde_json::{Value, json};
 
 use super::{
@@ -64,6 +65,8 @@ impl Scene {
         let id = claims(&alice.refresh)["jti"].as_str().unwrap().to_owned();
         let ids = Ids { refresh: id, deploy: alice.deploy.id.clone() };
         let original = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
+        // A reload makes no key.
+        Keys::load_or_create(&[gate.dir().join("new.key")]).unwrap();
         let http = Http2::connect(&gate);
         Self { provider, gate, http, wallets, ids, original, service: SERVICE, _registry: registry }
     }
