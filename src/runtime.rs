@@ -86,9 +86,11 @@ impl Runtime {
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold.
+    /// proofs still hold. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)
+        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)?;
+        // The sockets stay, and what is said of them must fit.
+        Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
     fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain) -> Result<Self, BuildError> {

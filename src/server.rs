@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinHandle,
 };
@@ -28,6 +28,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or `shutdown.drain` has passed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
     tls::install_provider();
     let handle = metrics::install().context("cannot install the metrics recorder")?;
     for warning in &config.warnings {
@@ -64,13 +65,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.set(true);
     metrics::reloaded(true);
 
-    wait_for_stop(&reloader).await?;
+    signals.stop(&reloader).await;
     readiness.set(false);
     info!(under_way = drain.active(), "stopping");
     stop.send_replace(true);
     let cut = tokio::select! {
         cut = drain.wait(config.shutdown.drain) => cut,
-        again = wait_for_stop(&reloader) => again.map(|()| drain.active())?,
+        () = signals.stop(&reloader) => drain.active(),
     };
     tasks.iter().for_each(JoinHandle::abort);
     info!(cut, "stopped");
@@ -116,20 +117,49 @@ async fn refresh(runtime: &ArcSwap<Runtime>) {
     let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
 }
 
-/// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and all that it names read again.
-async fn wait_for_stop(reloader: &Arc<Reloader>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
+/// The signals that the process acts on, from its start on: until there is something to reload, SIGHUP waits.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reload: Option<JoinHandle<()>>,
+    /// Another SIGHUP came while a reload was under way.
+    again: bool,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reload: None,
+            again: false,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and all that it names read again, which may take its
+    /// time on a file system that is slow, and holds up nothing.
+    async fn stop(&mut self, reloader: &Arc<Reloader>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => self.again = true,
+                () = ended(&mut self.reload) => self.reload = None,
+            }
+            if self.reload.is_none() && std::mem::take(&mut self.again) {
                 let reloader = Arc::clone(reloader);
                 // The log says what was wrong, and the configuration in force stays.
-                let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+                self.reload = Some(tokio::task::spawn_blocking(move || drop(reloader.reload())));
             }
         }
+    }
+}
+
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
     }
 }

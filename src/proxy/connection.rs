@@ -115,12 +115,14 @@ impl HttpServerApp for Connection {
     ) -> Option<ReusedHttpStream> {
         self.active.fetch_add(1, Ordering::Relaxed);
         let _active = Active(&self.active);
-        let runtime = self.runtime.load_full();
-        let outlet = Outlet { activity: &self.info.activity, patience: runtime.limits.body_idle };
+        let waiting = self.runtime.load_full();
+        let outlet = Outlet { activity: &self.info.activity, patience: waiting.limits.body_idle };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());
-        let served = match self.await_head(&mut session, &runtime.limits, shutdown).await {
+        let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
             Arrival::Request => {
+                // Not the snapshot of when the waiting began, which may be long ago.
+                let runtime = self.runtime.load_full();
                 let _in_flight = metrics::in_flight();
                 if *shutdown.borrow() {
                     session.set_keepalive(None);

@@ -2,7 +2,11 @@
 
 use http::{HeaderMap, header};
 use pingora_core::protocols::http::ServerSession;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+use zeroize::Zeroizing;
 
 use super::{
     Case, client,
@@ -13,6 +17,11 @@ use crate::registry::QueryPairs;
 
 /// The largest form, in bytes.
 const LARGEST: usize = 64 * 1024;
+/// What a form may hold without a share of [`LARGE_FORMS`]; hardly one is larger.
+const SMALL: usize = 8 * 1024;
+
+/// Bytes that large forms under way may hold together: nobody needs to log in to send one.
+static LARGE_FORMS: Semaphore = Semaphore::const_new(8 * 1024 * 1024);
 
 /// The form of a request, or why there is none.
 pub(super) async fn read(session: &mut ServerSession, case: Case<'_>) -> Result<QueryPairs, Stop> {
@@ -24,21 +33,37 @@ pub(super) async fn read(session: &mut ServerSession, case: Case<'_>) -> Result<
     if head.content_length.is_some_and(|length| length > limit) {
         return Err(Rejection::TooLarge { limit }.into());
     }
-    let patience = case.runtime.limits.body_idle;
+    // A form is as small as a head, and the whole of it has a head's time.
+    let patience = case.runtime.limits.request_head;
     if head.expects_continue {
         client::ask_for_body(session, patience).await?;
     }
-    let mut body = zeroize::Zeroizing::new(Vec::new());
-    loop {
-        let piece = timeout(patience, session.read_request_body()).await.map_err(|_| Rejection::SlowBody)?;
-        let Some(piece) = piece.map_err(|_| Stop::ClientGone)? else { break };
-        if body.len().saturating_add(piece.len()) > LARGEST {
-            return Err(Rejection::TooLarge { limit }.into());
+    let body = timeout(patience, collect(session)).await.map_err(|_| Rejection::SlowBody)??;
+    let text = std::str::from_utf8(&body).map_err(|_| invalid("the form is not UTF-8"))?;
+    QueryPairs::parse_form(text).map_err(|_| invalid("the form cannot be read"))
+}
+
+async fn collect(session: &mut ServerSession) -> Result<Zeroizing<Vec<u8>>, Stop> {
+    let mut body = Zeroizing::new(Vec::new());
+    let mut shares: Option<SemaphorePermit<'static>> = None;
+    while let Some(piece) = session.read_request_body().await.map_err(|_| Stop::ClientGone)? {
+        let length = body.len().saturating_add(piece.len());
+        if length > LARGEST {
+            return Err(Rejection::TooLarge { limit: u64::try_from(LARGEST).unwrap_or(u64::MAX) }.into());
+        }
+        let held = shares.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let lacking = length.saturating_sub(SMALL).saturating_sub(held);
+        if lacking > 0 {
+            let more = LARGE_FORMS.try_acquire_many(u32::try_from(lacking).unwrap_or(u32::MAX));
+            let more = more.map_err(|_| Rejection::Busy)?;
+            match &mut shares {
+                Some(shares) => shares.merge(more),
+                None => shares = Some(more),
+            }
         }
         body.extend_from_slice(&piece);
     }
-    let text = std::str::from_utf8(&body).map_err(|_| invalid("the form is not UTF-8"))?;
-    QueryPairs::parse_form(text, LARGEST).map_err(|_| invalid("the form cannot be read"))
+    Ok(body)
 }
 
 fn invalid(reason: &'static str) -> Stop {

@@ -60,6 +60,11 @@ pub(super) enum Rejection {
     LoginNeeded,
     #[error("there are no refresh tokens here")]
     NoRefreshTokens,
+    #[error("the refresh token is not valid")]
+    InvalidRefresh(Option<Box<Refusal>>),
+    /// More is under way than may be.
+    #[error("too much is under way")]
+    Busy,
     #[error(transparent)]
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
@@ -90,9 +95,12 @@ impl Rejection {
             Self::OAuth(_) => "bad_request",
             Self::NoRefreshTokens => "no_refresh_tokens",
             Self::LoginNeeded => "login_needed",
-            Self::WrongCredentials(Some(refusal)) | Self::InvalidToken(Some(refusal)) => refusal.reason.as_str(),
+            Self::WrongCredentials(Some(refusal))
+            | Self::InvalidToken(Some(refusal))
+            | Self::InvalidRefresh(Some(refusal)) => refusal.reason.as_str(),
+            Self::Busy => "busy",
             Self::WrongCredentials(None) | Self::NotBasic => "wrong_credentials",
-            Self::InvalidToken(None) => "invalid_token",
+            Self::InvalidToken(None) | Self::InvalidRefresh(None) => "invalid_token",
             Self::ForeignUpload => "upload_of_another",
             Self::IdentityUnavailable => "identity_unavailable",
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
@@ -109,7 +117,10 @@ impl Rejection {
 impl Rejection {
     /// What is known of the token that was refused.
     pub(super) fn refusal(&self) -> Option<&Refusal> {
-        let (Self::WrongCredentials(refusal) | Self::InvalidToken(refusal)) = self else { return None };
+        let (Self::WrongCredentials(refusal) | Self::InvalidToken(refusal) | Self::InvalidRefresh(refusal)) = self
+        else {
+            return None;
+        };
         refusal.as_deref()
     }
 }
@@ -220,6 +231,8 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
             ErrorCode::SizeInvalid,
             format!("the body is larger than the limit of {limit} bytes"),
         ),
+        Rejection::InvalidRefresh(_) => challenge(challenger, None, "the refresh token is not valid: log in again"),
+        Rejection::Busy => unavailable("too much is under way", request_id),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         // What was read is kept, but not for long.

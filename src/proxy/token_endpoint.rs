@@ -143,7 +143,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
                 return Err(Rejection::NoRefreshTokens);
             }
             let token = one("refresh_token")?.ok_or(invalid("refresh_token is needed"))?;
-            let principal = runtime.refresh(token, &registry.service).await.map_err(hide_scheme)?;
+            let principal = runtime.refresh(token, &registry.service).await.map_err(no_refresh)?;
             record.knows(&principal);
             // The same one: docker never stores another.
             Bearer { principal, refresh_token: Some(token.to_owned()) }
@@ -195,6 +195,15 @@ fn hide_scheme(error: NotAuthenticated) -> Rejection {
     match error {
         NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => {
             Rejection::WrongCredentials(refusal)
+        }
+        NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
+    }
+}
+
+fn no_refresh(error: NotAuthenticated) -> Rejection {
+    match error {
+        NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => {
+            Rejection::InvalidRefresh(refusal)
         }
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
     }

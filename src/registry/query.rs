@@ -12,7 +12,7 @@ pub struct QueryPairs(Vec<(String, String)>);
 /// Why a query string is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    #[error("the query is too long")]
+    #[error("the query is longer than 8 KiB")]
     TooLong,
     #[error("the query has more than 256 parameters")]
     TooMany,
@@ -40,12 +40,7 @@ impl QueryPairs {
 
     /// Decodes a raw query (without its `?`).
     pub fn parse(raw: &str) -> Result<Self, QueryError> {
-        Self::parse_form(raw, Self::MAX_BYTES)
-    }
-
-    /// Decodes a form (`application/x-www-form-urlencoded`) of at most `longest` bytes, by the same rules.
-    pub fn parse_form(raw: &str, longest: usize) -> Result<Self, QueryError> {
-        if raw.len() > longest {
+        if raw.len() > Self::MAX_BYTES {
             return Err(QueryError::TooLong);
         }
         if raw.contains(';') {
@@ -54,6 +49,21 @@ impl QueryPairs {
         if raw.bytes().any(|b| !b.is_ascii_graphic() || b == b'#') {
             return Err(QueryError::Character);
         }
+        let pairs = Self::split(raw)?;
+        if pairs.iter().any(|(name, value)| name.chars().chain(value.chars()).any(char::is_control)) {
+            return Err(QueryError::Control);
+        }
+        Ok(Self(pairs))
+    }
+
+    /// Decodes a form (`application/x-www-form-urlencoded`), as the URL standard reads one: what is not an escape, `+`, `&`
+    /// or `=` stands for itself. Only the gate reads it, so that nothing can be read in two ways; what a value may hold
+    /// is for its reader to say. A line end behind the form is no part of it.
+    pub fn parse_form(raw: &str) -> Result<Self, QueryError> {
+        Self::split(raw.trim_end_matches(['\r', '\n'])).map(Self)
+    }
+
+    fn split(raw: &str) -> Result<Vec<(String, String)>, QueryError> {
         let mut pairs = Vec::new();
         for piece in raw.split('&').filter(|piece| !piece.is_empty()) {
             if pairs.len() == Self::MAX_PAIRS {
@@ -62,7 +72,7 @@ impl QueryPairs {
             let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
             pairs.push((decode(name)?, decode(value)?));
         }
-        Ok(Self(pairs))
+        Ok(pairs)
     }
 
     /// The value of a parameter that may stand once at most.
@@ -116,11 +126,7 @@ fn decode(text: &str) -> Result<String, QueryError> {
             plain => plain,
         });
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| QueryError::Encoding)?;
-    if decoded.chars().any(char::is_control) {
-        return Err(QueryError::Control);
-    }
-    Ok(decoded)
+    String::from_utf8(decoded).map_err(|_| QueryError::Encoding)
 }
 
 fn escaped(high: Option<u8>, low: Option<u8>) -> Option<u8> {
@@ -192,6 +198,18 @@ mod tests {
         assert!(QueryPairs::parse(&vec!["a=b"; 256].join("&")).is_ok());
         assert_eq!(QueryPairs::parse(&vec!["a=b"; 257].join("&")), Err(QueryError::TooMany));
         assert_eq!(QueryPairs::parse(&vec!["scope=repository:a/b:pull"; 1000].join("&")), Err(QueryError::TooLong));
+    }
+
+    #[test]
+    fn a_form_holds_what_a_query_must_not() {
+        let form = QueryPairs::parse_form("password=a;b c%0Aé&scope=x:pull\r\n").unwrap();
+        assert_eq!(form.single("password"), Ok(Some("a;b c\né")));
+        assert_eq!(form.single("scope"), Ok(Some("x:pull")));
+        assert_eq!(QueryPairs::parse_form("a=%zz"), Err(QueryError::Escape));
+        assert_eq!(QueryPairs::parse_form("a=%ff"), Err(QueryError::Encoding));
+        assert_eq!(QueryPairs::parse_form("a=1&a=2").unwrap().single("a"), Err(QueryError::Duplicate));
+        assert!(QueryPairs::parse_form(&format!("a={}", "x".repeat(60_000))).is_ok());
+        assert_eq!(QueryPairs::parse_form(&vec!["a=b"; 257].join("&")), Err(QueryError::TooMany));
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl Issuer {
     /// Signs an access token for `service`. `granted` is what the policy allows of what was asked; what a token has no
     /// room for (some 7 KiB of names) is left out.
     ///
-    /// Where the principal came by a deploy token, that one's patterns and id go along. The token does not outlive a
-    /// long-lived one that it is made from by more than a minute.
+    /// Where the principal came by a deploy token, that one's patterns and id go along. A token
+    /// that was made from a long-lived one is not accepted after that one's end, whatever its own says.
     ///
     /// # Errors
     /// [`KeyError::Signing`] where the key or the system's randomness fails.

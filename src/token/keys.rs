@@ -287,12 +287,15 @@ fn parse(pem: &[u8], der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {
     const UNKNOWN: &str = "not a key for P-256, Ed25519, or RSA of 2048 to 8192 bits";
     match der {
         PrivateKeyDer::Sec1(key) => p256(key.secret_sec1_der()),
-        PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()).ok().and_then(|key| rsa(pem, &key)),
+        PrivateKeyDer::Pkcs1(key) => {
+            let der = key.secret_pkcs1_der();
+            RsaKeyPair::from_der(der).ok().and_then(|key| rsa(pem, der, &key))
+        }
         PrivateKeyDer::Pkcs8(key) => {
             let der = key.secret_pkcs8_der();
             p256(der)
                 .or_else(|| ed25519(der))
-                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().and_then(|key| rsa(pem, &key)))
+                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().and_then(|key| rsa(pem, der, &key)))
         }
         _ => None,
     }
@@ -331,11 +334,11 @@ fn ed25519(pkcs8: &[u8]) -> Option<Loaded> {
 }
 
 /// `pair` has been checked for its size; the PEM is needed because the signer takes PKCS#1, which only it can unwrap.
-fn rsa(pem: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
+fn rsa(pem: &[u8], der: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
-        sealing: sealing_key(pem),
+        sealing: sealing_key(der),
         signing: EncodingKey::from_rsa_pem(pem).ok()?,
         verifying: Verifying {
             algorithm: Algorithm::RS256,

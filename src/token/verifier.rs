@@ -158,11 +158,13 @@ impl Verifier {
 
     fn is_in_time(&self, verified: &Verified, opened: impl FnOnce() -> Option<u64>) -> bool {
         let now = claims::now();
-        let expired_at = verified.expires.saturating_add(claims::LEEWAY);
+        // What was made from another token ends with that one, to the second.
+        let parent = verified.parent.as_ref().map_or(u64::MAX, |parent| parent.expires);
+        let expired_at = verified.expires.saturating_add(claims::LEEWAY).min(parent);
         if now.saturating_add(claims::LEEWAY) < verified.not_before {
             return false;
         }
-        let late = verified.expires.saturating_add(self.upload_grace);
+        let late = verified.expires.min(parent).saturating_add(self.upload_grace);
         now <= expired_at || (now <= late && opened().is_some_and(|opened| opened <= expired_at))
     }
 

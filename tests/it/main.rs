@@ -19,7 +19,6 @@ mod cli;
 mod clients;
 mod differential;
 mod examples;
-mod forms;
 mod grace;
 mod htpasswd;
 mod login;

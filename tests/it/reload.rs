@@ -173,3 +173,25 @@ fn the_log_says_why_a_token_was_refused() {
     assert_eq!(elsewhere.status, 421);
     eventually("the line is written", || last(&gate)["host"] == "elsewhere.test");
 }
+
+/// Connections wait for their next request long before it comes.
+#[test]
+fn a_waiting_connection_is_judged_by_what_is_in_force_when_it_asks() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::start(&registry);
+    let token = gate.token(Some(ALICE), "repository:team-a/app:pull,push");
+    let ask = |method: &str| {
+        let head = format!("Host: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: 0", gate.host());
+        format!("{method} /v2/team-a/app/blobs/uploads/ HTTP/1.1\r\n{head}\r\n\r\n")
+    };
+    let connect = || Tls::connect(gate.pki(), gate.port(), "localhost");
+    let (mut kept, mut silent) = (connect(), connect());
+    kept.send(ask("POST"));
+    assert_eq!(kept.answer(false).expect("an answer").status, 202);
+    let asked = ask("POST");
+    gate.reload_with(|config| config["identity"]["disabled_users"] = json!(["alice"]));
+    for (name, client) in [("kept", &mut kept), ("silent", &mut silent)] {
+        client.send(&asked);
+        assert_eq!(client.answer(false).expect("an answer").status, 401, "{name}");
+    }
+}

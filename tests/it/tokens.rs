@@ -2,6 +2,7 @@
 
 mod deploy;
 mod forms;
+mod framing;
 mod kinds;
 
 use base64::{

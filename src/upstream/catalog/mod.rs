@@ -166,7 +166,11 @@ impl Catalog {
             Some((index, position)) => (walks.remove(index), position),
             None => (Arc::new(Walk::new(ranges, question.last)), 0),
         };
-        walks.push(Arc::clone(&walk));
+        // One that is at its end from the start has nothing that anybody could share.
+        if walk.requests() > 0 || walk.next().is_some() {
+            walks.push(Arc::clone(&walk));
+            trim(&mut walks);
+        }
         (walk, position)
     }
 
@@ -191,7 +195,7 @@ impl Catalog {
                 catalog.unordered.store(true, Ordering::Relaxed);
             }
             walk.take(&page);
-            catalog.forget();
+            trim(&mut lock(&catalog.walks));
             Ok(())
         });
         step.await.unwrap_or(Err(Error::Unusable("its catalog could not be read")))
@@ -207,19 +211,6 @@ impl Catalog {
         let turn = Arc::default();
         callers.insert(name.into(), Arc::downgrade(&turn));
         turn
-    }
-
-    /// Drops what is old, or too much.
-    fn forget(&self) {
-        let mut walks = lock(&self.walks);
-        walks.retain(|walk| walk.is_good());
-        let mut bytes = 0;
-        let kept = walks.iter().rev().take(WALKS).take_while(|walk| {
-            bytes += walk.bytes();
-            bytes <= WALKS_BYTES
-        });
-        let surplus = walks.len() - kept.count();
-        walks.drain(..surplus);
     }
 
     async fn fetch(
@@ -255,6 +246,22 @@ impl Catalog {
     async fn patiently<T>(&self, body: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let limit = self.pool.timeouts.first_byte;
         tokio::time::timeout(limit, body).await.map_err(|_| Error::Silent(limit))?
+    }
+}
+
+/// Drops what is old, or too much: first what nobody waits for, the one asked for longest ago before the others. Cheap
+/// questions must not push out a walk that somebody was told to come back for.
+fn trim(walks: &mut Vec<Arc<Walk>>) {
+    walks.retain(|walk| walk.is_good());
+    let mut bytes: usize = walks.iter().map(|walk| walk.bytes()).sum();
+    while walks.len() > WALKS || bytes > WALKS_BYTES {
+        let last = walks.len().saturating_sub(1);
+        // The one asked for just now stays.
+        let surplus = walks.iter().take(last).position(|walk| !walk.is_awaited()).unwrap_or(0);
+        if last == 0 {
+            return;
+        }
+        bytes = bytes.saturating_sub(walks.remove(surplus).bytes());
     }
 }
 

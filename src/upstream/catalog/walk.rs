@@ -81,6 +81,11 @@ impl Walk {
         Instant::now() < self.lock().good_until
     }
 
+    /// True while a page of it is being read, and where somebody was told to come back for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.driving.try_lock().is_err() || self.lock().promised
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.lock().bytes()
     }

@@ -233,3 +233,11 @@ fn a_key_stays_good_while_it_is_listed() {
     assert!(verifier(&[new.file(), old.file()]).verify(SERVICE, &token).is_some());
     assert!(verifier(&[new.file()]).verify(SERVICE, &token).is_none());
 }
+
+#[test]
+fn what_was_made_from_a_token_ends_with_it() {
+    let forge = Forge::new();
+    let made_from = |ends: u64| forge.claiming(|claims| claims["parent"] = json!({ "jti": "0", "exp": ends }));
+    assert!(accepted(&forge, &made_from(now() + 5)));
+    refuses(&forge, [made_from(now() - 1), made_from(0)]);
+}
