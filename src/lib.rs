@@ -48,7 +48,10 @@
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
 //! - A body that breaks off, in either direction, never ends as if it were whole.
-//! - A request keeps one [`runtime::Runtime`] from beginning to end.
+//! - An upload session is for who opened it; its address says so in a form that only the gate can make.
+//! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
+//! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived.
+//! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //!
 //! ## Layers
 //!
