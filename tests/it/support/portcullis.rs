@@ -148,7 +148,14 @@ impl Portcullis {
 
     /// Changes its configuration and has it read again; returns once that is done, whatever came of it.
     pub(crate) fn reload_with(&mut self, change: impl FnOnce(&mut Value)) {
-        let ends = |log: &str| log.lines().filter(|line| line.contains("portcullis::reload")).count();
+        let ends = |log: &str| {
+            log.lines()
+                .filter(|line| {
+                    line.contains("the configuration was read again")
+                        || line.contains("the configuration cannot be used")
+                })
+                .count()
+        };
         let before = ends(&self.log());
         self.change_configuration(change);
         self.process.signal("HUP");
