@@ -107,7 +107,7 @@ impl Runtime {
         Ok(Self {
             registries,
             by_host,
-            policy: Policy::compile(&config.access),
+            policy: Policy::compile(&config.access).under(&config.registries),
             chain,
             issuer: Issuer::new(Arc::clone(&keys), config.tokens.issuer.clone(), config.tokens.lifetime),
             verifier: verifier(&config.tokens, &keys),

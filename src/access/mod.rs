@@ -9,6 +9,7 @@
 mod explain;
 #[cfg(test)]
 mod fixtures;
+mod frozen;
 mod grant;
 mod policy;
 

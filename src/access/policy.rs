@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
-use super::grant::Grant;
+use super::{frozen::Frozen, grant::Grant};
 use crate::{
     config,
     identity::Principal,
@@ -24,6 +24,8 @@ pub struct Asker<'a> {
 pub struct Policy {
     grants: Vec<Grant>,
     index: Index,
+    /// By the registry's first host.
+    frozen: HashMap<config::Host, Frozen>,
 }
 
 /// The right to send one route to the upstream. Made by [`Policy::authorize`] alone; holds the route that was judged.
@@ -185,6 +187,8 @@ pub enum Denial {
     Challenge { scope: Option<String>, narrow: bool },
     /// A named caller whom the policy does not allow it: 403.
     Forbidden { action: Action, repository: RepositoryName },
+    /// The policy would allow it, and the repository is read-only at the moment: 403.
+    ReadOnly { repository: RepositoryName },
 }
 
 /// How a caller stands to one action on one repository.
@@ -200,7 +204,15 @@ impl Policy {
     pub fn compile(access: &config::Access) -> Self {
         let grants: Vec<Grant> = access.grants.iter().map(Grant::compile).collect();
         let index = Index::new(&grants);
-        Self { grants, index }
+        Self { grants, index, frozen: HashMap::new() }
+    }
+
+    /// The same policy where these registries let nobody write to what they say is read-only.
+    #[must_use]
+    pub fn under(self, registries: &[config::Registry]) -> Self {
+        let frozen =
+            registries.iter().filter_map(|registry| Some((registry.hosts.first()?.clone(), Frozen::of(registry)?)));
+        Self { frozen: frozen.collect(), ..self }
     }
 
     /// Decides about one route; consumes it, so that what was judged is what the permit holds.
@@ -208,6 +220,7 @@ impl Policy {
     /// A token only narrows: the policy is asked first, at every request.
     /// - The policy does not allow it: 403 for a named caller, a challenge for anybody else.
     /// - The policy allows it and the token does not carry it: a challenge with the scope to ask for.
+    /// - The policy allows it and the repository is read-only: 403, for writes.
     /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge.
     ///
     /// A mount needs push on the target and pull on the source. Where the policy forbids the second, the permit's route is
@@ -234,6 +247,9 @@ impl Policy {
             }
             Standing::Refused => return Err(challenge(asker, &route)),
         };
+        if self.frozen.get(asker.registry).is_some_and(|frozen| frozen.forbids(&route, target)) {
+            return Err(Denial::ReadOnly { repository: target.clone() });
+        }
         match source.map(|source| self.standing(asker, source, Action::Pull)) {
             None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, caller }),
             Some(Standing::BeyondToken) => Err(challenge(asker, &route)),

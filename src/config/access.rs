@@ -109,7 +109,7 @@ fn all<'a, T>(fields: &[Field<'a>], read: impl Fn(&Field<'a>) -> Option<T>) -> V
     fields.iter().filter_map(read).collect()
 }
 
-fn read_pattern(field: &Field<'_>) -> Option<Pattern> {
+pub(super) fn read_pattern(field: &Field<'_>) -> Option<Pattern> {
     /// Names have at most 255 bytes, and comparing patterns costs the product of their lengths.
     const LONGEST: usize = 512;
     let text = field.text()?;

@@ -9,7 +9,6 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("registries[].read_only", &[]),
     ("registries[].upstream.servers[].role", &["primary"]),
     ("registries[].upstream.health.path", &["/v2/"]),
     ("registries[].upstream.health.interval", &["5s"]),

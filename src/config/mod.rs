@@ -31,7 +31,7 @@ pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
 pub use problem::{Problem, Problems, Severity};
-pub use registries::Registry;
+pub use registries::{OpenUploads, ReadOnly, Registry};
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 
 use super::{
-    Host, Upstream, advice,
+    Host, Upstream,
+    access::read_pattern,
+    advice,
     problem::Place,
     reader::{Field, Section},
+    yaml::Value,
 };
+use crate::registry::Pattern;
 
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -14,6 +18,26 @@ pub struct Registry {
     /// registries.
     pub hosts: Vec<Host>,
     pub upstream: Upstream,
+    pub read_only: ReadOnly,
+    pub open_uploads: OpenUploads,
+}
+
+/// What of a registry nobody may write to, whatever the grants say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReadOnly {
+    #[default]
+    Nothing,
+    Everything,
+    /// The repositories that one of these matches.
+    Repositories(Vec<Pattern>),
+}
+
+/// What becomes of upload sessions that were open when their repository became read-only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenUploads {
+    #[default]
+    Finish,
+    Refuse,
 }
 
 /// Reads `registries` of the whole file; at least one.
@@ -30,10 +54,37 @@ fn read(section: Section<'_>, seen: &mut HashMap<Host, Place>) -> Option<Registr
     let hosts = hosts.iter().filter_map(|field| read_host(field, seen)).collect();
     let upstream =
         Upstream::read(section.required_section("upstream", "write servers: [{ url: \"http://registry:5000\" }]"));
-    section.word("read_only_uploads", &[("finish", ()), ("refuse", ())], ());
+    let read_only = section.get("read_only").map(|field| read_read_only(&field)).unwrap_or_default();
+    let open_uploads = section.word(
+        "read_only_uploads",
+        &[("finish", OpenUploads::Finish), ("refuse", OpenUploads::Refuse)],
+        OpenUploads::Finish,
+    );
     section.section("cors").finish();
     section.finish();
-    Some(Registry { hosts, upstream: upstream? })
+    Some(Registry { hosts, upstream: upstream?, read_only, open_uploads })
+}
+
+fn read_read_only(field: &Field<'_>) -> ReadOnly {
+    match field.value() {
+        Value::Bool(false) | Value::Null => ReadOnly::Nothing,
+        Value::Bool(true) => ReadOnly::Everything,
+        Value::List(_) => {
+            let fields = field.list().unwrap_or_default();
+            ReadOnly::Repositories(fields.iter().filter_map(read_frozen).collect())
+        }
+        Value::Integer(_) | Value::Number(_) | Value::Text(_) | Value::Map(_) => {
+            field.mismatch("true, false or a list of repository patterns").unwrap_or_default()
+        }
+    }
+}
+
+fn read_frozen(field: &Field<'_>) -> Option<Pattern> {
+    let pattern = read_pattern(field)?;
+    if pattern.as_str().split('/').any(|segment| segment == "$user") {
+        field.error("$user has no meaning here: write * for anybody's");
+    }
+    Some(pattern)
 }
 
 fn read_host(field: &Field<'_>, seen: &mut HashMap<Host, Place>) -> Option<Host> {

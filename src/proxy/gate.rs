@@ -112,6 +112,7 @@ fn authorize(
             Ok(_) => "allowed",
             Err(Denial::Challenge { .. }) => "challenged",
             Err(Denial::Forbidden { .. }) => "denied",
+            Err(Denial::ReadOnly { .. }) => "read_only",
         },
     );
     outcome

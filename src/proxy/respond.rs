@@ -106,6 +106,7 @@ impl Rejection {
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
             Self::Denied(Denial::Forbidden { .. }) => "denied",
+            Self::Denied(Denial::ReadOnly { .. }) => "read_only",
             Self::TooLarge { .. } => "too_large",
             Self::Upstream(_) => "upstream_failed",
             Self::CatalogUnfinished => "catalog_unfinished",
@@ -280,6 +281,11 @@ fn denial_answer(denial: &Denial, challenger: Option<&Challenger<'_>>) -> Answer
             };
             challenge(challenger, error, message)
         }
+        Denial::ReadOnly { repository } => Answer::error(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Denied,
+            format!("{repository} is read-only at the moment, for maintenance: pulls go on, push again later"),
+        ),
         Denial::Forbidden { action, repository } => Answer::error(
             StatusCode::FORBIDDEN,
             ErrorCode::Denied,

@@ -20,6 +20,8 @@ pub use pattern::{Pattern, PatternError};
 pub use query::{QueryError, QueryPairs};
 pub use ranges::{Ranges, Span, precedes, segment_order};
 pub use reference::{Digest, DigestError, Reference, Tag, UploadId, UploadSeal, UploadState};
-pub use route::{BlobVerb, ManifestVerb, Needs, Page, Read, Route, RouteError, TokenVerb, UploadSession, UploadVerb};
+pub use route::{
+    BlobVerb, Change, ManifestVerb, Needs, Page, Read, Route, RouteError, TokenVerb, UploadSession, UploadVerb,
+};
 pub use scope::{Resource, Scope, ScopeSet};
 pub use scope_pattern::{ScopePattern, ScopePatternError, ScopePatterns};

@@ -145,6 +145,16 @@ pub enum RouteError {
     Method { allow: &'static str },
 }
 
+/// What a route does to what the registry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing is added, replaced or removed. Giving up an upload removes only what is nothing yet.
+    None,
+    Begins,
+    /// It goes on with an upload that is open already.
+    Continues,
+}
+
 /// The one table route → access. `source` is the repository a mount reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs<'a> {
@@ -257,6 +267,31 @@ impl Route {
     /// [`Route::needs`] says: there an upload's status is a pull and its cancellation a delete. Nothing for `/v2/`.
     pub fn upstream_scopes(&self) -> ScopeSet {
         upstream::scopes(self)
+    }
+
+    /// What the route does to what the registry holds.
+    pub fn change(&self) -> Change {
+        match self {
+            Self::Landing(_)
+            | Self::Base(_)
+            | Self::Token(_)
+            | Self::Catalog { .. }
+            | Self::TagList { .. }
+            | Self::Referrers { .. } => Change::None,
+            Self::Manifest { verb, .. } => match verb {
+                ManifestVerb::Get | ManifestVerb::Head => Change::None,
+                ManifestVerb::Put { .. } | ManifestVerb::Delete => Change::Begins,
+            },
+            Self::Blob { verb, .. } => match verb {
+                BlobVerb::Get | BlobVerb::Head => Change::None,
+                BlobVerb::Delete => Change::Begins,
+            },
+            Self::Upload { verb, .. } => match verb {
+                UploadVerb::Start | UploadVerb::Monolithic { .. } | UploadVerb::Mount { .. } => Change::Begins,
+                UploadVerb::Chunk { .. } | UploadVerb::Finish { .. } => Change::Continues,
+                UploadVerb::Status { .. } | UploadVerb::Cancel { .. } => Change::None,
+            },
+        }
     }
 
     /// A mount becomes an ordinary upload start; every other route stays what it is.

@@ -56,7 +56,7 @@ pub fn request(registry: &str, route: &'static str, status: u16, seconds: f64) {
     histogram!(DURATION, "route" => route).record(seconds);
 }
 
-/// `outcome` is `allowed`, `challenged` or `denied`.
+/// `outcome` is `allowed`, `challenged`, `denied` or `read_only`.
 pub fn decision(action: &'static str, outcome: &'static str) {
     counter!(DECISIONS, "action" => action, "outcome" => outcome).increment(1);
 }

@@ -27,6 +27,7 @@ mod pass_token;
 mod permit;
 mod pull_push;
 mod quickstart;
+mod read_only;
 mod reload;
 mod restart;
 mod revocation;

@@ -111,6 +111,14 @@ fn registries() {
         "5:5: error: registries[]: the key \"upstream\" is missing: write servers",
         "",
     );
+    let read_only = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    read_only: {value}"));
+    tells(
+        &read_only("maybe"),
+        "6:16: error: registries[].read_only: expected true, false or a list of repository patterns",
+        "",
+    );
+    tells(&read_only("[\"home/$user/**\"]"), "6:17: error: registries[].read_only[]: $user has no meaning here", "");
+    tells(&read_only("[\"a//b\"]"), "6:17: error: registries[].read_only[]", "");
     tells(
         &with_line(6, "    upstream: {}"),
         "6:5: error: registries[].upstream: the key \"servers\" is missing: write - url",
