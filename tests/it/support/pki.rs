@@ -35,6 +35,9 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         fs::write(dir.path().join("ca.crt"), certificate.pem()).unwrap();
+        // Once: whoever reads it must never find half of it.
+        fs::create_dir(dir.path().join("certs.d")).unwrap();
+        fs::write(dir.path().join("certs.d/ca.crt"), certificate.pem()).unwrap();
         Self { dir, issued: AtomicUsize::new(0), issuer: Issuer::new(params, key) }
     }
 
@@ -44,10 +47,7 @@ impl Pki {
 
     /// A folder with the CA alone, as `--cert-dir` of skopeo wants it.
     pub(crate) fn cert_dir(&self) -> PathBuf {
-        let folder = self.dir.path().join("certs.d");
-        fs::create_dir_all(&folder).unwrap();
-        fs::copy(self.ca_file(), folder.join("ca.crt")).unwrap();
-        folder
+        self.dir.path().join("certs.d")
     }
 
     /// A certificate for these DNS names and IP addresses, in files of its own.
