@@ -31,14 +31,7 @@ pub(super) enum Verdict {
 /// A permit that passed every step: what may be sent.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
-    pub(super) upload: Upload,
-}
-
-/// Who is going on with an upload session, or opens one, and when it was opened.
-pub(super) struct Upload {
-    /// Empty for an anonymous caller.
-    pub(super) subject: String,
-    /// Seconds since 1970.
+    /// When the upload session was opened that the route goes on with, in seconds since 1970; now for any other route.
     pub(super) opened: u64,
 }
 
@@ -80,7 +73,7 @@ pub(super) async fn decide(
     record.knows(&principal);
     let permit = authorize(runtime, registry, head, &principal, route)?;
     record.grant = permit.grant().map(str::to_owned);
-    let upload = admit(runtime, registry, head, &principal, permit.route())?;
+    let opened = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
         Route::Base(_) => Verdict::Answer(super::pages::base()),
         Route::Catalog { .. } => Verdict::Catalog { permit, principal },
@@ -90,7 +83,7 @@ pub(super) async fn decide(
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, upload }),
+        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, opened }),
     })
 }
 
@@ -120,25 +113,14 @@ fn authorize(
 
 /// Step 6: what the head already says about size (bodies of unknown length are counted on their way), and whose upload
 /// session it is: one that somebody else opened is answered like one that does not exist.
-fn admit(
-    runtime: &Runtime,
-    registry: &PublicRegistry,
-    head: &RequestHead,
-    principal: &Principal,
-    route: &Route,
-) -> Result<Upload, Rejection> {
-    match (body_limit(runtime, route), head.content_length) {
+fn admit(runtime: &Runtime, registry: &PublicRegistry, head: &RequestHead, permit: &Permit) -> Result<u64, Rejection> {
+    match (body_limit(runtime, permit.route()), head.content_length) {
         (Some(limit), Some(length)) if length > limit => return Err(Rejection::TooLarge { limit }),
         _ => {}
     }
-    let subject = principal.name().unwrap_or_default();
-    let opened = match route.upload_session() {
-        None => token::now(),
-        Some((repository, session)) => {
-            runtime.seals.opened(&registry.service, repository, session, subject).ok_or(Rejection::ForeignUpload)?
-        }
-    };
-    Ok(Upload { subject: subject.to_owned(), opened })
+    let Some((repository, session)) = permit.route().upload_session() else { return Ok(token::now()) };
+    let caller = permit.caller().unwrap_or_default();
+    runtime.seals.opened(&registry.service, repository, session, caller).ok_or(Rejection::ForeignUpload)
 }
 
 /// The most that a route's request body may hold; None: no limit.

@@ -145,7 +145,7 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(), Stop> {
     let Case { runtime, registry, head, outlet } = case;
-    let Admitted { permit, upload } = admitted;
+    let Admitted { permit, opened } = admitted;
     let pool = &registry.pool;
     record.upstream = Some(pool.describe());
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
@@ -169,8 +169,8 @@ async fn forward(
         pump::ask(session, pool, permit, headers).await?
     };
     let origin = runtime.origin(&head.host, registry);
-    let seal =
-        |repository: &_, id: &_| runtime.seals.seal(&registry.service, repository, id, &upload.subject, upload.opened);
+    let caller = permit.caller().unwrap_or_default();
+    let seal = |repository: &_, id: &_| runtime.seals.seal(&registry.service, repository, id, caller, *opened);
     let public = Public {
         origin: &origin,
         token_path: &runtime.token_path,

@@ -18,7 +18,7 @@ use crate::{
     registry::{Actions, QueryError, QueryPairs, Resource, Route, Scope, ScopeSet, TokenVerb},
     runtime::NotAuthenticated,
     telemetry::metrics,
-    token::{Issued, KeyError},
+    token::{Issued, KeyError, Refusal},
 };
 
 /// What is asked, however it came.
@@ -143,7 +143,8 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
                 return Err(Rejection::NoRefreshTokens);
             }
             let token = one("refresh_token")?.ok_or(invalid("refresh_token is needed"))?;
-            let principal = runtime.refresh(token, &registry.service).await.map_err(no_refresh)?;
+            let principal = runtime.refresh(token, &registry.service).await;
+            let principal = principal.map_err(|error| refused(error, Rejection::InvalidRefresh))?;
             record.knows(&principal);
             // The same one: docker never stores another.
             Bearer { principal, refresh_token: Some(token.to_owned()) }
@@ -192,19 +193,12 @@ fn refresh_token(case: Case<'_>, principal: &Principal, record: &mut Record) -> 
 
 /// At this endpoint unreadable credentials are wrong ones.
 fn hide_scheme(error: NotAuthenticated) -> Rejection {
-    match error {
-        NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => {
-            Rejection::WrongCredentials(refusal)
-        }
-        NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
-    }
+    refused(error, Rejection::WrongCredentials)
 }
 
-fn no_refresh(error: NotAuthenticated) -> Rejection {
+fn refused(error: NotAuthenticated, rejection: fn(Option<Box<Refusal>>) -> Rejection) -> Rejection {
     match error {
-        NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => {
-            Rejection::InvalidRefresh(refusal)
-        }
+        NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => rejection(refusal),
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
     }
 }

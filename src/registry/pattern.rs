@@ -55,14 +55,6 @@ impl Pattern {
         })
     }
 
-    /// The first segment where it is a literal; an index key.
-    pub fn first_literal(&self) -> Option<&str> {
-        match self.segments.first()? {
-            Segment::Literal(literal) => Some(literal),
-            Segment::One | Segment::Any | Segment::User => None,
-        }
-    }
-
     /// Spans that hold every name the pattern can match for this user; none where it can match nothing. They follow the
     /// literal segments that it begins with, `$user` filled in.
     pub fn spans(&self, user: Option<&str>) -> Vec<Span> {

@@ -69,14 +69,6 @@ fn user_is_one_literal_segment() {
 }
 
 #[test]
-fn the_index_key_is_a_leading_literal() {
-    assert_eq!(pattern("a/*").first_literal(), Some("a"));
-    for text in ["*", "**/a", "$user/a"] {
-        assert_eq!(pattern(text).first_literal(), None);
-    }
-}
-
-#[test]
 fn covers_tells_contained_patterns() {
     for (wide, narrow) in [
         ("**", "a"),
