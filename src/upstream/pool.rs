@@ -135,7 +135,8 @@ impl Pool {
         let mut rounds = Rounds::new(self.timeouts.connect);
         loop {
             match self.ask_each(permit, headers, at).await {
-                Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
+                // Servers that are being restarted. What broke off may have done so because of the request.
+                Err(Error::Connect(_)) if rounds.pause().await => {}
                 answer => return answer,
             }
         }
