@@ -245,6 +245,11 @@ impl Setup {
         &self.pki
     }
 
+    /// A registry hears only what clients ask.
+    pub(crate) fn without_probes(self) -> Self {
+        self.with_upstream(|upstream| upstream["health"] = json!({ "interval": "1d" }))
+    }
+
     /// The names it serves instead of the default ones; the first is the one that tests dial.
     pub(crate) fn hosts(mut self, hosts: &[&str]) -> Self {
         self.hosts = hosts.iter().copied().map(String::from).collect();
