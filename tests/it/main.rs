@@ -31,6 +31,7 @@ mod read_only;
 mod reload;
 mod restart;
 mod revocation;
+mod routes;
 mod sequences;
 mod serving;
 mod tls;
