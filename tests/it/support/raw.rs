@@ -129,6 +129,12 @@ pub(crate) fn http_get(port: u16, path: &str) -> Option<Response> {
     ask(&mut socket, path)
 }
 
+/// The same of another address.
+pub(crate) fn http_get_at(address: &str, path: &str) -> Option<Response> {
+    let mut socket = within_limits(TcpStream::connect(address)).ok()?;
+    ask(&mut socket, path)
+}
+
 /// The status of a plain GET over any connection.
 pub(crate) fn status(mut stream: impl Read + Write, path: &str) -> Option<u16> {
     ask(&mut stream, path).map(|response| response.status)
@@ -140,7 +146,11 @@ fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
 }
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
-    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    within_limits(TcpStream::connect(("127.0.0.1", port)))
+}
+
+fn within_limits(socket: std::io::Result<TcpStream>) -> std::io::Result<TcpStream> {
+    let socket = socket?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     Ok(socket)
