@@ -18,7 +18,8 @@ struct Scene {
 impl Scene {
     /// Two registries that share storage and cannot go on with each other's sessions, behind two gates that share keys.
     fn new() -> Self {
-        let secret = |secret: &'static str| Registry::setup().with(move |config| config["http"]["secret"] = json!(secret));
+        let secret =
+            |secret: &'static str| Registry::setup().with(move |config| config["http"]["secret"] = json!(secret));
         let first = secret("the first one's own secret").start();
         let second = secret("the second one's own secret").storage(first.storage()).start();
         let keys = TokenKeys::new(&["P-256"]);
@@ -100,9 +101,10 @@ fn uploads_go_on_through_another_gate() {
             });
         }
     });
-    let opened = scene.registries.each_ref().map(|registry| {
-        registry.acted().iter().filter(|acted| acted.method == "POST" && acted.status == 202).count()
-    });
+    let opened = scene
+        .registries
+        .each_ref()
+        .map(|registry| registry.acted().iter().filter(|acted| acted.method == "POST" && acted.status == 202).count());
     eprintln!("{uploads} uploads of {size} bytes, {opened:?} at each registry");
     assert_eq!(opened.iter().sum::<usize>(), uploads);
     assert!(opened.iter().all(|count| *count > 0), "both registries had their part: {opened:?}");

@@ -141,7 +141,9 @@ pub(crate) fn status(mut stream: impl Read + Write, path: &str) -> Option<u16> {
 }
 
 fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    // A registry keeps manifests from those who do not name their type.
+    const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, */*";
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {ACCEPT}\r\nConnection: close\r\n\r\n").ok()?;
     read_answer(stream, false)
 }
 

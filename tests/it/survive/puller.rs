@@ -170,7 +170,16 @@ impl Puller<'_> {
             Kind::KeptAlive | Kind::Streams | Kind::Skopeo => "--http2",
         };
         let mut command = self.place.command("curl");
-        command.args(["--silent", "--show-error", "--no-buffer", "--path-as-is", "--globoff", "--noproxy", "*", version]);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--no-buffer",
+            "--path-as-is",
+            "--globoff",
+            "--noproxy",
+            "*",
+            version,
+        ]);
         command.arg("--connect-to").arg(format!("::{}:{}", self.place.address, self.gate.port()));
         command.args(["--connect-timeout", STILL, "--speed-limit", "1", "--speed-time", STILL]);
         command.arg("--cacert").arg(self.gate.pki().ca_file()).args(["--capath", "/nonexistent"]);
@@ -207,7 +216,11 @@ impl Puller<'_> {
     }
 
     fn by_skopeo(&self) -> Result<u64, String> {
-        let host = if self.place.is_here() { self.gate.host() } else { format!("{}:{}", self.place.address, self.gate.port()) };
+        let host = if self.place.is_here() {
+            self.gate.host()
+        } else {
+            format!("{}:{}", self.place.address, self.gate.port())
+        };
         let skopeo = Skopeo::new(self.gate.pki()).at(self.place);
         let login = skopeo.login(&host, ALICE);
         if !login.success {

@@ -27,7 +27,8 @@ fn no_pull_fails_while_servers_die() {
     let rate = dial("CHAOS_RATE", 10 << 20);
     let deaths = dial("CHAOS_DEATHS", 3);
     let seed = dial("SEED", u64::from(std::process::id()));
-    let (servers_at, clients_at) = (Place::named_by("PORTCULLIS_TEST_SERVERS_AT"), Place::named_by("PORTCULLIS_TEST_CLIENTS_AT"));
+    let (servers_at, clients_at) =
+        (Place::named_by("PORTCULLIS_TEST_SERVERS_AT"), Place::named_by("PORTCULLIS_TEST_CLIENTS_AT"));
 
     let mut fleet = Fleet::of_three(&servers_at);
     let image = Image::new(160, &[size / 2, size / 4, size / 4]);

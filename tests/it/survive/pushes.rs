@@ -23,7 +23,8 @@ fn no_push_is_corrupted_while_servers_die() {
     let size = dialled("CHAOS_LAYER", 6 << 20);
     let rate = dial("CHAOS_RATE", 8 << 20);
     let seed = dial("SEED", u64::from(std::process::id()));
-    let (servers_at, clients_at) = (Place::named_by("PORTCULLIS_TEST_SERVERS_AT"), Place::named_by("PORTCULLIS_TEST_CLIENTS_AT"));
+    let (servers_at, clients_at) =
+        (Place::named_by("PORTCULLIS_TEST_SERVERS_AT"), Place::named_by("PORTCULLIS_TEST_CLIENTS_AT"));
 
     let mut fleet = Fleet::of_three(&servers_at);
     let gate = gate(&fleet, !servers_at.is_here(), &clients_at, |_| {});
@@ -72,15 +73,15 @@ fn no_push_is_corrupted_while_servers_die() {
     assert!(tally.done() >= clients, "{} pushes", tally.done());
     // One that has nothing in its memory.
     let fresh = Registry::setup().storage(fleet.servers[0].storage()).start();
-    let missing: Vec<String> = taken.iter().flat_map(|(repository, pushed)| missing(&fresh, repository, pushed)).collect();
+    let missing: Vec<String> =
+        taken.iter().flat_map(|(repository, pushed)| missing(&fresh, repository, pushed)).collect();
     assert_eq!(missing, Vec::<String>::new(), "of {} pushes, seed {seed}", taken.len());
 }
 
 /// What of a push is not in the registry as it was sent.
 fn missing(registry: &Registry, repository: &str, pushed: &Pushed) -> Vec<String> {
-    let manifests = [&pushed.tag, &pushed.manifest].map(|reference| {
-        (format!("/v2/{repository}/manifests/{reference}"), &pushed.manifest)
-    });
+    let manifests = [&pushed.tag, &pushed.manifest]
+        .map(|reference| (format!("/v2/{repository}/manifests/{reference}"), &pushed.manifest));
     let blobs = pushed.blobs.iter().map(|digest| (format!("/v2/{repository}/blobs/{digest}"), digest));
     let wrong = manifests.into_iter().chain(blobs).filter(|(path, digest)| {
         !registry.get(path).is_some_and(|answer| answer.status == 200 && is(&answer.body, digest))

@@ -61,7 +61,8 @@ pub(super) fn kept_alive(gate: &Portcullis, wanted: &Wanted, rate: u64, token: &
         let (mut hash, mut piece) = (Hash::default(), vec![0; 64 * 1024]);
         while left > 0 {
             let most = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let count = read(&mut client, &mut piece[..most]).map_err(|error| format!("{path}: {left} bytes to come: {error}"))?;
+            let count = read(&mut client, &mut piece[..most])
+                .map_err(|error| format!("{path}: {left} bytes to come: {error}"))?;
             hash.add(&piece[..count]);
             left -= count as u64;
             thread::sleep(pace.after(count));
