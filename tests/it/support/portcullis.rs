@@ -219,6 +219,14 @@ impl Portcullis {
         http_get(self.admin, path).expect("the admin address answers")
     }
 
+    /// What a metric counts, all its lines that hold `label` together.
+    pub(crate) fn counted(&self, metric: &str, label: &str) -> f64 {
+        let text = self.admin("/metrics").text();
+        let of_metric = |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(of_metric).filter(|line| line.contains(label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// The most memory it ever had resident, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
