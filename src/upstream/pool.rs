@@ -19,7 +19,7 @@ use super::{
 use crate::{
     access::Permit,
     config::{self, Redirects, ServerUrl},
-    registry::{Route, UploadVerb},
+    registry::{Reference, Route, UploadVerb},
     telemetry::metrics,
     token::Minter,
 };
@@ -136,6 +136,11 @@ impl Pool {
         loop {
             match self.ask_each(permit, headers, at).await {
                 Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
+                Ok(answer) if in_between(permit.route(), answer.head.status) && rounds.once_more() => {
+                    if !rounds.pause().await {
+                        return Ok(answer);
+                    }
+                }
                 answer => return answer,
             }
         }
@@ -291,6 +296,12 @@ impl Pool {
     pub(super) fn registry(&self) -> &str {
         &self.registry
     }
+}
+
+/// docker-registry empties a tag's file before it writes the new digest, and says 500 to whoever reads it in between.
+fn in_between(route: &Route, status: StatusCode) -> bool {
+    let by_tag = matches!(route, Route::Manifest { reference: Reference::Tag(_), .. });
+    by_tag && status == StatusCode::INTERNAL_SERVER_ERROR
 }
 
 /// Tells the server's health what its answer means. A 500 may be one repository's trouble and says nothing of the rest.

@@ -15,13 +15,14 @@ pub(super) struct Rounds {
     begun: Instant,
     limit: Duration,
     pause: Duration,
-    broken: bool,
+    /// The one more round that is for what may not be a restart.
+    spent: bool,
 }
 
 impl Rounds {
     /// Rounds for as long as `limit`, which begins now.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { begun: Instant::now(), limit, pause: FIRST_PAUSE, broken: false }
+        Self { begun: Instant::now(), limit, pause: FIRST_PAUSE, spent: false }
     }
 
     /// True where a short wait may help: servers that are being restarted. A request at which they break off may be the
@@ -29,11 +30,16 @@ impl Rounds {
     pub(super) fn may_help(&mut self, error: &Error) -> bool {
         match error {
             Error::Connect(_) => true,
-            Error::Broken(_) => !std::mem::replace(&mut self.broken, true),
+            Error::Broken(_) => self.once_more(),
             Error::Unusable(_) | Error::Refused(_) | Error::Unsigned(_) | Error::Silent(_) | Error::Corrupt { .. } => {
                 false
             }
         }
+    }
+
+    /// True the first time.
+    pub(super) fn once_more(&mut self) -> bool {
+        !std::mem::replace(&mut self.spent, true)
     }
 
     /// Waits before the next round, a little longer each time; false once the time is over.
