@@ -27,6 +27,9 @@ use crate::{
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
+/// How long a registry may take to write a tag anew.
+const REWRITING: Duration = Duration::from_millis(50);
+
 /// The upstream of one registry, or of a part of it.
 ///
 /// It sends what a permit holds and nothing else: this compiles,
@@ -133,13 +136,14 @@ impl Pool {
             return self.head_of(permit, pending, false).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut again = false;
         loop {
             match self.ask_each(permit, headers, at).await {
-                Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
-                Ok(answer) if in_between(permit.route(), answer.head.status) && rounds.once_more() => {
-                    if !rounds.pause().await {
-                        return Ok(answer);
-                    }
+                // Servers that are being restarted. What broke off may have done so because of the request.
+                Err(Error::Connect(_)) if rounds.pause().await => {}
+                Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
+                    again = true;
+                    tokio::time::sleep(REWRITING).await;
                 }
                 answer => return answer,
             }

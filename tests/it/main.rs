@@ -34,6 +34,7 @@ mod reload;
 mod replicas;
 mod restart;
 mod revocation;
+mod routes;
 mod sequences;
 mod serving;
 mod survive;

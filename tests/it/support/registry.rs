@@ -109,9 +109,10 @@ impl Registry {
         self.process.log().lines().filter_map(parse_access_line).filter(|acted| acted.target != "/v2/").collect()
     }
 
-    /// How many requests of any kind reached it so far, its own start included.
+    /// How many requests of any kind reached it so far, its own start included and probes of its health not.
     pub(crate) fn requests(&self) -> usize {
-        self.process.log().lines().filter_map(parse_access_line).count()
+        let log = self.process.log();
+        log.lines().filter(|line| !line.contains("portcullis-health")).filter_map(parse_access_line).count()
     }
 
     /// What it holds of an upload under way, in bytes.
