@@ -19,13 +19,16 @@ use super::{
 use crate::{
     access::Permit,
     config::{self, Redirects, ServerUrl},
-    registry::{Route, UploadVerb},
+    registry::{Reference, Route, UploadVerb},
     telemetry::metrics,
     token::Minter,
 };
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// How long a registry may take to write a tag anew.
+const REWRITING: Duration = Duration::from_millis(50);
 
 /// The upstream of one registry, or of a part of it.
 ///
@@ -133,10 +136,15 @@ impl Pool {
             return self.head_of(permit, pending, false).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut again = false;
         loop {
             match self.ask_each(permit, headers, at).await {
                 // Servers that are being restarted. What broke off may have done so because of the request.
                 Err(Error::Connect(_)) if rounds.pause().await => {}
+                Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
+                    again = true;
+                    tokio::time::sleep(REWRITING).await;
+                }
                 answer => return answer,
             }
         }
@@ -291,6 +299,12 @@ impl Pool {
     pub(super) fn registry(&self) -> &str {
         &self.registry
     }
+}
+
+/// docker-registry empties a tag's file before it writes the new digest, and says 500 to whoever reads it in between.
+fn in_between(route: &Route, status: StatusCode) -> bool {
+    let by_tag = matches!(route, Route::Manifest { reference: Reference::Tag(_), .. });
+    by_tag && status == StatusCode::INTERNAL_SERVER_ERROR
 }
 
 /// Tells the server's health what its answer means. A 500 may be one repository's trouble and says nothing of the rest.

@@ -12,8 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use self::scene::{Scene, ask, ask_in_turn, digests};
-use crate::support::{Portcullis, dialled};
+use self::scene::{Scene, ask, ask_by, ask_in_turn, digests};
+use crate::support::{AtEnd, Portcullis, dialled};
 
 /// Requests of one measurement.
 fn requests() -> usize {
@@ -59,6 +59,7 @@ fn a_slow_server_gets_less() {
     let over = AtomicBool::new(false);
     let gate = scene.gate("least_requests", &[1, 1, 1]);
     thread::scope(|scope| {
+        let _ended = AtEnd(&over);
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 scene.registries[0].pause();
@@ -67,8 +68,7 @@ fn a_slow_server_gets_less() {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        let asked = scene.asked_by(|| ask(&gate, &digests(193, requests())));
-        over.store(true, Ordering::SeqCst);
+        let asked = scene.asked_by(|| ask_by(12, &gate, &digests(193, requests())));
         eprintln!("least_requests with a slow first server: {asked:?}");
         assert!(asked[0] * 2 < asked[1].min(asked[2]), "{asked:?}");
         assert!(asked[0] > 0, "it is not left out: {asked:?}");

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::late::Late;
 use crate::support::{
-    ALICE, Asked, Dice, Http2, Image, Portcullis, Registry, Response, Skopeo, TokenKeys, dial, dialled, digest,
+    ALICE, Asked, AtEnd, Dice, Http2, Image, Portcullis, Registry, Response, Skopeo, TokenKeys, dial, dialled, digest,
 };
 
 const REPOSITORY: &str = "/v2/team-a/app";
@@ -172,7 +172,7 @@ fn a_tag_is_never_unknown_and_never_old() {
                 }
             });
         }
-        let _ended = Ended(&over);
+        let _ended = AtEnd(&over);
         for number in 1..=pushes {
             let pushed = clients[number % 2].push(number, &mut dice);
             numbers.lock().unwrap().insert(pushed.manifest.clone(), number);
@@ -226,15 +226,6 @@ fn pull_by_skopeo(scene: &Scene) -> bool {
     done.success && {
         image.assert_same(&layout);
         true
-    }
-}
-
-/// Sets it when it goes, however that comes about.
-struct Ended<'a>(&'a AtomicBool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
     }
 }
 

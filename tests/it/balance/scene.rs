@@ -1,6 +1,9 @@
 //! Several servers behind a gate, and which of them was asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -83,6 +86,15 @@ pub(super) fn ask_in_turn(gate: &Portcullis, digests: &[String]) {
         let status = connection.ask(&head(digest)).unwrap().status;
         assert!(matches!(status, 200 | 404), "{status}");
     }
+}
+
+/// The same by clients each of which waits for its answer before it asks for the next.
+pub(super) fn ask_by(clients: usize, gate: &Portcullis, digests: &[String]) {
+    thread::scope(|scope| {
+        for some in digests.chunks(digests.len().div_ceil(clients)) {
+            scope.spawn(|| ask_in_turn(gate, some));
+        }
+    });
 }
 
 fn head(digest: &str) -> Asked<'static> {

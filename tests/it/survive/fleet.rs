@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -146,13 +145,4 @@ pub(super) fn gate(fleet: &Fleet, far: bool, clients: &Place, change: impl FnOnc
         config["listen"]["https"] = json!([https]);
     };
     setup.with(listen).hosts(&["localhost", "127.0.0.1", &clients.address]).start()
-}
-
-/// Says yes when it goes, however that comes about.
-pub(super) struct AtEnd<'a>(pub(super) &'a AtomicBool);
-
-impl Drop for AtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
-    fleet::{AtEnd, Fleet, gate},
+    fleet::{Fleet, gate},
     puller::{KINDS, KINDS_ELSEWHERE, Puller, Wanted},
     tally::Tally,
 };
-use crate::support::{Dice, Image, Place, dial, dialled};
+use crate::support::{AtEnd, Dice, Image, Place, dial, dialled};
 
 /// How often the gate went on with a body at another server.
 const RESUMES: &str = "portcullis_upstream_resumes_total";

@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::{
-    fleet::{AtEnd, Fleet, gate},
+    fleet::{Fleet, gate},
     pusher::{Failure, KINDS, Pushed, Pusher, is, sorted},
     tally::Tally,
 };
-use crate::support::{Dice, Place, Registry, dial, dialled};
+use crate::support::{AtEnd, Dice, Place, Registry, dial, dialled};
 
 #[test]
 fn no_push_is_corrupted_while_servers_die() {
