@@ -88,8 +88,8 @@ impl Selector {
             }
         };
         Rank {
-            down: !server.health.is_up(),
             behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
+            down: !server.health.is_up(),
             cost,
             share: server.share(),
         }
@@ -111,15 +111,15 @@ impl Selector {
 
 /// What servers are compared by.
 struct Rank {
-    down: bool,
     behind: bool,
+    down: bool,
     cost: f64,
     share: f64,
 }
 
 impl Rank {
     fn compare(&self, other: &Self) -> Compared {
-        self.down.cmp(&other.down).then(self.behind.cmp(&other.behind)).then(self.cost.total_cmp(&other.cost))
+        self.behind.cmp(&other.behind).then(self.down.cmp(&other.down)).then(self.cost.total_cmp(&other.cost))
     }
 }
 
