@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
+    config::{Beside, Config, Host, Limits, Origin, Problem, Redirects, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
-    registry::Route,
+    registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{Catalog, Pool, SetupError},
 };
@@ -23,9 +23,53 @@ pub struct PublicRegistry {
     pub catalog: Arc<Catalog>,
     /// A blob's redirect to object storage goes to the client; otherwise it is an error.
     pub pass_redirects: bool,
+    /// Serves the web UI.
+    ui: Option<Arc<Pool>>,
+    /// Keeps trust data.
+    notary: Option<Arc<Pool>>,
+    own_hosts: OwnHosts,
+    /// Pages of these may ask with a person's credentials.
+    origins: Vec<Origin>,
 }
 
 impl PublicRegistry {
+    /// What there is besides the registry, for reading request lines.
+    pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
+        let trust = self.notary.as_ref().map(|_| &self.own_hosts);
+        Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
+    }
+
+    /// Where a route goes; None where nothing serves it.
+    pub fn pool_of(&self, route: &Route) -> Option<&Arc<Pool>> {
+        match route {
+            Route::Ui { .. } => self.ui.as_ref(),
+            Route::Notary { .. } => self.notary.as_ref(),
+            Route::Base(_)
+            | Route::Catalog { .. }
+            | Route::TagList { .. }
+            | Route::Manifest { .. }
+            | Route::Blob { .. }
+            | Route::Upload { .. }
+            | Route::Referrers { .. } => Some(&self.pool),
+            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
+        }
+    }
+
+    /// The hosts of this registry, where the names of trust collections begin with them.
+    pub fn trusted_hosts(&self) -> Option<&OwnHosts> {
+        self.notary.as_ref().map(|_| &self.own_hosts)
+    }
+
+    /// True where pages of some other origin may ask.
+    pub fn shares(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// True where pages of this origin, as a browser names it, may ask.
+    pub fn shares_with(&self, origin: &[u8]) -> bool {
+        self.origins.iter().any(|known| known.as_str().as_bytes() == origin)
+    }
+
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
@@ -269,6 +313,7 @@ fn public_registry(
         .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
         .transpose()?;
     let pool = Arc::new(Pool::new(&registry.upstream, minter)?);
+    let Beside { ui, notary, origins } = &registry.beside;
     Ok(PublicRegistry {
         service,
         first,
@@ -276,7 +321,21 @@ fn public_registry(
         catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
         pool,
         pass_redirects: registry.upstream.redirects == Redirects::Pass,
+        ui: ui.as_ref().map(pool_beside).transpose()?,
+        notary: notary.as_ref().map(pool_beside).transpose()?,
+        own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
+        origins: origins.clone(),
     })
+}
+
+/// Of a server that is no registry, and is shown nothing of us.
+fn pool_beside(server: &ServerUrl) -> Result<Arc<Pool>, SetupError> {
+    Ok(Arc::new(Pool::new(&Upstream::of(server.clone()), None)?))
+}
+
+/// A host as names begin with it, its port apart.
+fn nameless(host: &Host) -> (String, Option<u16>) {
+    (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

@@ -20,9 +20,6 @@ const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("registries[].upstream.redirect_hosts", &[]),
     ("registries[].upstream.verify", &[]),
     ("registries[].routes", &[]),
-    ("registries[].notary", &[]),
-    ("registries[].ui", &[]),
-    ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Host, Upstream,
+    Beside, Host, Upstream,
     access::read_pattern,
     advice,
     problem::Place,
@@ -20,6 +20,7 @@ pub struct Registry {
     pub upstream: Upstream,
     pub read_only: ReadOnly,
     pub open_uploads: OpenUploads,
+    pub beside: Beside,
 }
 
 /// What of a registry nobody may write to, whatever the grants say.
@@ -60,9 +61,9 @@ fn read(section: Section<'_>, seen: &mut HashMap<Host, Place>) -> Option<Registr
         &[("finish", OpenUploads::Finish), ("refuse", OpenUploads::Refuse)],
         OpenUploads::Finish,
     );
-    section.section("cors").finish();
+    let beside = Beside::read(&section, upstream.as_ref());
     section.finish();
-    Some(Registry { hosts, upstream: upstream?, read_only, open_uploads })
+    Some(Registry { hosts, upstream: upstream?, read_only, open_uploads, beside })
 }
 
 fn read_read_only(field: &Field<'_>) -> ReadOnly {

@@ -64,6 +64,18 @@ pub enum Redirects {
 }
 
 impl Upstream {
+    /// One server with nothing said about it.
+    pub fn of(server: ServerUrl) -> Self {
+        Self {
+            server,
+            timeouts: Timeouts::default(),
+            tls: UpstreamTls::default(),
+            credentials: None,
+            pass_token: false,
+            redirects: Redirects::Follow,
+        }
+    }
+
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
         let server = read_servers(&section);
@@ -82,14 +94,26 @@ impl Upstream {
     }
 }
 
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(20),
+            commit: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
 impl Timeouts {
     fn read(section: Section<'_>) -> Self {
-        let time = |key, default| section.duration(key, Duration::from_millis(1), Duration::from_secs(default));
+        let default = Self::default();
+        let time = |key, default| section.duration(key, Duration::from_millis(1), default);
         let timeouts = Self {
-            connect: time("connect", 3),
-            first_byte: time("first_byte", 60),
-            idle: time("idle", 20),
-            commit: time("commit", 15 * 60),
+            connect: time("connect", default.connect),
+            first_byte: time("first_byte", default.first_byte),
+            idle: time("idle", default.idle),
+            commit: time("commit", default.commit),
         };
         section.finish();
         timeouts
@@ -155,7 +179,7 @@ fn read_servers(upstream: &Section<'_>) -> Option<ServerUrl> {
     first
 }
 
-fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
+pub(super) fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
     let url = parse_url(field.text()?);
     url.map_err(|problem| field.error(problem)).ok()
 }
