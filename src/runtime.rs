@@ -6,11 +6,11 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Beside, Config, Host, Limits, Origin, Problem, Redirects, Registry, ServerUrl, Tokens, Upstream},
+    config::{Beside, Config, Host, Limits, Origin, Problem, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{Catalog, Pool, SetupError},
+    upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
 
 /// One public registry.
@@ -19,10 +19,8 @@ pub struct PublicRegistry {
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
-    pub pool: Arc<Pool>,
-    pub catalog: Arc<Catalog>,
-    /// A blob's redirect to object storage goes to the client; otherwise it is an error.
-    pub pass_redirects: bool,
+    pub pools: Arc<Pools>,
+    pub catalogs: Catalogs,
     /// Serves the web UI.
     ui: Option<Arc<Pool>>,
     /// Keeps trust data.
@@ -37,22 +35,6 @@ impl PublicRegistry {
     pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
         let trust = self.notary.as_ref().map(|_| &self.own_hosts);
         Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
-    }
-
-    /// Where a route goes; None where nothing serves it.
-    pub fn pool_of(&self, route: &Route) -> Option<&Arc<Pool>> {
-        match route {
-            Route::Ui { .. } => self.ui.as_ref(),
-            Route::Notary { .. } => self.notary.as_ref(),
-            Route::Base(_)
-            | Route::Catalog { .. }
-            | Route::TagList { .. }
-            | Route::Manifest { .. }
-            | Route::Blob { .. }
-            | Route::Upload { .. }
-            | Route::Referrers { .. } => Some(&self.pool),
-            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
-        }
     }
 
     /// The hosts of this registry, where the names of trust collections begin with them.
@@ -73,6 +55,26 @@ impl PublicRegistry {
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
+    }
+
+    /// Where a route goes.
+    ///
+    /// # Errors
+    /// Nothing serves it.
+    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
+        let pool = match route {
+            Route::Ui { .. } => self.ui.as_ref(),
+            Route::Notary { .. } => self.notary.as_ref(),
+            Route::Base(_)
+            | Route::Catalog { .. }
+            | Route::TagList { .. }
+            | Route::Manifest { .. }
+            | Route::Blob { .. }
+            | Route::Upload { .. }
+            | Route::Referrers { .. } => self.pools.of(route),
+            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
+        };
+        pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
     /// The policy's question for a caller of this registry.
@@ -166,12 +168,24 @@ impl Runtime {
         })
     }
 
+    /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
+    pub fn watch(&self) {
+        let pools = self
+            .registries
+            .iter()
+            .flat_map(|registry| registry.pools.all().iter().chain(&registry.ui).chain(&registry.notary));
+        pools.for_each(|pool| pool.watch());
+    }
+
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
         let registries =
             config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
-        let passes = config.registries.iter().any(|registry| registry.upstream.pass_token);
+        let passes = config.registries.iter().any(|registry| {
+            let routed = registry.routes.iter().map(|routed| &routed.upstream);
+            routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
+        });
         let keys = match Keys::check(&config.tokens.keys) {
             Ok(can_pass) if can_pass || !passes => Ok(()),
             Ok(_) => Err(KeyError::NoneForRegistries.into()),
@@ -308,29 +322,31 @@ fn public_registry(
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
-    let minter = keys
-        .filter(|_| registry.upstream.pass_token)
-        .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
-        .transpose()?;
-    let pool = Arc::new(Pool::new(&registry.upstream, minter)?);
+    let pools = Pools::new(registry, |upstream| {
+        let minter = keys
+            .filter(|_| upstream.pass_token)
+            .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
+            .transpose()?;
+        Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
+    })?;
+    let pools = Arc::new(pools);
     let Beside { ui, notary, origins } = &registry.beside;
+    let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
+        let upstream = server.clone().map(|server| Upstream::of(server, probed));
+        upstream.map(|upstream| Pool::new(&first.name, &upstream, None).map(Arc::new)).transpose()
+    };
+    let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
     Ok(PublicRegistry {
+        hosts: registry.hosts.clone(),
+        catalogs: Catalogs::new(Arc::clone(&pools)),
+        pools,
         service,
         first,
-        hosts: registry.hosts.clone(),
-        catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
-        pool,
-        pass_redirects: registry.upstream.redirects == Redirects::Pass,
-        ui: ui.as_ref().map(pool_beside).transpose()?,
-        notary: notary.as_ref().map(pool_beside).transpose()?,
+        ui,
+        notary,
         own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
         origins: origins.clone(),
     })
-}
-
-/// Of a server that is no registry, and is shown nothing of us.
-fn pool_beside(server: &ServerUrl) -> Result<Arc<Pool>, SetupError> {
-    Ok(Arc::new(Pool::new(&Upstream::of(server.clone()), None)?))
 }
 
 /// A host as names begin with it, its port apart.

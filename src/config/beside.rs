@@ -69,7 +69,7 @@ fn is_loopback(host: &str) -> bool {
 /// A registry in the place of its own UI would be a registry without a gate.
 fn read_server(field: &Field<'_>, upstream: Option<&Upstream>) -> Option<ServerUrl> {
     let server = read_url(field)?;
-    if upstream.is_some_and(|upstream| upstream.server == server) {
+    if upstream.is_some_and(|upstream| upstream.servers.iter().any(|other| other.url == server)) {
         field.error("is the registry itself: write the address of another server");
     }
     Some(server)

@@ -33,12 +33,14 @@ pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
 pub use problem::{Problem, Problems, Severity};
-pub use registries::{OpenUploads, ReadOnly, Registry};
+pub use registries::{OpenUploads, ReadOnly, Registry, Routed};
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;
 pub use units::{Secret, parse_duration};
-pub use upstream::{Redirects, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
+pub use upstream::{
+    Balance, Health, Redirects, Role, Server, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls,
+};
 
 /// The whole file, checked. Relative paths are already joined to the file's folder.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use std::{
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -33,16 +34,26 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
-        let tls = match &upstream.server {
-            ServerUrl::Https { host, .. } => Some(tls_connector(host, &upstream.tls)?),
-            ServerUrl::Http { .. } | ServerUrl::Unix(_) => None,
+    /// `tls` is for https alone.
+    pub(super) fn new(
+        url: &ServerUrl,
+        upstream: &config::Upstream,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, SetupError> {
+        let tls = match (url, tls) {
+            (ServerUrl::Https { host, .. }, Some(settings)) => {
+                let name = upstream.tls.server_name.as_deref().unwrap_or(host).to_owned();
+                let name = ServerName::try_from(name)
+                    .map_err(|error| SetupError { server: host.clone(), reason: error.to_string() })?;
+                Some((TlsConnector::from(Arc::clone(settings)), name))
+            }
+            (ServerUrl::Https { .. } | ServerUrl::Http { .. } | ServerUrl::Unix(_), _) => None,
         };
-        Ok(Self { url: upstream.server.clone(), tls, timeout: upstream.timeouts.connect })
+        Ok(Self { url: url.clone(), tls, timeout: upstream.timeouts.connect })
     }
 
-    pub(super) fn describe(&self) -> String {
-        describe(&self.url)
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
     }
 
     /// Opens a connection within `timeouts.connect`, TLS handshake included.
@@ -76,17 +87,10 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-fn describe(url: &ServerUrl) -> String {
-    match url {
-        ServerUrl::Http { host, port } => format!("http://{host}:{port}"),
-        ServerUrl::Https { host, port } => format!("https://{host}:{port}"),
-        ServerUrl::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-/// Trust is the given CA file alone, or the system's roots where none is given; the name is always verified.
-fn tls_connector(host: &str, tls: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
-    let fail = |reason: String| SetupError { server: host.to_owned(), reason };
+/// The TLS of all https servers of an upstream. Trust is the given CA file alone, or the system's roots where none is
+/// given; the name is always verified.
+pub(super) fn tls_settings(tls: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
+    let fail = |reason: String| SetupError { server: "tls".to_owned(), reason };
     let mut roots = rustls::RootCertStore::empty();
     if let Some(file) = &tls.ca_file {
         let shown = file.display();
@@ -104,11 +108,9 @@ fn tls_connector(host: &str, tls: &config::UpstreamTls) -> Result<(TlsConnector,
             return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
         }
     }
-    let mut settings = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut settings = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
-    let name = ServerName::try_from(name).map_err(|error| fail(error.to_string()))?;
-    Ok((TlsConnector::from(Arc::new(settings)), name))
+    Ok(Arc::new(settings))
 }
 
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.

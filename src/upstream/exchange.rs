@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -13,7 +12,11 @@ use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
 
-use super::{Error, Feed, UploadBody, client::Wire, pool::Shared};
+use super::{
+    Error, Feed, UploadBody,
+    client::Wire,
+    server::{Occupied, Server},
+};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -21,13 +24,19 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendErro
 pub struct Pending {
     wire: Option<Wire>,
     answer: Answer,
-    shared: Arc<Shared>,
+    /// Taken by the exchange.
+    server: Option<Occupied>,
 }
 
 impl Pending {
-    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, shared: Arc<Shared>) -> Self {
+    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, server: Occupied) -> Self {
         let answer = Box::pin(wire.sender.try_send_request(request));
-        Self { wire: Some(wire), answer, shared }
+        Self { wire: Some(wire), answer, server: Some(server) }
+    }
+
+    /// The server that was asked; None once it has answered.
+    pub(super) fn server(&self) -> Option<Arc<Server>> {
+        self.server.as_deref().map(Arc::clone)
     }
 }
 
@@ -41,9 +50,10 @@ impl Future for Pending {
             this.wire = None;
         }
         match this.answer.as_mut().poll(context) {
-            Poll::Ready(Ok(response)) => {
-                Poll::Ready(Exchange::new(this.wire.take(), response, Arc::clone(&this.shared)))
-            }
+            Poll::Ready(Ok(response)) => match this.server.take() {
+                Some(server) => Poll::Ready(Exchange::new(this.wire.take(), response, server)),
+                None => Poll::Ready(Err(Error::Unusable("an answer after the answer"))),
+            },
             Poll::Ready(Err(mut error)) => {
                 let _ = error.take_message();
                 Poll::Ready(Err(Error::Broken(error.into_error())))
@@ -59,12 +69,12 @@ pub struct Exchange {
     wire: Option<Wire>,
     pub head: http::response::Parts,
     body: Incoming,
-    shared: Arc<Shared>,
+    server: Occupied,
     unfinished: Option<Feed>,
 }
 
 impl Exchange {
-    fn new(wire: Option<Wire>, response: Response<Incoming>, shared: Arc<Shared>) -> Result<Self, Error> {
+    fn new(wire: Option<Wire>, response: Response<Incoming>, server: Occupied) -> Result<Self, Error> {
         let (head, body) = response.into_parts();
         let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
             + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
@@ -77,12 +87,21 @@ impl Exchange {
         }
         // What the gate shows the upstream is its own affair, and nothing that a client could act on.
         if matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
-            return Err(shared.refused());
+            return Err(server.refused());
         }
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, shared, unfinished: None })
+        Ok(Self { wire, head, body, server, unfinished: None })
+    }
+
+    /// The name of the server that answers.
+    pub fn server(&self) -> &Arc<str> {
+        self.server.name()
+    }
+
+    pub(super) fn from(&self) -> &Arc<Server> {
+        &self.server
     }
 
     /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
@@ -135,11 +154,11 @@ impl Exchange {
 
     /// After the body's end: the connection goes back to the pool where it can be used again.
     pub fn finish(mut self) {
-        let Some(mut wire) = self.wire.take() else { return };
-        drop(self.body);
-        if wire.is_usable() {
-            wire.idle_since = Instant::now();
-            self.shared.put(wire);
+        if !self.head.status.is_server_error() {
+            self.server.health.succeeded();
         }
+        let Some(wire) = self.wire.take() else { return };
+        drop(self.body);
+        self.server.keep(wire);
     }
 }

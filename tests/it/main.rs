@@ -9,9 +9,11 @@
 
 mod support;
 
+mod affinity;
 mod answers;
 mod architecture;
 mod attacks;
+mod balance;
 mod blobs;
 mod catalog;
 mod challenges;
@@ -30,10 +32,13 @@ mod pull_push;
 mod quickstart;
 mod read_only;
 mod reload;
+mod replicas;
 mod restart;
 mod revocation;
+mod routes;
 mod sequences;
 mod serving;
+mod survive;
 mod tls;
 mod token_keys;
 mod tokens;

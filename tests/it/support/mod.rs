@@ -1,12 +1,15 @@
 //! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
 
 mod curl;
+mod dial;
+mod dice;
 mod done;
 mod ear;
 mod http2;
 mod image;
 mod notary;
 mod pki;
+mod place;
 mod portcullis;
 mod ports;
 mod private;
@@ -24,12 +27,15 @@ use std::{
 };
 
 pub(crate) use curl::{Curl, Response};
-pub(crate) use done::{Done, assert_installed, assert_root, run};
+pub(crate) use dial::{dial, dialled};
+pub(crate) use dice::Dice;
+pub(crate) use done::{Done, assert_installed, assert_root, run, run_within};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use http2::{Asked, Http2, Waiting};
-pub(crate) use image::{Image, digest};
+pub(crate) use image::{Hash, Image, digest};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
+pub(crate) use place::Place;
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};

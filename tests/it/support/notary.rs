@@ -45,13 +45,14 @@ impl NotaryServer {
         panic!("notary-server found no free port five times");
     }
 
-    /// What it acted on so far, as `METHOD target`.
+    /// What it acted on so far, probes left out, as `METHOD target`.
     pub(crate) fn acted(&self) -> Vec<String> {
         let line = |line: &str| -> Option<String> {
             let line: Value = serde_json::from_str(line).ok()?;
             let said = |key: &str| line[key].as_str().map(str::to_owned);
             let (method, target) = (said("http.request.method")?, said("http.request.uri")?);
-            (line["msg"] == "response completed").then(|| format!("{method} {target}"))
+            let probe = line["http.request.useragent"] == "portcullis-health";
+            (line["msg"] == "response completed" && !probe).then(|| format!("{method} {target}"))
         };
         self.process.log().lines().filter_map(line).collect()
     }

@@ -19,8 +19,9 @@ http {
   uwsgi_temp_path DIR/uwsgi; scgi_temp_path DIR/scgi;
   types { text/html html; text/javascript js; }
   gzip on; gzip_vary on; gzip_min_length 1; gzip_types text/javascript;
+  map $http_user_agent $counted { default 1; portcullis-health 0; }
   log_format asked '$request|$http_authorization|$http_cookie';
-  access_log DIR/access.log asked;
+  access_log DIR/access.log asked if=$counted;
   server {
     listen LISTEN;
     root DIR/files;

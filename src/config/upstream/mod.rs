@@ -1,34 +1,47 @@
 //! `registries[].upstream`: where a registry lives.
 
+mod health;
+mod servers;
+
 use std::{path::PathBuf, time::Duration};
 
+pub(super) use self::servers::read_url;
+pub use self::{
+    health::Health,
+    servers::{Role, Server, ServerUrl},
+};
 use super::{
     Secret,
     host::{self, Underscores},
-    later,
     reader::{Field, Section},
 };
 
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Exactly one in this version.
-    pub server: ServerUrl,
+    /// At least one of them is a primary. No URL is in it twice.
+    pub servers: Vec<Server>,
+    pub balance: Balance,
+    pub health: Health,
     pub timeouts: Timeouts,
     pub tls: UpstreamTls,
     pub credentials: Option<UpstreamCredentials>,
     /// The upstream verifies tokens itself, and gets one of ours with each request; never together with `credentials`.
     pub pass_token: bool,
     pub redirects: Redirects,
+    /// Whole blobs and manifests are hashed on their way, and their last bytes kept back until the digest is right.
+    pub verify: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerUrl {
-    /// `host`: a DNS name in lower case or an IP address without brackets.
-    Http { host: String, port: u16 },
-    /// `host`: a DNS name in lower case or an IP address without brackets.
-    Https { host: String, port: u16 },
-    /// An absolute path.
-    Unix(PathBuf),
+/// How the next server is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// The one with the fewest requests under way for its weight.
+    #[default]
+    LeastRequests,
+    /// One after the other, by weight.
+    RoundRobin,
+    /// The same digest by the same server, whichever gate asks.
+    ByDigest,
 }
 
 #[derive(Clone, Debug)]
@@ -64,33 +77,42 @@ pub enum Redirects {
 }
 
 impl Upstream {
-    /// One server with nothing said about it.
-    pub fn of(server: ServerUrl) -> Self {
+    /// One server with nothing said about it but what to probe.
+    pub fn of(url: ServerUrl, probed: &str) -> Self {
         Self {
-            server,
+            servers: vec![Server { url, role: Role::Primary, weight: 1 }],
+            balance: Balance::default(),
+            health: Health { path: probed.to_owned(), ..Health::default() },
             timeouts: Timeouts::default(),
             tls: UpstreamTls::default(),
             credentials: None,
             pass_token: false,
             redirects: Redirects::Follow,
+            verify: false,
         }
     }
 
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
-        let server = read_servers(&section);
+        let servers = servers::read(&section);
+        let health = Health::read(section.section("health"));
         let timeouts = Timeouts::read(section.section("timeouts"));
-        let tls = UpstreamTls::read(&section, server.as_ref());
+        let tls = UpstreamTls::read(&section, &servers);
         let credentials = section.nullable("credentials");
         let pass_token = read_pass_token(&section, credentials.is_some());
         let credentials = credentials.and_then(|field| UpstreamCredentials::read(&field));
         let redirects =
             section.word("redirects", &[("follow", Redirects::Follow), ("pass", Redirects::Pass)], Redirects::Follow);
-        let balance = ["least_requests", "round_robin", "by_digest"];
-        section.word("balance", &balance.map(|word| (word, ())), ());
-        section.section("health").finish();
+        let balance = [
+            ("least_requests", Balance::LeastRequests),
+            ("round_robin", Balance::RoundRobin),
+            ("by_digest", Balance::ByDigest),
+        ];
+        let balance = section.word("balance", &balance, Balance::LeastRequests);
+        let verify = section.flag("verify", false);
         section.finish();
-        Some(Self { server: server?, timeouts, tls, credentials, pass_token, redirects })
+        let upstream = Self { servers, balance, health, timeouts, tls, credentials, pass_token, redirects, verify };
+        (!upstream.servers.is_empty()).then_some(upstream)
     }
 }
 
@@ -121,13 +143,13 @@ impl Timeouts {
 }
 
 impl UpstreamTls {
-    fn read(upstream: &Section<'_>, server: Option<&ServerUrl>) -> Self {
+    fn read(upstream: &Section<'_>, servers: &[Server]) -> Self {
         let section = upstream.section("tls");
         let ca_file = section.nullable("ca_file");
         let server_name = section.nullable("server_name");
         for field in [&ca_file, &server_name].into_iter().flatten() {
-            if matches!(server, Some(ServerUrl::Http { .. } | ServerUrl::Unix(_))) {
-                field.warning_at_key("has no effect: the server's url does not start with https://");
+            if !servers.is_empty() && !servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. })) {
+                field.warning_at_key("has no effect: no server's url starts with https://");
             }
         }
         section.finish();
@@ -159,77 +181,6 @@ fn read_pass_token(upstream: &Section<'_>, credentials: bool) -> bool {
         field.error_at_key("a request carries either a token or upstream.credentials: leave one of them out");
     }
     pass_token
-}
-
-fn read_servers(upstream: &Section<'_>) -> Option<ServerUrl> {
-    const HINT: &str = "write - url: \"http://registry:5000\"";
-    let fields = upstream.required("servers", HINT)?.filled_list(HINT);
-    let mut first = None;
-    for (index, field) in fields.iter().enumerate() {
-        let Some(section) = field.section() else { continue };
-        let url = section.required("url", "write \"http://registry:5000\"").and_then(|field| read_url(&field));
-        section.integer("weight", 1..=65_535, 1);
-        section.finish();
-        match index {
-            0 => first = url,
-            1 => later::only_one_server(field),
-            _ => {}
-        }
-    }
-    first
-}
-
-pub(super) fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
-    let url = parse_url(field.text()?);
-    url.map_err(|problem| field.error(problem)).ok()
-}
-
-/// Messages never quote the URL: it could hold a password.
-fn parse_url(url: &str) -> Result<ServerUrl, &'static str> {
-    if let Some(path) = url.strip_prefix("unix:") {
-        return parse_socket_path(path);
-    }
-    let (https, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
-        (Some(rest), _) => (false, rest),
-        (_, Some(rest)) => (true, rest),
-        (None, None) => {
-            return Err("not a server: write \"http://registry:5000\", \"https://…\" or \"unix:/run/registry.sock\"");
-        }
-    };
-    if rest.contains('@') {
-        return Err("a URL must not hold a name or password: use upstream.credentials");
-    }
-    if rest.contains(['?', '#']) {
-        return Err("a server has no query or fragment: write scheme, host and port alone");
-    }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains('/') {
-        return Err("a server has no path: write scheme, host and port alone");
-    }
-    const HOST: &str = "the host or the port cannot be read: write \"http://registry:5000\"";
-    let (host, port) = host::split_port(authority).ok_or(HOST)?;
-    let host = match host::parse_ip(host) {
-        Some(ip) => ip.to_string(),
-        None => host::parse_name(host, Underscores::Accepted).ok_or(HOST)?,
-    };
-    Ok(if https {
-        ServerUrl::Https { host, port: port.unwrap_or(443) }
-    } else {
-        ServerUrl::Http { host, port: port.unwrap_or(80) }
-    })
-}
-
-fn parse_socket_path(path: &str) -> Result<ServerUrl, &'static str> {
-    /// `sun_path` holds 108 bytes with the zero at its end (unix(7)).
-    const LONGEST: usize = 107;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if !path.starts_with('/') || path.ends_with('/') {
-        return Err("not the absolute path of a socket: write \"unix:/run/registry.sock\"");
-    }
-    if path.len() > LONGEST {
-        return Err("the path of a socket has at most 107 bytes");
-    }
-    Ok(ServerUrl::Unix(PathBuf::from(path)))
 }
 
 fn read_server_name(field: &Field<'_>) -> Option<String> {
