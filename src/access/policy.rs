@@ -175,7 +175,6 @@ impl Permit {
     }
 
     /// The same permit for an upload that mounts nothing: less than what was judged.
-    #[must_use]
     pub fn degraded(self) -> Self {
         Self { route: self.route.degraded(), ..self }
     }

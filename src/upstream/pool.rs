@@ -265,9 +265,8 @@ impl Pool {
         let begun = Instant::now();
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            match timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
-                Ok(answer) => return answer,
-                Err(_) => {}
+            if let Ok(answer) = timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
+                return answer;
             }
             let forsaken = others && server.as_ref().is_some_and(|server| !server.health.is_up());
             if forsaken || begun.elapsed() >= limit {
