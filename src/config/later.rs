@@ -12,9 +12,6 @@ const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("registries[].upstream.tls.client_certificate_file", &[]),
     ("registries[].upstream.tls.client_key_file", &[]),
     ("registries[].upstream.redirect_hosts", &[]),
-    ("registries[].notary", &[]),
-    ("registries[].ui", &[]),
-    ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];

@@ -4,6 +4,7 @@
 
 mod access;
 mod advice;
+mod beside;
 mod host;
 mod identity;
 mod later;
@@ -26,6 +27,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, Grant, Subject};
+pub use beside::{Beside, Origin};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;

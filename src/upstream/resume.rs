@@ -230,7 +230,10 @@ impl Plan {
             | Route::Catalog { .. }
             | Route::TagList { .. }
             | Route::Upload { .. }
-            | Route::Referrers { .. } => return None,
+            | Route::Referrers { .. }
+            | Route::Notary { .. }
+            | Route::Ui { .. }
+            | Route::Preflight { .. } => return None,
         };
         let (first, end, total) = extent(head)?;
         let digest = head.headers.get(CONTENT_DIGEST).cloned();
