@@ -154,6 +154,7 @@ async fn forward(
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
+    record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {

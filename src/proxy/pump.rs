@@ -85,16 +85,15 @@ pub(super) async fn upload(
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
-    let mut pending = pin!(pool.send(permit, headers, body, at).await?);
+    let mut pending = pool.send(permit, headers, body, at).await?;
     if terms.expects_continue {
         client::ask_for_body(session, terms.patience).await?;
     }
     if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
         return Ok(early.keeping(feed));
     }
-    let patience = pool.patience(permit);
     tokio::select! {
-        answer = timeout(patience, pending) => Ok(answer.map_err(|_| upstream::Error::Silent(patience))??),
+        answer = pool.answer(permit, pending) => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
@@ -104,7 +103,7 @@ async fn feed_body(
     session: &mut ServerSession,
     pool: &Pool,
     feed: &Feed,
-    pending: &mut std::pin::Pin<&mut Pending>,
+    pending: &mut Pending,
     terms: Terms,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
@@ -150,7 +149,7 @@ async fn feed_body(
 }
 
 /// Says the body's end, unless the answer comes first.
-async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Option<Exchange>, Stop> {
+async fn end(pool: &Pool, feed: &Feed, pending: &mut Pending) -> Result<Option<Exchange>, Stop> {
     tokio::select! {
         biased;
         answer = &mut *pending => Ok(Some(answer?)),
@@ -162,7 +161,7 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>
     }
 }
 
-async fn settle(pool: &Pool, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Exchange, Stop> {
+async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     let limit = pool.timeouts.idle;
     Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
 }
