@@ -109,7 +109,7 @@ fn its_end_is_not_the_registrys() {
     assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
     assert_eq!(scene.curl("/v2/team-a/app/tags/list").user(ALICE).send().status, 200);
     eventually("the log names the UI's server", || {
-        scene.gate.log().lines().any(|line| line.contains("\"route\":\"ui\"") && line.contains(&scene.site.url))
+        scene.gate.log().lines().any(|line| line.contains("WARN") && line.contains(&scene.site.url))
     });
 }
 
@@ -119,8 +119,7 @@ fn it_may_live_behind_a_socket_and_come_and_go_by_reload() {
     let mut gate = Portcullis::start(&registry);
     assert!(gate.curl("/").send().text().contains("registry"), "the landing page");
     assert_eq!(gate.curl("/app.js").send().status, 404);
-    let url = site.url.clone();
-    gate.reload_with(|config| config["registries"][0]["ui"] = json!(url));
+    gate.reload_with(|config| config["registries"][0]["ui"] = json!(site.url));
     assert_eq!(gate.curl("/").send().text(), INDEX);
     assert_eq!(gate.curl("/app.js").send().status, 200);
     gate.reload_with(|config| config["registries"][0]["ui"] = json!(null));
