@@ -7,13 +7,14 @@ mod form;
 mod forward;
 mod gate;
 mod head;
+mod http2;
 mod pages;
+mod places;
 mod pump;
 mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
-mod windows;
 
 pub use connection::Gate;
 
@@ -131,6 +132,8 @@ async fn act(
         }
         Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
+    let held = places::for_page(session, case, &answer.body).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
     record.bytes_out = client::write_answer(session, answer, &head.method, case.hsts(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
@@ -156,6 +159,7 @@ async fn forward(
             None => None,
         };
         let terms = Terms {
+            place: places::for_upload(case, permit.route()).await?,
             length: head.content_length,
             limit,
             patience: runtime.limits.body_idle,
@@ -179,6 +183,11 @@ async fn forward(
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.hsts());
+    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    if let Some(held) = &held {
+        exchange.in_frames_of(held.frame());
+    }
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     pump::deliver(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())

@@ -14,6 +14,7 @@ use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
 
 use super::{Error, Feed, UploadBody, client::Wire, pool::Shared};
+use crate::budget::SMALLEST_FRAME;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -61,6 +62,8 @@ pub struct Exchange {
     body: Incoming,
     shared: Arc<Shared>,
     unfinished: Option<Feed>,
+    /// Bytes of the body so far.
+    read: usize,
 }
 
 impl Exchange {
@@ -82,7 +85,7 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, shared, unfinished: None })
+        Ok(Self { wire, head, body, shared, unfinished: None, read: 0 })
     }
 
     /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
@@ -95,6 +98,13 @@ impl Exchange {
     /// True where the upload was not through when the answer came.
     pub fn came_early(&self) -> bool {
         self.unfinished.is_some()
+    }
+
+    /// Has the body come in frames of this size, for which memory was taken; otherwise they are the smallest.
+    pub fn in_frames_of(&self, frame: usize) {
+        if let Some(wire) = &self.wire {
+            wire.frame.set(frame);
+        }
     }
 
     /// The next frame of the body; None at its end. Cancel safe.
@@ -110,7 +120,10 @@ impl Exchange {
             return match Pin::new(&mut self.body).poll_frame(context) {
                 // Trailers are of no use to a registry's client.
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Poll::Ready(Some(Ok(data))),
+                    Ok(data) => {
+                        self.read = self.read.saturating_add(data.len());
+                        Poll::Ready(Some(Ok(data)))
+                    }
                     Err(_) => continue,
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Broken(error)))),
@@ -137,8 +150,14 @@ impl Exchange {
     pub fn finish(mut self) {
         let Some(mut wire) = self.wire.take() else { return };
         drop(self.body);
-        if wire.is_usable() {
-            wire.idle_since = Instant::now();
+        if !wire.is_usable() {
+            return;
+        }
+        wire.frame.set(SMALLEST_FRAME);
+        wire.idle_since = Instant::now();
+        // An idle connection has no part of the memory for bodies.
+        let wire = if self.read > SMALLEST_FRAME { wire.renewed() } else { Some(wire) };
+        if let Some(wire) = wire {
             self.shared.put(wire);
         }
     }

@@ -4,6 +4,7 @@
 //! writes the request line that the permit holds.
 
 mod body;
+mod bounded;
 mod catalog;
 mod client;
 mod exchange;
