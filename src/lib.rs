@@ -76,6 +76,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod identity;

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
+    budget::Budget,
     config::{Beside, Config, Host, Limits, Origin, Problem, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
@@ -96,6 +97,8 @@ pub struct Runtime {
     /// The life of a refresh token; None: there are none.
     pub refresh: Option<Duration>,
     pub limits: Limits,
+    /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
+    pub buffers: Arc<Budget>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -128,18 +131,20 @@ pub enum BuildError {
 
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        Self::assemble(config, keys, Chain::build(&config.identity)?)
+        let buffers = Arc::new(Budget::new(config.limits.buffers));
+        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers)
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
     /// proofs still hold. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)?;
+        let chain = self.chain.rebuild(&config.identity)?;
+        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers))?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
-    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain) -> Result<Self, BuildError> {
+    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain, buffers: Arc<Budget>) -> Result<Self, BuildError> {
         let registries = config
             .registries
             .iter()
@@ -160,6 +165,7 @@ impl Runtime {
             seals: Seals::new(keys),
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
+            buffers,
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),

@@ -9,13 +9,14 @@ mod form;
 mod forward;
 mod gate;
 mod head;
+mod http2;
 mod pages;
+mod places;
 mod pump;
 mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
-mod windows;
 
 pub use connection::Gate;
 
@@ -137,6 +138,8 @@ async fn act(
         }
         Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
+    let held = places::for_page(session, case, &answer.body).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
     record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
@@ -163,6 +166,7 @@ async fn forward(
             None => None,
         };
         let terms = Terms {
+            place: places::for_upload(case, permit.route()).await?,
             length: head.content_length,
             limit,
             patience: runtime.limits.body_idle,
@@ -187,10 +191,16 @@ async fn forward(
         Public { origin: &origin, token_path: &runtime.token_path, pass_redirects: pool.pass_redirects, seal: &seal };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
+    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
-        pump::deliver(session, pool.download(permit, headers, exchange), response, outlet, record).await?;
+        let mut download = pool.download(permit, headers, exchange);
+        if let Some(held) = &held {
+            download.in_frames_of(held.frame());
+        }
+        pump::deliver(session, download, response, outlet, record).await?;
     }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())

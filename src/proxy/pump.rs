@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
+    places::Held,
     record::Record,
     respond::Rejection,
 };
@@ -16,8 +17,6 @@ use crate::{
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
-/// Pieces of an upload are gathered to this much before they are written to the upstream in one go.
-const FRAME: usize = 256 * 1024;
 /// A client that sends slowly has what it sent passed on after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
@@ -61,8 +60,10 @@ pub(super) async fn ask(
 }
 
 /// An upload's terms.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Terms {
+    /// Pieces are gathered to a frame of this place before they are written to the upstream in one go.
+    pub place: Held,
     pub length: Option<u64>,
     /// The most it may hold.
     pub limit: Option<u64>,
@@ -89,9 +90,11 @@ pub(super) async fn upload(
     if terms.expects_continue {
         client::ask_for_body(session, terms.patience).await?;
     }
-    if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
+    if let Some(early) = feed_body(session, pool, &feed, &mut pending, &terms, record).await? {
         return Ok(early.keeping(feed));
     }
+    // All of it is written, and a commit may take its time.
+    drop(terms);
     tokio::select! {
         answer = pool.answer(permit, pending) => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
@@ -104,7 +107,7 @@ async fn feed_body(
     pool: &Pool,
     feed: &Feed,
     pending: &mut Pending,
-    terms: Terms,
+    terms: &Terms,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
     let mut hold = Pieces::default();
@@ -115,7 +118,7 @@ async fn feed_body(
         if whole && hold.is_empty() {
             return end(pool, feed, pending).await;
         }
-        let full = hold.len() >= FRAME || whole || due;
+        let full = hold.len() >= terms.place.frame() || whole || due;
         tokio::select! {
             biased;
             answer = &mut *pending => return Ok(Some(answer?)),

@@ -17,6 +17,7 @@ use super::{
     client::Wire,
     server::{Occupied, Server},
 };
+use crate::budget::SMALLEST_FRAME;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -71,6 +72,8 @@ pub struct Exchange {
     body: Incoming,
     server: Occupied,
     unfinished: Option<Feed>,
+    /// Bytes of the body so far.
+    read: usize,
 }
 
 impl Exchange {
@@ -92,7 +95,7 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, server, unfinished: None })
+        Ok(Self { wire, head, body, server, unfinished: None, read: 0 })
     }
 
     /// The name of the server that answers.
@@ -116,6 +119,13 @@ impl Exchange {
         self.unfinished.is_some()
     }
 
+    /// Has the body come in frames of this size, for which memory was taken; otherwise they are the smallest.
+    pub fn in_frames_of(&self, frame: usize) {
+        if let Some(wire) = &self.wire {
+            wire.frame.set(frame);
+        }
+    }
+
     /// The next frame of the body; None at its end. Cancel safe.
     pub async fn frame(&mut self) -> Option<Result<Bytes, Error>> {
         poll_fn(|context| self.poll_frame(context)).await
@@ -129,7 +139,10 @@ impl Exchange {
             return match Pin::new(&mut self.body).poll_frame(context) {
                 // Trailers are of no use to a registry's client.
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Poll::Ready(Some(Ok(data))),
+                    Ok(data) => {
+                        self.read = self.read.saturating_add(data.len());
+                        Poll::Ready(Some(Ok(data)))
+                    }
                     Err(_) => continue,
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Broken(error)))),
@@ -157,8 +170,16 @@ impl Exchange {
         if !self.head.status.is_server_error() {
             self.server.health.succeeded();
         }
-        let Some(wire) = self.wire.take() else { return };
+        let Some(mut wire) = self.wire.take() else { return };
         drop(self.body);
-        self.server.keep(wire);
+        if !wire.is_usable() {
+            return;
+        }
+        wire.frame.set(SMALLEST_FRAME);
+        // An idle connection has no part of the memory for bodies.
+        let wire = if self.read > SMALLEST_FRAME { wire.renewed() } else { Some(wire) };
+        if let Some(wire) = wire {
+            self.server.keep(wire);
+        }
     }
 }

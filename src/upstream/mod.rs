@@ -5,6 +5,7 @@
 //! and can do nothing else.
 
 mod body;
+mod bounded;
 mod catalog;
 mod client;
 mod credentials;
