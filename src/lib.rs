@@ -68,7 +68,7 @@
 //!  5  listener   proxy   admin   reload
 //!  4  runtime
 //!  3  upstream
-//!  2  access    token
+//!  2  access    token    budget
 //!  1  identity  tls  telemetry
 //!  0.5 config
 //!  0  registry
