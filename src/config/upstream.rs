@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
-    Secret,
+    CertificateFiles, RedirectHost, Redirects, Secret,
     host::{self, Underscores},
     later,
     reader::{Field, Section},
+    redirects,
 };
 
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Upstream {
     /// The upstream verifies tokens itself, and gets one of ours with each request; never together with `credentials`.
     pub pass_token: bool,
     pub redirects: Redirects,
+    /// Where redirects are followed to.
+    pub redirect_hosts: Vec<RedirectHost>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct UpstreamTls {
     pub ca_file: Option<PathBuf>,
     /// The name asked for and checked; None: the URL's host.
     pub server_name: Option<String>,
+    /// What is shown to a server that wants to know who asks.
+    pub client_certificate: Option<CertificateFiles>,
 }
 
 /// Basic credentials towards the upstream.
@@ -54,31 +59,21 @@ pub struct UpstreamCredentials {
     pub password: Secret,
 }
 
-/// What becomes of a blob redirect to an origin that may not be followed; in this version none may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirects {
-    /// The client gets 502.
-    Follow,
-    /// The client gets the redirect.
-    Pass,
-}
-
 impl Upstream {
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
         let server = read_servers(&section);
         let timeouts = Timeouts::read(section.section("timeouts"));
-        let tls = UpstreamTls::read(&section, server.as_ref());
+        let (redirects, redirect_hosts) = redirects::read(&section);
+        let tls = UpstreamTls::read(&section, server.as_ref(), &redirect_hosts);
         let credentials = section.nullable("credentials");
         let pass_token = read_pass_token(&section, credentials.is_some());
         let credentials = credentials.and_then(|field| UpstreamCredentials::read(&field));
-        let redirects =
-            section.word("redirects", &[("follow", Redirects::Follow), ("pass", Redirects::Pass)], Redirects::Follow);
         let balance = ["least_requests", "round_robin", "by_digest"];
         section.word("balance", &balance.map(|word| (word, ())), ());
         section.section("health").finish();
         section.finish();
-        Some(Self { server: server?, timeouts, tls, credentials, pass_token, redirects })
+        Some(Self { server: server?, timeouts, tls, credentials, pass_token, redirects, redirect_hosts })
     }
 }
 
@@ -97,12 +92,16 @@ impl Timeouts {
 }
 
 impl UpstreamTls {
-    fn read(upstream: &Section<'_>, server: Option<&ServerUrl>) -> Self {
+    fn read(upstream: &Section<'_>, server: Option<&ServerUrl>, storage: &[RedirectHost]) -> Self {
         let section = upstream.section("tls");
         let ca_file = section.nullable("ca_file");
         let server_name = section.nullable("server_name");
-        for field in [&ca_file, &server_name].into_iter().flatten() {
-            if matches!(server, Some(ServerUrl::Http { .. } | ServerUrl::Unix(_))) {
+        let client = ["client_certificate_file", "client_key_file"].map(|key| section.nullable(key));
+        if matches!(server, Some(ServerUrl::Http { .. } | ServerUrl::Unix(_))) {
+            // Storage behind redirects is verified with the roots of ca_file as well.
+            let roots = ca_file.as_ref().filter(|_| !storage.iter().any(|host| host.origin.tls));
+            let [certificate, key] = &client;
+            for field in [roots, server_name.as_ref(), certificate.as_ref(), key.as_ref()].into_iter().flatten() {
                 field.warning_at_key("has no effect: the server's url does not start with https://");
             }
         }
@@ -110,7 +109,26 @@ impl UpstreamTls {
         Self {
             ca_file: ca_file.and_then(|field| field.file()),
             server_name: server_name.and_then(|field| read_server_name(&field)),
+            client_certificate: read_client_certificate(client),
         }
+    }
+}
+
+/// Both files or neither.
+fn read_client_certificate(files: [Option<Field<'_>>; 2]) -> Option<CertificateFiles> {
+    match files {
+        [Some(certificate), Some(key)] => {
+            Some(CertificateFiles { certificate_file: certificate.file()?, key_file: key.file()?, default: false })
+        }
+        [Some(certificate), None] => {
+            certificate.error_at_key("needs client_key_file: write the path of the certificate's private key");
+            None
+        }
+        [None, Some(key)] => {
+            key.error_at_key("needs client_certificate_file: write the path of the key's certificate");
+            None
+        }
+        [None, None] => None,
     }
 }
 

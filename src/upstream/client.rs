@@ -4,21 +4,22 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
-use super::{Error, SetupError, UploadBody};
+use super::{
+    Error, SetupError, UploadBody,
+    tls::{self, Tls},
+};
 use crate::config::{self, ServerUrl};
 
 /// Frames of a blob as they come from the upstream: large enough that the kernel's share of the work stays small,
@@ -28,14 +29,14 @@ const READ_BUFFER: usize = 256 * 1024;
 /// How one server is dialled.
 pub(super) struct Connector {
     url: ServerUrl,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     timeout: std::time::Duration,
 }
 
 impl Connector {
     pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
         let tls = match &upstream.server {
-            ServerUrl::Https { host, .. } => Some(tls_connector(host, &upstream.tls)?),
+            ServerUrl::Https { host, .. } => Some(Tls::to_server(host, &upstream.tls)?),
             ServerUrl::Http { .. } | ServerUrl::Unix(_) => None,
         };
         Ok(Self { url: upstream.server.clone(), tls, timeout: upstream.timeouts.connect })
@@ -50,10 +51,8 @@ impl Connector {
         let io = tokio::time::timeout(self.timeout, self.dial())
             .await
             .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
-            .map_err(|error| Error::Connect(error.to_string()))?;
-        let (sender, connection) =
-            Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(io)).await.map_err(Error::Broken)?;
-        Ok(Wire { sender, connection, idle_since: Instant::now() })
+            .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(error.to_string())))?;
+        Wire::over(io).await
     }
 
     async fn dial(&self) -> io::Result<Io> {
@@ -61,9 +60,7 @@ impl Connector {
             ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port).await?)),
             ServerUrl::Https { host, port } => {
                 let tcp = dial_tcp(host, *port).await?;
-                let (connector, name) = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let tls = connector.connect(name.clone(), tcp).await?;
-                Ok(Io::Tls(Box::new(tls)))
+                Io::secured(tcp, self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?).await
             }
             ServerUrl::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
         }
@@ -84,33 +81,6 @@ fn describe(url: &ServerUrl) -> String {
     }
 }
 
-/// Trust is the given CA file alone, or the system's roots where none is given; the name is always verified.
-fn tls_connector(host: &str, tls: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
-    let fail = |reason: String| SetupError { server: host.to_owned(), reason };
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(file) = &tls.ca_file {
-        let shown = file.display();
-        let certificates = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            return Err(fail(format!("ca_file {shown} holds no usable certificate")));
-        }
-    } else {
-        let native = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(native.certs);
-        if added == 0 {
-            return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
-        }
-    }
-    let mut settings = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
-    let name = ServerName::try_from(name).map_err(|error| fail(error.to_string()))?;
-    Ok((TlsConnector::from(Arc::new(settings)), name))
-}
-
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<UploadBody>,
@@ -119,6 +89,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// Speaks HTTP/1.1 over a fresh connection.
+    pub(super) async fn over(io: Io) -> Result<Self, Error> {
+        let (sender, connection) = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(io)).await?;
+        Ok(Self { sender, connection, idle_since: Instant::now() })
+    }
+
     /// Moves the connection on; ready where it ended.
     pub(super) fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         Pin::new(&mut self.connection).poll(context)
@@ -136,6 +112,13 @@ pub(super) enum Io {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+}
+
+impl Io {
+    /// Completes a TLS handshake.
+    pub(super) async fn secured(tcp: TcpStream, tls: &Tls) -> io::Result<Self> {
+        Ok(Self::Tls(Box::new(tls.connector.connect(tls.name.clone(), tcp).await?)))
+    }
 }
 
 macro_rules! each {

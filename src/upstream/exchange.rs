@@ -46,7 +46,7 @@ impl Future for Pending {
             }
             Poll::Ready(Err(mut error)) => {
                 let _ = error.take_message();
-                Poll::Ready(Err(Error::Broken(error.into_error())))
+                Poll::Ready(Err(error.into_error().into()))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -113,7 +113,7 @@ impl Exchange {
                     Ok(data) => Poll::Ready(Some(Ok(data))),
                     Err(_) => continue,
                 },
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Broken(error)))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             };

@@ -8,6 +8,7 @@ mod catalog;
 mod client;
 mod exchange;
 mod pool;
+mod tls;
 
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{Catalog, CatalogError, Found, Question};
@@ -23,7 +24,7 @@ pub enum Error {
     #[error("cannot connect to the upstream: {0}")]
     Connect(String),
     /// The connection broke before or within the answer, or the answer is not HTTP.
-    #[error("the upstream broke off: {0}")]
+    #[error("the upstream broke off: {}", whole(.0))]
     Broken(#[source] hyper::Error),
     /// The answer's framing or status is one that must not be passed on.
     #[error("the upstream's answer is unusable: {0}")]
@@ -53,10 +54,22 @@ impl Error {
     }
 }
 
+impl From<hyper::Error> for Error {
+    fn from(error: hyper::Error) -> Self {
+        tls::refused(&error).unwrap_or(Self::Broken(error))
+    }
+}
+
 /// The settings of an upstream cannot be used (a CA file, a server name).
 #[derive(Debug, thiserror::Error)]
 #[error("upstream {server}: {reason}")]
 pub struct SetupError {
     pub server: String,
     pub reason: String,
+}
+
+/// An error with what caused it: what hyper says by itself names no reason.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -37,4 +37,5 @@ mod tls;
 mod token_keys;
 mod tokens;
 mod uploads;
+mod upstream_tls;
 mod upstreams;

@@ -211,10 +211,7 @@ fn what_is_not_available_is_an_error() {
         (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
         (upstream("health: { interval: 1s }"), "registries[].upstream.health.interval"),
         (upstream("health: { unhealthy_after: 3 }"), "registries[].upstream.health.unhealthy_after"),
-        (upstream("redirect_hosts: [\"https://b\"]"), "registries[].upstream.redirect_hosts"),
         (upstream("verify: true"), "registries[].upstream.verify"),
-        (upstream("tls: { client_certificate_file: a }"), "registries[].upstream.tls.client_certificate_file"),
-        (upstream("tls: { client_key_file: a }"), "registries[].upstream.tls.client_key_file"),
         (
             with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: replica }] }"),
             "registries[].upstream.servers[].role",
@@ -239,7 +236,7 @@ fn neutral_values_of_what_is_not_available_are_accepted() {
         registry("ui:"),
         registry("cors: null"),
         upstream("health: { path: \"/v2/\", interval: \"5s\", timeout: \"2s\", unhealthy_after: 2, healthy_after: 2 }"),
-        upstream("health: null, balance: round_robin, verify: false, pass_token: false, redirect_hosts: []"),
+        upstream("health: null, balance: round_robin, verify: false, pass_token: false"),
         with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: primary, weight: 3 }] }"),
         with_more("events: { endpoints: [] }\n"),
     ] {
