@@ -149,13 +149,11 @@ pub(super) fn response_head(
     Ok(response)
 }
 
-/// The gate asks only canonical questions, so a redirect from behind is a fault of the set-up, and nothing that a client
-/// could act on.
+/// A blob's redirect was followed, or is passed on. The gate asks only canonical questions, so any other one is a fault of
+/// the set-up, and nothing that a client could act on.
 fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(upstream::Error::Unusable(
-            "a redirect: switch the registry's storage redirects off, or set redirects: pass",
-        ));
+        return Err(upstream::Error::Unusable("a redirect of a kind, or for a route, that is never followed"));
     }
     Ok(())
 }

@@ -321,7 +321,10 @@ fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
 /// 5xx bodies hold a code and a request id, nothing of what is behind.
 fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
     match error {
-        upstream::Error::Connect(_) | upstream::Error::Broken(_) | upstream::Error::Unusable(_) => Answer::error(
+        upstream::Error::Connect(_)
+        | upstream::Error::Broken(_)
+        | upstream::Error::Unusable(_)
+        | upstream::Error::Redirect(_) => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),

@@ -5,15 +5,20 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
+use tokio::time::timeout;
 
 use super::{Error, Feed, UploadBody, client::Wire, pool::Shared};
+
+/// A body that nobody wants is read up to this much, so that its connection can be used again; a new one costs more.
+const LARGEST_DISCARDED: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_millis(500);
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -131,6 +136,13 @@ impl Exchange {
             whole.extend_from_slice(&frame);
         }
         Ok(whole)
+    }
+
+    /// Drops the answer. Its connection goes on where the rest of the body is small and there.
+    pub async fn discard(mut self) {
+        if matches!(timeout(DISCARD_TIME, self.collect(LARGEST_DISCARDED)).await, Ok(Ok(_))) {
+            self.finish();
+        }
     }
 
     /// After the body's end: the connection goes back to the pool where it can be used again.

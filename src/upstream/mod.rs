@@ -3,17 +3,20 @@
 //! Nothing reaches an upstream but through [`Pool::send`], which takes a [`Permit`](crate::access::Permit) and
 //! writes the request line that the permit holds.
 
+mod address;
 mod body;
 mod catalog;
 mod client;
 mod exchange;
 mod pool;
+mod redirect;
 mod tls;
 
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{Catalog, CatalogError, Found, Question};
 pub use exchange::{Exchange, Pending};
 pub use pool::Pool;
+pub use redirect::RedirectError;
 
 use crate::token::KeyError;
 
@@ -32,6 +35,9 @@ pub enum Error {
     /// 401 or 407: what the gate shows the upstream is not accepted. The text says what to look at.
     #[error("the upstream refuses the gate: {0}")]
     Refused(String),
+    /// A blob's redirect to object storage came to nothing.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
     /// The token for the upstream could not be made.
     #[error("no token for the upstream: {0}")]
     Unsigned(#[from] KeyError),
@@ -41,13 +47,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// A fixed word for metrics: connect, broken, unusable, refused, unsigned, silent.
+    /// A fixed word for metrics: connect, broken, unusable, refused, redirect, storage, unsigned, silent.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",
             Self::Unusable(_) => "unusable",
             Self::Refused(_) => "refused",
+            Self::Redirect(error) => error.kind(),
             Self::Unsigned(_) => "unsigned",
             Self::Silent(_) => "silent",
         }

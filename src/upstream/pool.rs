@@ -9,6 +9,7 @@ use hyper::Request;
 use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
     client::{Connector, Wire},
+    redirect::Redirects,
 };
 use crate::{
     access::Permit,
@@ -73,6 +74,8 @@ pub struct Pool {
     connector: Connector,
     shared: Arc<Shared>,
     credentials: Credentials,
+    /// None where clients get the redirects to object storage.
+    redirects: Option<Redirects>,
     pub timeouts: config::Timeouts,
 }
 
@@ -94,8 +97,9 @@ impl Pool {
         };
         Ok(Self {
             connector: Connector::new(upstream)?,
-            shared: Arc::new(Shared { idle: ArrayQueue::new(IDLE_CONNECTIONS), refusal: credentials.refusal() }),
+            shared: Arc::new(Shared::new(credentials.refusal())),
             credentials,
+            redirects: Redirects::new(upstream)?,
             timeouts: upstream.timeouts.clone(),
         })
     }
@@ -105,13 +109,20 @@ impl Pool {
         self.connector.describe()
     }
 
-    /// Sends the permit's route, without a body, and waits for the answer's head.
+    /// Sends the permit's route, without a body, and waits for the answer's head; a blob's redirect to object storage is
+    /// followed where that is configured.
     ///
     /// A GET or HEAD that meets a connection which died while idle is sent once more over a fresh one.
     pub async fn fetch(&self, permit: &Permit, headers: HeaderMap) -> Result<Exchange, Error> {
+        let Some(redirects) = &self.redirects else { return self.attempt(permit, headers).await };
+        let answer = self.attempt(permit, headers.clone()).await?;
+        redirects.follow(permit, answer, &headers).await
+    }
+
+    async fn attempt(&self, permit: &Permit, headers: HeaderMap) -> Result<Exchange, Error> {
         let method = permit.route().method();
         let repeatable = method == Method::GET || method == Method::HEAD;
-        if repeatable && let Some(wire) = self.reusable() {
+        if repeatable && let Some(wire) = self.shared.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             match self.head_of(permit, Pending::start(wire, request, Arc::clone(&self.shared))).await {
                 Err(Error::Broken(_)) => {}
@@ -141,15 +152,6 @@ impl Pool {
     async fn head_of(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
         let limit = self.patience(permit);
         tokio::time::timeout(limit, pending).await.map_err(|_| Error::Silent(limit))?
-    }
-
-    fn reusable(&self) -> Option<Wire> {
-        while let Some(mut wire) = self.shared.idle.pop() {
-            if wire.idle_since.elapsed() < IDLE_AGE && wire.is_usable() {
-                return Some(wire);
-            }
-        }
-        None
     }
 
     fn request(&self, permit: &Permit, headers: HeaderMap, body: UploadBody) -> Result<Request<UploadBody>, Error> {
@@ -207,6 +209,20 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(refusal: String) -> Self {
+        Self { idle: ArrayQueue::new(IDLE_CONNECTIONS), refusal }
+    }
+
+    /// An idle connection that is still good, as far as can be seen.
+    pub(super) fn reusable(&self) -> Option<Wire> {
+        while let Some(mut wire) = self.idle.pop() {
+            if wire.idle_since.elapsed() < IDLE_AGE && wire.is_usable() {
+                return Some(wire);
+            }
+        }
+        None
+    }
+
     pub(super) fn put(&self, wire: Wire) {
         // A full queue gives the connection back, and dropping it closes it.
         drop(self.idle.push(wire));

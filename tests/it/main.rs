@@ -28,6 +28,7 @@ mod permit;
 mod pull_push;
 mod quickstart;
 mod read_only;
+mod redirects;
 mod reload;
 mod restart;
 mod revocation;
