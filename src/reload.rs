@@ -72,6 +72,7 @@ impl Reloader {
                 }
                 self.certificates.install(built.certificates);
                 report_certificates(&built.config, &self.certificates);
+                built.runtime.watch();
                 self.runtime.store(Arc::new(built.runtime));
                 info!(file = %self.path().display(), "the configuration was read again and is in force");
                 *latest = built.config;

@@ -6,11 +6,11 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
+    config::{Config, Host, Limits, Problem, Registry, Tokens},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::Route,
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{Catalog, Pool, SetupError},
+    upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
 
 /// One public registry.
@@ -19,16 +19,19 @@ pub struct PublicRegistry {
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
-    pub pool: Arc<Pool>,
-    pub catalog: Arc<Catalog>,
-    /// A blob's redirect to object storage goes to the client; otherwise it is an error.
-    pub pass_redirects: bool,
+    pub pools: Arc<Pools>,
+    pub catalogs: Catalogs,
 }
 
 impl PublicRegistry {
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
+    }
+
+    /// Where the route's repository lives.
+    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
+        self.pools.of(route).ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
     /// The policy's question for a caller of this registry.
@@ -122,12 +125,21 @@ impl Runtime {
         })
     }
 
+    /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
+    pub fn watch(&self) {
+        let pools = self.registries.iter().flat_map(|registry| registry.pools.all());
+        pools.for_each(|pool| pool.watch());
+    }
+
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
         let registries =
             config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
-        let passes = config.registries.iter().any(|registry| registry.upstream.pass_token);
+        let passes = config.registries.iter().any(|registry| {
+            let routed = registry.routes.iter().map(|routed| &routed.upstream);
+            routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
+        });
         let keys = match Keys::check(&config.tokens.keys) {
             Ok(can_pass) if can_pass || !passes => Ok(()),
             Ok(_) => Err(KeyError::NoneForRegistries.into()),
@@ -264,18 +276,20 @@ fn public_registry(
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
-    let minter = keys
-        .filter(|_| registry.upstream.pass_token)
-        .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
-        .transpose()?;
-    let pool = Arc::new(Pool::new(&registry.upstream, minter)?);
+    let pools = Pools::new(registry, |upstream| {
+        let minter = keys
+            .filter(|_| upstream.pass_token)
+            .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
+            .transpose()?;
+        Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
+    })?;
+    let pools = Arc::new(pools);
     Ok(PublicRegistry {
+        hosts: registry.hosts.clone(),
+        catalogs: Catalogs::new(Arc::clone(&pools)),
+        pools,
         service,
         first,
-        hosts: registry.hosts.clone(),
-        catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
-        pool,
-        pass_redirects: registry.upstream.redirects == Redirects::Pass,
     })
 }
 

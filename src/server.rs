@@ -37,7 +37,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
     reload::report_certificates(&config, &certificates);
     let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(&config, keys)?));
+    let runtime = Runtime::build(&config, keys)?;
+    runtime.watch();
+    let runtime = Arc::new(ArcSwap::from_pointee(runtime));
     let tls_config = tls::server_config(Arc::clone(&certificates), config.tls.min_version)?;
     let reloader = Arc::new(Reloader::new(config.clone(), Arc::clone(&runtime), certificates));
 

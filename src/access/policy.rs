@@ -174,6 +174,12 @@ impl Permit {
         Some(self.turned_to(Route::Upload { repository: repository.clone(), verb }))
     }
 
+    /// The same permit for an upload that mounts nothing: less than what was judged.
+    #[must_use]
+    pub fn degraded(self) -> Self {
+        Self { route: self.route.degraded(), ..self }
+    }
+
     fn turned_to(&self, route: Route) -> Self {
         Self { route, grant: self.grant.clone(), caller: self.caller.clone() }
     }

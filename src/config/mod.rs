@@ -35,12 +35,12 @@ pub use listen::Listen;
 pub use origin::{Origin, SplitUrl};
 pub use problem::{Problem, Problems, Severity};
 pub use redirects::{RedirectHost, Redirects};
-pub use registries::{OpenUploads, ReadOnly, Registry};
+pub use registries::{OpenUploads, ReadOnly, Registry, Routed};
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;
 pub use units::{Secret, parse_duration};
-pub use upstream::{ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
+pub use upstream::{Balance, Health, Role, Server, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
 
 /// The whole file, checked. Relative paths are already joined to the file's folder.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::{
     registry::{ManifestVerb, Needs, Route, TokenVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
-    token,
+    token::{self, Sealed},
 };
 
 /// What is to be done with a request.
@@ -31,8 +31,15 @@ pub(super) enum Verdict {
 /// A permit that passed every step: what may be sent.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
-    /// When the upload session was opened that the route goes on with, in seconds since 1970; now for any other route.
+    pub(super) upload: Upload,
+}
+
+/// The upload session that a route goes on with, or would begin.
+pub(super) struct Upload {
+    /// When it was opened, in seconds since 1970; now where there is none yet.
     pub(super) opened: u64,
+    /// Which of the upstream's servers holds it.
+    pub(super) server: Option<Arc<str>>,
 }
 
 /// Step 1: the registry that the host names. The name of the TLS handshake must not be another one's.
@@ -71,9 +78,9 @@ pub(super) async fn decide(
     challenger.scope = route.challenge_scope();
     let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await?;
     record.knows(&principal);
-    let permit = authorize(runtime, registry, head, &principal, route)?;
+    let permit = mountable(registry, authorize(runtime, registry, head, &principal, route)?);
     record.grant = permit.grant().map(str::to_owned);
-    let opened = admit(runtime, registry, head, &permit)?;
+    let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
         Route::Base(_) => Verdict::Answer(super::pages::base()),
         Route::Catalog { .. } => Verdict::Catalog { permit, principal },
@@ -83,7 +90,7 @@ pub(super) async fn decide(
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, opened }),
+        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, upload }),
     })
 }
 
@@ -111,16 +118,37 @@ fn authorize(
     outcome
 }
 
+/// A blob cannot be mounted from another upstream's storage; an ordinary upload does the same.
+fn mountable(registry: &PublicRegistry, permit: Permit) -> Permit {
+    match permit.route().mount() {
+        Some((target, source)) if !registry.pools.together(target, source) => permit.degraded(),
+        Some(_) | None => permit,
+    }
+}
+
 /// Step 6: what the head already says about size (bodies of unknown length are counted on their way), and whose upload
-/// session it is: one that somebody else opened is answered like one that does not exist.
-fn admit(runtime: &Runtime, registry: &PublicRegistry, head: &RequestHead, permit: &Permit) -> Result<u64, Rejection> {
+/// session it is: one that somebody else opened is answered like one that does not exist, and so is one whose server is
+/// no longer among the upstream's.
+fn admit(
+    runtime: &Runtime,
+    registry: &PublicRegistry,
+    head: &RequestHead,
+    permit: &Permit,
+) -> Result<Upload, Rejection> {
     match (body_limit(runtime, permit.route()), head.content_length) {
         (Some(limit), Some(length)) if length > limit => return Err(Rejection::TooLarge { limit }),
         _ => {}
     }
-    let Some((repository, session)) = permit.route().upload_session() else { return Ok(token::now()) };
-    let caller = permit.caller().unwrap_or_default();
-    runtime.seals.opened(&registry.service, repository, session, caller).ok_or(Rejection::ForeignUpload)
+    let Some((repository, session)) = permit.route().upload_session() else {
+        return Ok(Upload { opened: token::now(), server: None });
+    };
+    let subject = permit.caller().unwrap_or_default();
+    let sealed = Sealed { service: &registry.service, repository, id: &session.id, subject };
+    let seal = session.seal.as_ref();
+    let opened = runtime.seals.opened(sealed, seal).ok_or(Rejection::ForeignUpload)?;
+    let pool = registry.pool(permit.route())?;
+    let server = runtime.seals.server(sealed, seal, pool.servers()).ok_or(Rejection::ForeignUpload)?;
+    Ok(Upload { opened, server: Some(Arc::clone(server)) })
 }
 
 /// The most that a route's request body may hold; None: no limit.

@@ -17,6 +17,8 @@ mod windows;
 
 pub use connection::Gate;
 
+use std::sync::Arc;
+
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
@@ -31,8 +33,10 @@ use self::{
 };
 use crate::{
     listener::ConnectionInfo,
+    registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
+    token::Sealed,
 };
 
 /// What a request is about, once its head is read and its registry known.
@@ -123,7 +127,6 @@ async fn act(
         Verdict::Answer(answer) => answer,
         Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
         Verdict::Catalog { permit, principal } => {
-            record.upstream = Some(registry.pool.describe());
             tokio::select! {
                 answer = catalog::catalog(runtime, registry, head, &permit, &principal) => answer?,
                 () = client::gone(session) => return Err(Stop::ClientGone),
@@ -145,14 +148,14 @@ async fn forward(
     record: &mut Record,
 ) -> Result<(), Stop> {
     let Case { runtime, registry, head, outlet } = case;
-    let Admitted { permit, opened } = admitted;
-    let pool = &registry.pool;
-    record.upstream = Some(pool.describe());
+    let Admitted { permit, upload } = admitted;
+    let pool = registry.pool(permit.route())?;
+    let at = upload.server.as_deref();
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {
         let limit = match gate::body_limit(runtime, permit.route()) {
-            Some(limit) => Some(quota::remaining(pool, permit, head, limit).await?),
+            Some(limit) => Some(quota::remaining(pool, permit, head, at, limit).await?),
             None => None,
         };
         let terms = Terms {
@@ -161,25 +164,34 @@ async fn forward(
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
         };
-        pump::upload(session, pool, permit, headers, terms, record).await?
+        pump::upload(session, pool, permit, &headers, at, terms, record).await?
     } else {
         if !session.is_body_done() && !head.expects_continue {
             client::linger(session).await;
         }
-        pump::ask(session, pool, permit, headers).await?
+        pump::ask(session, pool, permit, &headers, at).await?
     };
     let origin = runtime.origin(&head.host, registry);
-    let caller = permit.caller().unwrap_or_default();
-    let seal = |repository: &_, id: &_| runtime.seals.seal(&registry.service, repository, id, caller, *opened);
+    let subject = permit.caller().unwrap_or_default();
+    let server = Arc::clone(exchange.server());
+    let seal = |repository: &RepositoryName, id: &UploadId| {
+        let sealed = Sealed { service: &registry.service, repository, id, subject };
+        runtime.seals.seal(sealed, &server, upload.opened)
+    };
+    record.upstream = Some(server.to_string());
     let public = Public {
         origin: &origin,
         token_path: &runtime.token_path,
-        pass_redirects: registry.pass_redirects,
+        pass_redirects: pool.passes_redirects(),
         seal: &seal,
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.hsts());
-    pump::deliver(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
+    if exchange.came_early() {
+        pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
+    } else {
+        pump::deliver(session, pool.download(permit, headers, exchange), response, outlet, record).await?;
+    }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())
 }

@@ -314,6 +314,12 @@ impl Route {
         }
     }
 
+    /// The repository that a blob is mounted into, and the one that it comes from.
+    pub fn mount(&self) -> Option<(&RepositoryName, &RepositoryName)> {
+        let Self::Upload { repository, verb } = self else { return None };
+        Some((repository, verb.source()?))
+    }
+
     /// The repository and the open upload that the route goes on with.
     pub fn upload_session(&self) -> Option<(&RepositoryName, &UploadSession)> {
         let Self::Upload { repository, verb } = self else { return None };

@@ -4,12 +4,14 @@ use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -34,16 +36,23 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
-        let tls = match &upstream.server {
-            ServerUrl::Https { host, .. } => Some(Tls::to_server(host, &upstream.tls)?),
-            ServerUrl::Http { .. } | ServerUrl::Unix(_) => None,
+    /// `tls` is for https alone.
+    pub(super) fn new(
+        url: &ServerUrl,
+        upstream: &config::Upstream,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, SetupError> {
+        let tls = match (url, tls) {
+            (ServerUrl::Https { host, .. }, Some(settings)) => {
+                Some(Tls::new(settings, upstream.tls.server_name.as_deref().unwrap_or(host))?)
+            }
+            (ServerUrl::Https { .. } | ServerUrl::Http { .. } | ServerUrl::Unix(_), _) => None,
         };
-        Ok(Self { url: upstream.server.clone(), tls, timeout: upstream.timeouts.connect })
+        Ok(Self { url: url.clone(), tls, timeout: upstream.timeouts.connect })
     }
 
-    pub(super) fn describe(&self) -> String {
-        describe(&self.url)
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
     }
 
     /// Opens a connection within `timeouts.connect`, TLS handshake included.
@@ -71,14 +80,6 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
     Ok(tcp)
-}
-
-fn describe(url: &ServerUrl) -> String {
-    match url {
-        ServerUrl::Http { host, port } => format!("http://{host}:{port}"),
-        ServerUrl::Https { host, port } => format!("https://{host}:{port}"),
-        ServerUrl::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
@@ -117,7 +118,7 @@ pub(super) enum Io {
 impl Io {
     /// Completes a TLS handshake.
     pub(super) async fn secured(tcp: TcpStream, tls: &Tls) -> io::Result<Self> {
-        Ok(Self::Tls(Box::new(tls.connector.connect(tls.name.clone(), tcp).await?)))
+        Ok(Self::Tls(Box::new(tls.connect(tcp).await?)))
     }
 }
 

@@ -17,8 +17,9 @@ use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
     address::is_public,
     client::{Io, Wire},
-    pool::Shared,
-    tls::Tls,
+    idle::Idle,
+    server::Server,
+    tls::{self, Tls},
 };
 use crate::{
     access::Permit,
@@ -95,8 +96,19 @@ impl Redirects {
         if upstream.redirects == config::Redirects::Pass {
             return Ok(None);
         }
-        let storages = upstream.redirect_hosts.iter().map(|host| Storage::new(host, upstream));
-        Ok(Some(Self { storages: storages.collect::<Result<_, _>>()? }))
+        let secure = upstream.redirect_hosts.iter().any(|host| host.origin.tls);
+        let settings = secure.then(|| tls::to_storage(&upstream.tls)).transpose()?;
+        let storage = |host: &RedirectHost| {
+            let settings = settings.as_ref().filter(|_| host.origin.tls);
+            Ok(Storage {
+                host: host.clone(),
+                tls: settings.map(|settings| Tls::new(settings, &host.origin.host)).transpose()?,
+                idle: Arc::default(),
+                connect: upstream.timeouts.connect,
+                first_byte: upstream.timeouts.first_byte,
+            })
+        };
+        Ok(Some(Self { storages: upstream.redirect_hosts.iter().map(storage).collect::<Result<_, _>>()? }))
     }
 
     /// The answer to a blob's GET or HEAD that the registry redirected, from where it was redirected to; every other
@@ -117,6 +129,7 @@ impl Redirects {
         let Route::Blob { digest, verb: BlobVerb::Get | BlobVerb::Head, .. } = permit.route() else {
             return Ok(answer);
         };
+        let server = Arc::clone(answer.from());
         let mut hops = 0;
         while is_followed(answer.head.status) {
             if hops == MOST_HOPS {
@@ -127,7 +140,7 @@ impl Redirects {
             answer.discard().await;
             let known = self.storages.iter().find(|storage| storage.host.origin == target.origin);
             let Some(storage) = known else { return Err(RedirectError::Elsewhere(target.origin).into()) };
-            answer = storage.ask(|| target.request(permit, headers)).await?;
+            answer = storage.ask(&server, || target.request(permit, headers)).await?;
             tracing::debug!(origin = %target.origin, status = answer.head.status.as_u16(), "redirect followed");
             if !is_followed(answer.head.status) {
                 answer.head.headers = blob_headers(&answer.head, digest, headers.contains_key(RANGE), target.origin)?;
@@ -231,38 +244,31 @@ fn blob_headers(
 struct Storage {
     host: RedirectHost,
     tls: Option<Tls>,
-    shared: Arc<Shared>,
+    idle: Arc<Idle>,
     connect: Duration,
     first_byte: Duration,
 }
 
 impl Storage {
-    fn new(host: &RedirectHost, upstream: &config::Upstream) -> Result<Self, SetupError> {
-        let tls = host.origin.tls.then(|| Tls::to_storage(&host.origin, &upstream.tls)).transpose()?;
-        Ok(Self {
-            host: host.clone(),
-            tls,
-            shared: Arc::new(Shared::new("it asks for credentials besides what was signed".to_owned())),
-            connect: upstream.timeouts.connect,
-            first_byte: upstream.timeouts.first_byte,
-        })
-    }
-
     /// A connection that died while idle is no reason to give up.
-    async fn ask(&self, request: impl Fn() -> Request<UploadBody>) -> Result<Exchange, RedirectError> {
+    async fn ask(
+        &self,
+        server: &Arc<Server>,
+        request: impl Fn() -> Request<UploadBody>,
+    ) -> Result<Exchange, RedirectError> {
         let failed = |error| RedirectError::Failed { origin: self.host.origin.clone(), error: Box::new(error) };
-        if let Some(wire) = self.shared.reusable() {
-            match self.head_of(wire, request()).await {
+        if let Some(wire) = self.idle.take() {
+            match self.head_of(server, wire, request()).await {
                 Err(Error::Broken(_)) => {}
                 answer => return answer.map_err(failed),
             }
         }
         let wire = self.dial().await?;
-        self.head_of(wire, request()).await.map_err(failed)
+        self.head_of(server, wire, request()).await.map_err(failed)
     }
 
-    async fn head_of(&self, wire: Wire, request: Request<UploadBody>) -> Result<Exchange, Error> {
-        let pending = Pending::start(wire, request, Arc::clone(&self.shared));
+    async fn head_of(&self, server: &Arc<Server>, wire: Wire, request: Request<UploadBody>) -> Result<Exchange, Error> {
+        let pending = Pending::redirected(wire, request, server.occupy(), Arc::clone(&self.idle));
         timeout(self.first_byte, pending).await.map_err(|_| Error::Silent(self.first_byte))?
     }
 

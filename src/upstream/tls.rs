@@ -1,83 +1,91 @@
 //! TLS towards servers and towards object storage: who is trusted, and what they are shown.
 
-use std::{error::Error as StdError, io, sync::Arc};
+use std::{error::Error as StdError, io, path::Path, sync::Arc};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore, sign::SingleCertAndKey};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use tokio_rustls::TlsConnector;
+use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Error, SetupError};
 use crate::{config, tls};
 
-/// How TLS is spoken with one server, and the name that its certificate must have.
-#[derive(Clone)]
+/// TLS towards one place, and the name that its certificate must have.
 pub(super) struct Tls {
-    pub(super) connector: TlsConnector,
-    pub(super) name: ServerName<'static>,
+    connector: TlsConnector,
+    name: ServerName<'static>,
 }
 
 impl Tls {
-    /// For a server of the upstream. Trust is the given CA file alone, or the system's roots where none is given; a
-    /// client certificate is shown where the server asks for one.
-    pub(super) fn to_server(host: &str, settings: &config::UpstreamTls) -> Result<Self, SetupError> {
-        let fail = |reason| SetupError { server: host.to_owned(), reason };
-        let mut roots = RootCertStore::empty();
-        match &settings.ca_file {
-            Some(_) => add_file(&mut roots, settings),
-            None => add_system(&mut roots),
-        }
-        .map_err(fail)?;
-        let builder = ClientConfig::builder().with_root_certificates(roots);
-        let client = match &settings.client_certificate {
-            Some(files) => {
-                let loaded = tls::load(files).map_err(|error| fail(format!("client {error}")))?;
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
-            }
-            None => builder.with_no_client_auth(),
-        };
-        Self::new(settings.server_name.as_deref().unwrap_or(host), client).map_err(fail)
+    pub(super) fn new(settings: &Arc<ClientConfig>, name: &str) -> Result<Self, SetupError> {
+        let fail = |error: InvalidDnsNameError| SetupError { server: name.to_owned(), reason: error.to_string() };
+        let name = ServerName::try_from(name.to_owned()).map_err(fail)?;
+        Ok(Self { connector: TlsConnector::from(Arc::clone(settings)), name })
     }
 
-    /// For object storage that a redirect leads to. It is shown no certificate of ours, and trusted are the system's
-    /// roots besides those of the CA file, since storage is in many places under another authority than the registry.
-    pub(super) fn to_storage(origin: &config::Origin, settings: &config::UpstreamTls) -> Result<Self, SetupError> {
-        let fail = |reason| SetupError { server: origin.to_string(), reason };
-        let mut roots = RootCertStore::empty();
-        match &settings.ca_file {
-            Some(_) => {
-                add_file(&mut roots, settings).map_err(fail)?;
-                // A machine without roots of its own is no fault where these are enough.
-                let _ = add_system(&mut roots);
-            }
-            None => add_system(&mut roots).map_err(fail)?,
-        }
-        let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self::new(&origin.host, client).map_err(fail)
-    }
-
-    fn new(name: &str, mut settings: ClientConfig) -> Result<Self, String> {
-        settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(settings)), name })
+    pub(super) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), tcp).await
     }
 }
 
-fn add_file(roots: &mut RootCertStore, settings: &config::UpstreamTls) -> Result<(), String> {
-    let Some(file) = &settings.ca_file else { return Ok(()) };
+/// Towards the servers of an upstream. Trust is the given CA file alone, or the system's roots where none is given; a
+/// client certificate is shown where a server asks for one.
+pub(super) fn to_servers(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(file) => add_file(&mut roots, file)?,
+        None => add_system(&mut roots)?,
+    }
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let client = match &settings.client_certificate {
+        Some(files) => {
+            let loaded = tls::load(files).map_err(|error| fail(format!("client {error}")))?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    Ok(http1(client))
+}
+
+/// Towards object storage that redirects lead to. It is shown no certificate of ours, and trusted are the system's roots
+/// besides those of the CA file, since storage is in many places under another authority than the registry.
+pub(super) fn to_storage(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(file) => {
+            add_file(&mut roots, file)?;
+            // A machine without roots of its own is no fault where these are enough.
+            let _ = add_system(&mut roots);
+        }
+        None => add_system(&mut roots)?,
+    }
+    Ok(http1(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn http1(mut client: ClientConfig) -> Arc<ClientConfig> {
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(client)
+}
+
+fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), SetupError> {
     let shown = file.display();
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot read ca_file {shown}: {error}"))?;
+        .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
     let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 { Err(format!("ca_file {shown} holds no usable certificate")) } else { Ok(()) }
+    if added == 0 { Err(fail(format!("ca_file {shown} holds no usable certificate"))) } else { Ok(()) }
 }
 
-fn add_system(roots: &mut RootCertStore) -> Result<(), String> {
+fn add_system(roots: &mut RootCertStore) -> Result<(), SetupError> {
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
-        return Err("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned());
+        return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
     }
     Ok(())
+}
+
+fn fail(reason: String) -> SetupError {
+    SetupError { server: "tls".to_owned(), reason }
 }
 
 /// Where a server ended a connection for the certificate that it was shown or not shown: what to look at. With TLS 1.3

@@ -131,9 +131,6 @@ shutdown: { drain: "30s" }
 fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
-        ("registries[].upstream.servers[]: more than one server is not available", "error"),
-        ("registries[].upstream.servers[].role: is not available", "error"),
-        ("registries[].routes: is not available", "error"),
         ("identity.providers[].ldap: is not available", "error"),
         ("limits.buffers: has no effect", "warning"),
         ("limits.failed_logins: has no effect", "warning"),
@@ -164,13 +161,7 @@ fn every_other_key_is_unknown() {
                 && told.contains(&format!("unknown key \"zz-{key}\""))
         });
         // Nothing is read below what is not available, and the names of groups are free.
-        let opaque = [
-            "tls.acme.",
-            "registries[].routes[].",
-            "identity.providers[].ldap.",
-            "events.endpoints[].",
-            "identity.groups.",
-        ];
+        let opaque = ["tls.acme.", "identity.providers[].ldap.", "events.endpoints[].", "identity.groups."];
         let expected = !opaque.iter().any(|start| path.starts_with(start));
         assert_eq!(unknown, expected, "{path}: {told:#?}");
     }
@@ -190,12 +181,9 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
     }
 }
 
-const UPSTREAM: &str = "    upstream: { servers: [{ url: \"http://r:5000\" }], ";
-
 #[test]
 fn what_is_not_available_is_an_error() {
     let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for (text, key) in [
         (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
@@ -205,17 +193,9 @@ fn what_is_not_available_is_an_error() {
             ),
             "tls.acme",
         ),
-        (registry("routes: [{}]"), "registries[].routes"),
         (registry("notary: \"http://n\""), "registries[].notary"),
         (registry("ui: \"http://n\""), "registries[].ui"),
         (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
-        (upstream("health: { interval: 1s }"), "registries[].upstream.health.interval"),
-        (upstream("health: { unhealthy_after: 3 }"), "registries[].upstream.health.unhealthy_after"),
-        (upstream("verify: true"), "registries[].upstream.verify"),
-        (
-            with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: replica }] }"),
-            "registries[].upstream.servers[].role",
-        ),
         (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
@@ -226,18 +206,13 @@ fn what_is_not_available_is_an_error() {
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
     let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for text in [
         with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
         registry("read_only: false"),
-        registry("routes: []"),
         registry("notary: null"),
         registry("ui:"),
         registry("cors: null"),
-        upstream("health: { path: \"/v2/\", interval: \"5s\", timeout: \"2s\", unhealthy_after: 2, healthy_after: 2 }"),
-        upstream("health: null, balance: round_robin, verify: false, pass_token: false"),
-        with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: primary, weight: 3 }] }"),
         with_more("events: { endpoints: [] }\n"),
     ] {
         assert_eq!(told(&text), Vec::<String>::new(), "{text}");

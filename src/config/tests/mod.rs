@@ -7,6 +7,7 @@ mod redirects;
 mod sections;
 mod syntax;
 mod units;
+mod upstream;
 mod values;
 mod warnings;
 

@@ -19,7 +19,7 @@ fn gate(head: &str, storage: &Ear) -> (Ear, Portcullis) {
         .with_upstream(|upstream| {
             upstream["servers"] = json!([{ "url": url }]);
             upstream["redirect_hosts"] = json!([listed]);
-            upstream["credentials"] = json!(null);
+            upstream["timeouts"] = json!({ "connect": "1s", "idle": "1s" });
         })
         .with(|config| config["log"] = json!({ "level": "trace" }))
         .start();
@@ -56,7 +56,8 @@ fn only_what_is_needed_reaches_storage() {
         assert_eq!(names, ["accept", "host", "range", "user-agent", "x-request-id"], "{status}");
         assert_eq!(heard.header("host"), storage.url().strip_prefix("http://"), "{status}");
         assert_eq!((heard.header("range"), heard.header("user-agent")), (Some("bytes=1-2"), Some("portcullis")));
-        assert_eq!(heard.header("x-request-id"), registry.only_request().1.header("x-request-id"));
+        let id = format!("x-request-id: {}\r\n", heard.header("x-request-id").unwrap());
+        assert!(registry.heard().iter().any(|heard| heard.contains(&id)), "{status}: {id}");
         assert!(!gate.log().contains("X-Signature"), "{status}");
     }
 }
@@ -167,7 +168,9 @@ fn an_answer_of_storage_is_a_blob_or_an_error() {
         let answer = get(&gate, &blob());
         assert_eq!((answer.status, answer.header("www-authenticate")), (502, None), "{head}");
         assert!(errors(&gate).concat().contains(words), "{head}: {:?}", errors(&gate));
-        assert_eq!(storage.heard().len(), 1, "{head}");
+        // What another signature may help against is asked again, once.
+        let again = !words.contains("another blob");
+        assert_eq!(storage.heard().len(), if again { 2 } else { 1 }, "{head}");
     }
     for answer in
         ["", "HTTP/1.1 200", "no HTTP\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"]

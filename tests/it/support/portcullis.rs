@@ -8,8 +8,9 @@ use std::{
 };
 
 use portcullis::{
+    config::Config,
     registry::Route,
-    token::{self, Keys, Seals},
+    token::{self, Keys, Sealed, Seals},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -201,7 +202,10 @@ impl Portcullis {
         let route = Route::parse(&http::Method::PATCH, path.split('?').next().unwrap(), None, "/token").unwrap();
         let (repository, session) = route.upload_session().unwrap();
         let keys = Keys::load_or_create(&[self.dir().join("token.key")]).unwrap();
-        let seal = Seals::new(Arc::new(keys)).seal(&self.host, repository, &session.id, subject.name, opened);
+        let sealed = Sealed { service: &self.host, repository, id: &session.id, subject: subject.name };
+        let config = Config::load(&self.configuration()).expect("the configuration is valid");
+        let server = &config.registries[0].upstream.servers[0].url;
+        let seal = Seals::new(Arc::new(keys)).seal(sealed, &server.to_string(), opened);
         format!("{path}{}_seal={}", if path.contains('?') { '&' } else { '?' }, seal.unwrap().as_str())
     }
 

@@ -1,19 +1,27 @@
 //! `registries[].upstream`: where a registry lives.
 
+mod health;
+mod servers;
+
 use std::{path::PathBuf, time::Duration};
 
+pub use self::{
+    health::Health,
+    servers::{Role, Server, ServerUrl},
+};
 use super::{
     CertificateFiles, RedirectHost, Redirects, Secret,
     host::{self, Underscores},
-    later,
     reader::{Field, Section},
     redirects,
 };
 
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Exactly one in this version.
-    pub server: ServerUrl,
+    /// At least one of them is a primary. No URL is in it twice.
+    pub servers: Vec<Server>,
+    pub balance: Balance,
+    pub health: Health,
     pub timeouts: Timeouts,
     pub tls: UpstreamTls,
     pub credentials: Option<UpstreamCredentials>,
@@ -22,16 +30,20 @@ pub struct Upstream {
     pub redirects: Redirects,
     /// Where redirects are followed to.
     pub redirect_hosts: Vec<RedirectHost>,
+    /// Whole blobs and manifests are hashed on their way, and their last bytes kept back until the digest is right.
+    pub verify: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerUrl {
-    /// `host`: a DNS name in lower case or an IP address without brackets.
-    Http { host: String, port: u16 },
-    /// `host`: a DNS name in lower case or an IP address without brackets.
-    Https { host: String, port: u16 },
-    /// An absolute path.
-    Unix(PathBuf),
+/// How the next server is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// The one with the fewest requests under way for its weight.
+    #[default]
+    LeastRequests,
+    /// One after the other, by weight.
+    RoundRobin,
+    /// The same digest by the same server, whichever gate asks.
+    ByDigest,
 }
 
 #[derive(Clone, Debug)]
@@ -62,18 +74,35 @@ pub struct UpstreamCredentials {
 impl Upstream {
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
-        let server = read_servers(&section);
+        let servers = servers::read(&section);
+        let health = Health::read(section.section("health"));
         let timeouts = Timeouts::read(section.section("timeouts"));
         let (redirects, redirect_hosts) = redirects::read(&section);
-        let tls = UpstreamTls::read(&section, server.as_ref(), &redirect_hosts);
+        let tls = UpstreamTls::read(&section, &servers, &redirect_hosts);
         let credentials = section.nullable("credentials");
         let pass_token = read_pass_token(&section, credentials.is_some());
         let credentials = credentials.and_then(|field| UpstreamCredentials::read(&field));
-        let balance = ["least_requests", "round_robin", "by_digest"];
-        section.word("balance", &balance.map(|word| (word, ())), ());
-        section.section("health").finish();
+        let balance = [
+            ("least_requests", Balance::LeastRequests),
+            ("round_robin", Balance::RoundRobin),
+            ("by_digest", Balance::ByDigest),
+        ];
+        let balance = section.word("balance", &balance, Balance::LeastRequests);
+        let verify = section.flag("verify", false);
         section.finish();
-        Some(Self { server: server?, timeouts, tls, credentials, pass_token, redirects, redirect_hosts })
+        let upstream = Self {
+            servers,
+            balance,
+            health,
+            timeouts,
+            tls,
+            credentials,
+            pass_token,
+            redirects,
+            redirect_hosts,
+            verify,
+        };
+        (!upstream.servers.is_empty()).then_some(upstream)
     }
 }
 
@@ -92,17 +121,17 @@ impl Timeouts {
 }
 
 impl UpstreamTls {
-    fn read(upstream: &Section<'_>, server: Option<&ServerUrl>, storage: &[RedirectHost]) -> Self {
+    fn read(upstream: &Section<'_>, servers: &[Server], storage: &[RedirectHost]) -> Self {
         let section = upstream.section("tls");
         let ca_file = section.nullable("ca_file");
         let server_name = section.nullable("server_name");
         let client = ["client_certificate_file", "client_key_file"].map(|key| section.nullable(key));
-        if matches!(server, Some(ServerUrl::Http { .. } | ServerUrl::Unix(_))) {
+        if !servers.is_empty() && !servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. })) {
             // Storage behind redirects is verified with the roots of ca_file as well.
             let roots = ca_file.as_ref().filter(|_| !storage.iter().any(|host| host.origin.tls));
             let [certificate, key] = &client;
             for field in [roots, server_name.as_ref(), certificate.as_ref(), key.as_ref()].into_iter().flatten() {
-                field.warning_at_key("has no effect: the server's url does not start with https://");
+                field.warning_at_key("has no effect: no server's url starts with https://");
             }
         }
         section.finish();
@@ -153,77 +182,6 @@ fn read_pass_token(upstream: &Section<'_>, credentials: bool) -> bool {
         field.error_at_key("a request carries either a token or upstream.credentials: leave one of them out");
     }
     pass_token
-}
-
-fn read_servers(upstream: &Section<'_>) -> Option<ServerUrl> {
-    const HINT: &str = "write - url: \"http://registry:5000\"";
-    let fields = upstream.required("servers", HINT)?.filled_list(HINT);
-    let mut first = None;
-    for (index, field) in fields.iter().enumerate() {
-        let Some(section) = field.section() else { continue };
-        let url = section.required("url", "write \"http://registry:5000\"").and_then(|field| read_url(&field));
-        section.integer("weight", 1..=65_535, 1);
-        section.finish();
-        match index {
-            0 => first = url,
-            1 => later::only_one_server(field),
-            _ => {}
-        }
-    }
-    first
-}
-
-fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
-    let url = parse_url(field.text()?);
-    url.map_err(|problem| field.error(problem)).ok()
-}
-
-/// Messages never quote the URL: it could hold a password.
-fn parse_url(url: &str) -> Result<ServerUrl, &'static str> {
-    if let Some(path) = url.strip_prefix("unix:") {
-        return parse_socket_path(path);
-    }
-    let (https, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
-        (Some(rest), _) => (false, rest),
-        (_, Some(rest)) => (true, rest),
-        (None, None) => {
-            return Err("not a server: write \"http://registry:5000\", \"https://…\" or \"unix:/run/registry.sock\"");
-        }
-    };
-    if rest.contains('@') {
-        return Err("a URL must not hold a name or password: use upstream.credentials");
-    }
-    if rest.contains(['?', '#']) {
-        return Err("a server has no query or fragment: write scheme, host and port alone");
-    }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains('/') {
-        return Err("a server has no path: write scheme, host and port alone");
-    }
-    const HOST: &str = "the host or the port cannot be read: write \"http://registry:5000\"";
-    let (host, port) = host::split_port(authority).ok_or(HOST)?;
-    let host = match host::parse_ip(host) {
-        Some(ip) => ip.to_string(),
-        None => host::parse_name(host, Underscores::Accepted).ok_or(HOST)?,
-    };
-    Ok(if https {
-        ServerUrl::Https { host, port: port.unwrap_or(443) }
-    } else {
-        ServerUrl::Http { host, port: port.unwrap_or(80) }
-    })
-}
-
-fn parse_socket_path(path: &str) -> Result<ServerUrl, &'static str> {
-    /// `sun_path` holds 108 bytes with the zero at its end (unix(7)).
-    const LONGEST: usize = 107;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if !path.starts_with('/') || path.ends_with('/') {
-        return Err("not the absolute path of a socket: write \"unix:/run/registry.sock\"");
-    }
-    if path.len() > LONGEST {
-        return Err("the path of a socket has at most 107 bytes");
-    }
-    Ok(ServerUrl::Unix(PathBuf::from(path)))
 }
 
 fn read_server_name(field: &Field<'_>) -> Option<String> {
