@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::{
     access::{Asker, Policy},
     budget::Budget,
-    config::{Beside, Config, Host, Limits, Origin, Problem, Registry, ServerUrl, Tokens, Upstream},
+    config::{Beside, Config, Host, Limits, Problem, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
@@ -28,7 +28,7 @@ pub struct PublicRegistry {
     notary: Option<Arc<Pool>>,
     own_hosts: OwnHosts,
     /// Pages of these may ask with a person's credentials.
-    origins: Vec<Origin>,
+    origins: Vec<String>,
 }
 
 impl PublicRegistry {
@@ -50,7 +50,7 @@ impl PublicRegistry {
 
     /// True where pages of this origin, as a browser names it, may ask.
     pub fn shares_with(&self, origin: &[u8]) -> bool {
-        self.origins.iter().any(|known| known.as_str().as_bytes() == origin)
+        self.origins.iter().any(|known| known.as_bytes() == origin)
     }
 
     /// The first host, which names the registry in logs and metrics.
@@ -351,7 +351,7 @@ fn public_registry(
         ui,
         notary,
         own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
-        origins: origins.clone(),
+        origins: origins.iter().map(ToString::to_string).collect(),
     })
 }
 

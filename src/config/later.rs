@@ -9,9 +9,6 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("registries[].upstream.tls.client_certificate_file", &[]),
-    ("registries[].upstream.tls.client_key_file", &[]),
-    ("registries[].upstream.redirect_hosts", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];

@@ -179,13 +179,11 @@ fn unusable<E>(_: E) -> upstream::Error {
     upstream::Error::Unusable("a header that cannot be passed on")
 }
 
-/// The gate asks only canonical questions, so a redirect from behind is a fault of the set-up, and nothing that a client
-/// could act on.
+/// A blob's redirect was followed, or is passed on. The gate asks only canonical questions, so any other one is a fault of
+/// the set-up, and nothing that a client could act on.
 fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(upstream::Error::Unusable(
-            "a redirect: switch the registry's storage redirects off, or set redirects: pass",
-        ));
+        return Err(upstream::Error::Unusable("a redirect of a kind, or for a route, that is never followed"));
     }
     Ok(())
 }

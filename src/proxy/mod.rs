@@ -187,8 +187,12 @@ async fn forward(
         runtime.seals.seal(sealed, &server, upload.opened)
     };
     record.upstream = Some(server.to_string());
-    let public =
-        Public { origin: &origin, token_path: &runtime.token_path, pass_redirects: pool.pass_redirects, seal: &seal };
+    let public = Public {
+        origin: &origin,
+        token_path: &runtime.token_path,
+        pass_redirects: pool.passes_redirects(),
+        seal: &seal,
+    };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     let held = places::for_answer(session, case, permit.route(), &response).await?;

@@ -343,6 +343,7 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
         upstream::Error::Connect(_)
         | upstream::Error::Broken(_)
         | upstream::Error::Unusable(_)
+        | upstream::Error::Redirect(_)
         | upstream::Error::Corrupt { .. } => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,

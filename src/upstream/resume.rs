@@ -151,7 +151,7 @@ impl Download<'_> {
             if let Ok(frame) = timeout(tick, self.exchange.frame()).await {
                 return frame.transpose();
             }
-            let forsaken = self.plan.is_some() && !self.exchange.from().health.is_up();
+            let forsaken = self.plan.is_some() && self.exchange.is_forsaken();
             if forsaken || begun.elapsed() >= idle {
                 return Err(Error::Silent(begun.elapsed()));
             }
@@ -161,7 +161,7 @@ impl Download<'_> {
     /// Has another server, or the same one where it is back, go on where this one failed.
     async fn go_on(&mut self, error: Error) -> Result<(), Error> {
         let failed = Arc::clone(self.exchange.from());
-        failed.health.failed();
+        self.exchange.failed();
         let (registry, reason) = (self.pool.registry(), error.kind());
         let next = self.elsewhere(&failed).await?;
         let outcome = if next.is_some() { "resumed" } else { "lost" };

@@ -180,11 +180,8 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
     }
 }
 
-const UPSTREAM: &str = "    upstream: { servers: [{ url: \"http://r:5000\" }], ";
-
 #[test]
 fn what_is_not_available_is_an_error() {
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for (text, key) in [
         (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
@@ -194,9 +191,6 @@ fn what_is_not_available_is_an_error() {
             ),
             "tls.acme",
         ),
-        (upstream("redirect_hosts: [\"https://b\"]"), "registries[].upstream.redirect_hosts"),
-        (upstream("tls: { client_certificate_file: a }"), "registries[].upstream.tls.client_certificate_file"),
-        (upstream("tls: { client_key_file: a }"), "registries[].upstream.tls.client_key_file"),
         (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
@@ -206,11 +200,9 @@ fn what_is_not_available_is_an_error() {
 
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for text in [
         with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
-        upstream("redirect_hosts: []"),
         with_more("events: { endpoints: [] }\n"),
     ] {
         assert_eq!(told(&text), Vec::<String>::new(), "{text}");

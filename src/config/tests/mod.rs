@@ -4,6 +4,7 @@ mod errors;
 mod files;
 mod hosts;
 mod random;
+mod redirects;
 mod sections;
 mod syntax;
 mod units;
