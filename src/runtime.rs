@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Limits, Problem, Registry, Tokens},
+    config::{Beside, Config, Host, Limits, Origin, Problem, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
-    registry::Route,
+    registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
@@ -21,17 +21,60 @@ pub struct PublicRegistry {
     pub service: String,
     pub pools: Arc<Pools>,
     pub catalogs: Catalogs,
+    /// Serves the web UI.
+    ui: Option<Arc<Pool>>,
+    /// Keeps trust data.
+    notary: Option<Arc<Pool>>,
+    own_hosts: OwnHosts,
+    /// Pages of these may ask with a person's credentials.
+    origins: Vec<Origin>,
 }
 
 impl PublicRegistry {
+    /// What there is besides the registry, for reading request lines.
+    pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
+        let trust = self.notary.as_ref().map(|_| &self.own_hosts);
+        Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
+    }
+
+    /// The hosts of this registry, where the names of trust collections begin with them.
+    pub fn trusted_hosts(&self) -> Option<&OwnHosts> {
+        self.notary.as_ref().map(|_| &self.own_hosts)
+    }
+
+    /// True where pages of some other origin may ask.
+    pub fn shares(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// True where pages of this origin, as a browser names it, may ask.
+    pub fn shares_with(&self, origin: &[u8]) -> bool {
+        self.origins.iter().any(|known| known.as_str().as_bytes() == origin)
+    }
+
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
     }
 
-    /// Where the route's repository lives.
+    /// Where a route goes.
+    ///
+    /// # Errors
+    /// Nothing serves it.
     pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
-        self.pools.of(route).ok_or(upstream::Error::Unusable("no upstream for the route"))
+        let pool = match route {
+            Route::Ui { .. } => self.ui.as_ref(),
+            Route::Notary { .. } => self.notary.as_ref(),
+            Route::Base(_)
+            | Route::Catalog { .. }
+            | Route::TagList { .. }
+            | Route::Manifest { .. }
+            | Route::Blob { .. }
+            | Route::Upload { .. }
+            | Route::Referrers { .. } => self.pools.of(route),
+            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
+        };
+        pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
     /// The policy's question for a caller of this registry.
@@ -127,7 +170,10 @@ impl Runtime {
 
     /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
     pub fn watch(&self) {
-        let pools = self.registries.iter().flat_map(|registry| registry.pools.all());
+        let pools = self
+            .registries
+            .iter()
+            .flat_map(|registry| registry.pools.all().iter().chain(&registry.ui).chain(&registry.notary));
         pools.for_each(|pool| pool.watch());
     }
 
@@ -284,13 +330,28 @@ fn public_registry(
         Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
     })?;
     let pools = Arc::new(pools);
+    let Beside { ui, notary, origins } = &registry.beside;
+    let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
+        let upstream = server.clone().map(|server| Upstream::of(server, probed));
+        upstream.map(|upstream| Pool::new(&first.name, &upstream, None).map(Arc::new)).transpose()
+    };
+    let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
     Ok(PublicRegistry {
         hosts: registry.hosts.clone(),
         catalogs: Catalogs::new(Arc::clone(&pools)),
         pools,
         service,
         first,
+        ui,
+        notary,
+        own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
+        origins: origins.clone(),
     })
+}
+
+/// A host as names begin with it, its port apart.
+fn nameless(host: &Host) -> (String, Option<u16>) {
+    (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

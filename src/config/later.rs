@@ -9,9 +9,6 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("registries[].notary", &[]),
-    ("registries[].ui", &[]),
-    ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];

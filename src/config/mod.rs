@@ -4,17 +4,18 @@
 
 mod access;
 mod advice;
+mod beside;
 mod host;
 mod identity;
 mod later;
 mod limits;
 mod listen;
 mod load;
-mod origin;
 mod problem;
 mod reader;
 mod redirects;
 mod registries;
+mod storage;
 mod telemetry;
 mod tls;
 mod tokens;
@@ -28,14 +29,15 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, Grant, Subject};
+pub use beside::{Beside, Origin};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
-pub use origin::{Origin, SplitUrl};
 pub use problem::{Problem, Problems, Severity};
 pub use redirects::{RedirectHost, Redirects};
 pub use registries::{OpenUploads, ReadOnly, Registry, Routed};
+pub use storage::{SplitUrl, StorageOrigin};
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;

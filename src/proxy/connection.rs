@@ -24,7 +24,7 @@ use pingora_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    client::{self, ClientGone, Outlet},
+    client::{self, ClientGone, Common, Outlet},
     record::Record,
     reject,
     respond::Rejection,
@@ -132,7 +132,7 @@ impl HttpServerApp for Connection {
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);
                 self.info.activity.linger(UNREAD);
-                reject(&mut session, &rejection, None, None, outlet, &mut record).await
+                reject(&mut session, &rejection, None, Common::default(), outlet, &mut record).await
             }
             Arrival::Nothing => {
                 client::close(session).await;

@@ -1,5 +1,7 @@
 //! The gate itself: a request's straight line from its head to the last byte of its answer.
 
+mod asking;
+mod beside;
 mod catalog;
 mod client;
 mod connection;
@@ -23,7 +25,8 @@ use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
 use self::{
-    client::{ClientGone, Outlet},
+    asking::Sharing,
+    client::{ClientGone, Common, Outlet},
     forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
@@ -61,8 +64,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn hsts(&self) -> Option<&'a str> {
-        self.runtime.hsts_for(&self.head.host)
+    fn common(&self) -> Common<'a> {
+        Common { hsts: self.runtime.hsts_for(&self.head.host), sharing: Sharing::of(self.head, self.registry) }
     }
 }
 
@@ -80,7 +83,7 @@ async fn serve(
         Err(rejection) => {
             // Where the next request begins may be as unclear as the rest of this one.
             session.set_keepalive(None);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.hears(&head);
@@ -88,7 +91,7 @@ async fn serve(
         Ok(registry) => registry,
         Err(rejection) => {
             record.misses(&head.host);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.registry = Some(registry.name().to_owned());
@@ -101,7 +104,7 @@ async fn serve(
                 metrics::upstream_error(registry.name(), error.kind());
                 tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
             }
-            reject(session, &rejection, Some(&challenger), case.hsts(), outlet, record).await
+            reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
         }
         Err(Stop::ClientGone) => {
             record.aborted = Some("client_gone");
@@ -135,7 +138,7 @@ async fn act(
         Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.hsts(), outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -186,7 +189,7 @@ async fn forward(
         seal: &seal,
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
-    client::common_headers(&mut response, case.hsts());
+    client::common_headers(&mut response, case.common());
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
@@ -200,7 +203,7 @@ async fn reject(
     session: &mut ServerSession,
     rejection: &Rejection,
     challenger: Option<&Challenger<'_>>,
-    hsts: Option<&str>,
+    common: Common<'_>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
@@ -208,7 +211,7 @@ async fn reject(
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
-    record.bytes_out = client::write_answer(session, answer, &method, hsts, outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

@@ -43,7 +43,7 @@ impl Seals {
     pub fn seal(&self, sealed: Sealed<'_>, server: &str, opened: u64) -> Option<UploadSeal> {
         let key = self.keys.sealing();
         let tag = tag(key, sealed, server);
-        let content = [tag.as_slice(), &opened.to_be_bytes()].concat();
+        let content = [opened.to_be_bytes().as_slice(), &tag].concat();
         let mac = mac(key, sealed, "session", &content);
         UploadSeal::parse(&URL_SAFE_NO_PAD.encode([&content, mac.as_ref()].concat()))
     }
@@ -74,8 +74,8 @@ impl Seals {
         if !self.keys.unsealing().any(fits) {
             return None;
         }
-        let (tag, opened) = content.split_first_chunk()?;
-        Some((u64::from_be_bytes(*opened.first_chunk()?), *tag))
+        let (opened, tag) = content.split_first_chunk()?;
+        Some((u64::from_be_bytes(*opened), *tag.first_chunk()?))
     }
 }
 

@@ -190,14 +190,13 @@ fn well(status: StatusCode) -> Result<(), Error> {
 /// Probes a server for as long as somebody holds it.
 pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValue>) {
     let probe = Probe { authorization };
+    let Some(interval) = server.upgrade().map(|server| server.health.settings.interval) else { return };
     loop {
+        sleep(interval).await;
         let Some(held) = server.upgrade() else { return };
         let limit = held.health.settings.timeout;
         let outcome = timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit)));
         held.health.probed(outcome);
-        let interval = held.health.settings.interval;
-        drop(held);
-        sleep(interval).await;
     }
 }
 

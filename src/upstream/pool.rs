@@ -14,13 +14,16 @@ use super::{
 use crate::{
     access::Permit,
     config::{self, ServerUrl},
-    registry::{Route, UploadVerb},
+    registry::{Reference, Route, UploadVerb},
     telemetry::metrics,
     token::Minter,
 };
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// How long a registry may take to write a tag anew.
+const REWRITING: Duration = Duration::from_millis(50);
 
 /// The upstream of one registry, or of a part of it.
 ///
@@ -133,9 +136,18 @@ impl Pool {
             return self.head_of(permit, pending, false).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut again = false;
         loop {
             match self.ask_each(permit, headers, at).await {
-                Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
+                // Servers that are being restarted. What broke off may have done so because of the request.
+                Err(Error::Connect(_)) if rounds.pause().await => {}
+                Err(Error::Redirect(error)) if error.is_down() && rounds.pause().await => {}
+                // The registry signs anew.
+                Err(Error::Redirect(error)) if !again && error.is_storages() => again = true,
+                Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
+                    again = true;
+                    tokio::time::sleep(REWRITING).await;
+                }
                 answer => return answer,
             }
         }
@@ -280,9 +292,8 @@ impl Pool {
         let begun = Instant::now();
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            match timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
-                Ok(answer) => return answer,
-                Err(_) => {}
+            if let Ok(answer) = timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
+                return answer;
             }
             let forsaken = others && server.as_ref().is_some_and(|server| !server.health.is_up());
             if forsaken || begun.elapsed() >= limit {
@@ -307,6 +318,12 @@ impl Pool {
     pub(super) fn registry(&self) -> &str {
         &self.registry
     }
+}
+
+/// docker-registry empties a tag's file before it writes the new digest, and says 500 to whoever reads it in between.
+fn in_between(route: &Route, status: StatusCode) -> bool {
+    let by_tag = matches!(route, Route::Manifest { reference: Reference::Tag(_), .. });
+    by_tag && status == StatusCode::INTERNAL_SERVER_ERROR
 }
 
 /// Tells the server's health what its answer means. A 500 may be one repository's trouble and says nothing of the rest.

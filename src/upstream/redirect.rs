@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::Permit,
-    config::{self, Origin, RedirectHost},
+    config::{self, RedirectHost, StorageOrigin},
     registry::{BlobVerb, Digest, Route},
 };
 
@@ -48,7 +48,7 @@ pub enum RedirectError {
         "a redirect to {0}, which upstream.redirect_hosts does not list: add it there, or set redirects: pass, or switch \
          the registry's storage redirects off"
     )]
-    Elsewhere(Origin),
+    Elsewhere(StorageOrigin),
     #[error("a redirect with a Location that is not followed: {0}")]
     Malformed(&'static str),
     #[error("{MOST_HOPS} redirects in a row, and another one")]
@@ -58,16 +58,16 @@ pub enum RedirectError {
         "a redirect to {origin}, which is at {found} and may be at {allowed} alone: write {{ origin: \"{origin}\", \
          addresses: […] }} in upstream.redirect_hosts with the networks that it may be in"
     )]
-    Address { origin: Origin, found: String, allowed: &'static str },
+    Address { origin: StorageOrigin, found: String, allowed: &'static str },
     #[error("object storage {origin} answered {status}")]
-    Answered { origin: Origin, status: StatusCode },
+    Answered { origin: StorageOrigin, status: StatusCode },
     #[error("object storage {origin} gave another blob than the one asked for")]
-    OtherBlob { origin: Origin },
+    OtherBlob { origin: StorageOrigin },
     #[error("object storage {origin}: {reason}")]
-    Unreachable { origin: Origin, reason: String },
+    Unreachable { origin: StorageOrigin, reason: String },
     #[error("object storage {origin}: {error}")]
     Failed {
-        origin: Origin,
+        origin: StorageOrigin,
         #[source]
         error: Box<Error>,
     },
@@ -76,12 +76,20 @@ pub enum RedirectError {
 impl RedirectError {
     /// A fixed word for metrics: redirect where it was not followed, storage where it was.
     pub(super) fn kind(&self) -> &'static str {
+        if self.is_storages() { "storage" } else { "redirect" }
+    }
+
+    /// True where the redirect led to storage, and that failed.
+    pub(super) fn is_storages(&self) -> bool {
         match self {
-            Self::Elsewhere(_) | Self::Malformed(_) | Self::Endless | Self::Address { .. } => "redirect",
-            Self::Answered { .. } | Self::OtherBlob { .. } | Self::Unreachable { .. } | Self::Failed { .. } => {
-                "storage"
-            }
+            Self::Elsewhere(_) | Self::Malformed(_) | Self::Endless | Self::Address { .. } => false,
+            Self::Answered { .. } | Self::OtherBlob { .. } | Self::Unreachable { .. } | Self::Failed { .. } => true,
         }
+    }
+
+    /// True where a short wait may help.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
     }
 }
 
@@ -156,7 +164,7 @@ fn is_followed(status: StatusCode) -> bool {
 
 /// Where a redirect leads.
 struct Target {
-    origin: Origin,
+    origin: StorageOrigin,
     /// As it was written: signatures hold it.
     host: HeaderValue,
     path: Uri,
@@ -176,7 +184,7 @@ impl Target {
         if text.len() > LONGEST_LOCATION {
             return Err(Malformed("it is too long"));
         }
-        let split = Origin::split(text).map_err(Malformed)?;
+        let split = StorageOrigin::split(text).map_err(Malformed)?;
         let path = if split.rest.starts_with('/') { split.rest.to_owned() } else { format!("/{}", split.rest) };
         let path = PathAndQuery::try_from(path).map_err(|_| Malformed("its path cannot be read"))?;
         let host = HeaderValue::from_str(split.authority).map_err(|_| Malformed("its host cannot be read"))?;
@@ -205,7 +213,7 @@ fn blob_headers(
     head: &http::response::Parts,
     digest: &Digest,
     ranged: bool,
-    origin: Origin,
+    origin: StorageOrigin,
 ) -> Result<HeaderMap, RedirectError> {
     let status = head.status;
     let expected = match status {
@@ -306,7 +314,7 @@ impl Storage {
 
     /// The addresses of the host that may be dialled; never none.
     async fn addresses(&self) -> Result<Vec<IpAddr>, RedirectError> {
-        let Origin { host, port, .. } = &self.host.origin;
+        let StorageOrigin { host, port, .. } = &self.host.origin;
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }

@@ -176,7 +176,12 @@ impl Download<'_> {
         let Some(plan) = &self.plan else { return Ok(None) };
         let headers = plan.headers(&self.headers, self.received);
         let patience: Duration = self.pool.timeouts.idle;
+        // A head that fits and not a byte behind it was no success.
+        let again = self.trouble.is_some();
         let trouble = self.trouble.get_or_insert_with(|| Rounds::new(patience));
+        if again && !trouble.pause().await {
+            return Ok(None);
+        }
         loop {
             let mut order = self.pool.order(self.permit.route(), None)?;
             order.sort_by_key(|server| Arc::ptr_eq(server, failed));
@@ -225,7 +230,10 @@ impl Plan {
             | Route::Catalog { .. }
             | Route::TagList { .. }
             | Route::Upload { .. }
-            | Route::Referrers { .. } => return None,
+            | Route::Referrers { .. }
+            | Route::Notary { .. }
+            | Route::Ui { .. }
+            | Route::Preflight { .. } => return None,
         };
         let (first, end, total) = extent(head)?;
         let digest = head.headers.get(CONTENT_DIGEST).cloned();

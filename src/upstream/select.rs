@@ -47,7 +47,10 @@ impl Eligible {
             | Route::Catalog { .. }
             | Route::TagList { .. }
             | Route::Upload { .. }
-            | Route::Referrers { .. } => Self::Primaries,
+            | Route::Referrers { .. }
+            | Route::Notary { .. }
+            | Route::Ui { .. }
+            | Route::Preflight { .. } => Self::Primaries,
         }
     }
 }
@@ -88,8 +91,8 @@ impl Selector {
             }
         };
         Rank {
-            down: !server.health.is_up(),
             behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
+            down: !server.health.is_up(),
             cost,
             share: server.share(),
         }
@@ -111,15 +114,15 @@ impl Selector {
 
 /// What servers are compared by.
 struct Rank {
-    down: bool,
     behind: bool,
+    down: bool,
     cost: f64,
     share: f64,
 }
 
 impl Rank {
     fn compare(&self, other: &Self) -> Compared {
-        self.down.cmp(&other.down).then(self.behind.cmp(&other.behind)).then(self.cost.total_cmp(&other.cost))
+        self.behind.cmp(&other.behind).then(self.down.cmp(&other.down)).then(self.cost.total_cmp(&other.cost))
     }
 }
 
@@ -148,7 +151,10 @@ fn digest_of(route: &Route) -> Option<String> {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => None,
+        | Route::Referrers { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => None,
     }
 }
 

@@ -183,7 +183,6 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
 
 #[test]
 fn what_is_not_available_is_an_error() {
-    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
     for (text, key) in [
         (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
@@ -193,9 +192,6 @@ fn what_is_not_available_is_an_error() {
             ),
             "tls.acme",
         ),
-        (registry("notary: \"http://n\""), "registries[].notary"),
-        (registry("ui: \"http://n\""), "registries[].ui"),
-        (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
         (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
@@ -205,14 +201,9 @@ fn what_is_not_available_is_an_error() {
 
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
-    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
     for text in [
         with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
-        registry("read_only: false"),
-        registry("notary: null"),
-        registry("ui:"),
-        registry("cors: null"),
         with_more("events: { endpoints: [] }\n"),
     ] {
         assert_eq!(told(&text), Vec::<String>::new(), "{text}");

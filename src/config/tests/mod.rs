@@ -1,3 +1,4 @@
+mod beside;
 mod contract;
 mod errors;
 mod files;

@@ -5,6 +5,7 @@ mod servers;
 
 use std::{path::PathBuf, time::Duration};
 
+pub(super) use self::servers::read_url;
 pub use self::{
     health::Health,
     servers::{Role, Server, ServerUrl},
@@ -72,6 +73,22 @@ pub struct UpstreamCredentials {
 }
 
 impl Upstream {
+    /// One server with nothing said about it but what to probe.
+    pub fn of(url: ServerUrl, probed: &str) -> Self {
+        Self {
+            servers: vec![Server { url, role: Role::Primary, weight: 1 }],
+            balance: Balance::default(),
+            health: Health { path: probed.to_owned(), ..Health::default() },
+            timeouts: Timeouts::default(),
+            tls: UpstreamTls::default(),
+            credentials: None,
+            pass_token: false,
+            redirects: Redirects::Follow,
+            redirect_hosts: Vec::new(),
+            verify: false,
+        }
+    }
+
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
         let servers = servers::read(&section);
@@ -106,14 +123,26 @@ impl Upstream {
     }
 }
 
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(20),
+            commit: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
 impl Timeouts {
     fn read(section: Section<'_>) -> Self {
-        let time = |key, default| section.duration(key, Duration::from_millis(1), Duration::from_secs(default));
+        let default = Self::default();
+        let time = |key, default| section.duration(key, Duration::from_millis(1), default);
         let timeouts = Self {
-            connect: time("connect", 3),
-            first_byte: time("first_byte", 60),
-            idle: time("idle", 20),
-            commit: time("commit", 15 * 60),
+            connect: time("connect", default.connect),
+            first_byte: time("first_byte", default.first_byte),
+            idle: time("idle", default.idle),
+            commit: time("commit", default.commit),
         };
         section.finish();
         timeouts

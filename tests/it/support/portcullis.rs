@@ -83,14 +83,19 @@ impl Portcullis {
     }
 
     pub(crate) fn before(registry: &Registry) -> Setup {
-        Self::before_url(&registry.url)
+        Self::before_upstream(json!({ "servers": [{ "url": registry.url }] }))
     }
 
-    /// In front of something that is no registry.
+    /// In front of something that is no registry and hears what tests count: no probe comes in between.
     pub(crate) fn before_url(url: &str) -> Setup {
+        Self::before_upstream(json!({ "servers": [{ "url": url }], "health": { "interval": "1d" } }))
+    }
+
+    /// In front of an upstream as the configuration has it.
+    pub(crate) fn before_upstream(upstream: Value) -> Setup {
         Setup {
             pki: Pki::new(),
-            upstream: json!({ "servers": [{ "url": url }] }),
+            upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
         }
@@ -214,6 +219,14 @@ impl Portcullis {
         http_get(self.admin, path).expect("the admin address answers")
     }
 
+    /// What a metric counts, all its lines that hold `label` together.
+    pub(crate) fn counted(&self, metric: &str, label: &str) -> f64 {
+        let text = self.admin("/metrics").text();
+        let of_metric = |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(of_metric).filter(|line| line.contains(label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// The most memory it ever had resident, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
@@ -238,6 +251,11 @@ impl Setup {
     /// The CA that will sign its certificates.
     pub(crate) fn pki(&self) -> &Pki {
         &self.pki
+    }
+
+    /// A registry hears only what clients ask.
+    pub(crate) fn without_probes(self) -> Self {
+        self.with_upstream(|upstream| upstream["health"] = json!({ "interval": "1d" }))
     }
 
     /// The names it serves instead of the default ones; the first is the one that tests dial.
