@@ -1,12 +1,18 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod writes;
+
+pub use writes::{OpenWrite, Writes};
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Beside, Config, Host, Limits, Origin, Problem, Registry, ServerUrl, Tokens, Upstream},
+    config::{
+        Beside, Config, Host, Limits, OpenUploads, Origin, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream,
+    },
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
@@ -28,6 +34,10 @@ pub struct PublicRegistry {
     own_hosts: OwnHosts,
     /// Pages of these may ask with a person's credentials.
     origins: Vec<Origin>,
+    pub read_only: ReadOnly,
+    pub open_uploads: OpenUploads,
+    /// The writes that are open; the same through reloads.
+    pub writes: Arc<Writes>,
 }
 
 impl PublicRegistry {
@@ -55,6 +65,16 @@ impl PublicRegistry {
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
+    }
+
+    pub fn first(&self) -> &Host {
+        &self.first
+    }
+
+    /// How many writes are open. An upload that waits for its next request is none where that would be refused.
+    pub fn open_writes(&self) -> usize {
+        let closed = self.read_only == ReadOnly::Everything && self.open_uploads == OpenUploads::Refuse;
+        self.writes.open(!closed)
     }
 
     /// Where a route goes.
@@ -128,22 +148,32 @@ pub enum BuildError {
 
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        Self::assemble(config, keys, Chain::build(&config.identity)?)
+        Self::assemble(config, keys, Chain::build(&config.identity)?, &[])
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold. What `listen` says stays as it is here.
+    /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)?;
+        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?, &self.registries)?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
-    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain) -> Result<Self, BuildError> {
+    fn assemble(
+        config: &Config,
+        keys: Arc<Keys>,
+        chain: Chain,
+        before: &[Arc<PublicRegistry>],
+    ) -> Result<Self, BuildError> {
+        // The same registry is one that has a host in common.
+        let writes = |registry: &Registry| {
+            let same = before.iter().find(|known| known.hosts.iter().any(|host| registry.hosts.contains(host)));
+            same.map(|known| Arc::clone(&known.writes)).unwrap_or_default()
+        };
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens, Some(&keys)).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens, Some(&keys), writes(registry)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -180,8 +210,10 @@ impl Runtime {
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let registries =
-            config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
+        let registries = config
+            .registries
+            .iter()
+            .map(|registry| public_registry(registry, &config.tokens, None, Arc::default()).map(drop));
         let passes = config.registries.iter().any(|registry| {
             let routed = registry.routes.iter().map(|routed| &routed.upstream);
             routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
@@ -197,6 +229,10 @@ impl Runtime {
             Err(error) => check.errors.push(error.into()),
         }
         check
+    }
+
+    pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {
+        self.registries.iter()
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.
@@ -319,6 +355,7 @@ fn public_registry(
     registry: &Registry,
     tokens: &Tokens,
     keys: Option<&Arc<Keys>>,
+    writes: Arc<Writes>,
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
@@ -346,6 +383,9 @@ fn public_registry(
         notary,
         own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
         origins: origins.clone(),
+        read_only: registry.read_only.clone(),
+        open_uploads: registry.open_uploads,
+        writes,
     })
 }
 

@@ -16,11 +16,13 @@ mod record;
 mod respond;
 mod token_endpoint;
 mod windows;
+mod writes;
 
 pub use connection::Gate;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
@@ -46,6 +48,8 @@ use crate::{
 #[derive(Clone, Copy)]
 struct Case<'a> {
     runtime: &'a Runtime,
+    /// What is in force by now.
+    latest: &'a ArcSwap<Runtime>,
     registry: &'a PublicRegistry,
     head: &'a RequestHead,
     outlet: Outlet<'a>,
@@ -73,10 +77,11 @@ impl<'a> Case<'a> {
 async fn serve(
     session: &mut ServerSession,
     connection: &ConnectionInfo,
-    runtime: &Runtime,
+    latest: &ArcSwap<Runtime>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    let runtime = &*latest.load_full();
     let request_id = record.request_id().to_owned();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
         Ok(head) => head,
@@ -95,7 +100,7 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
-    let case = Case { runtime, registry, head: &head, outlet };
+    let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
@@ -125,7 +130,7 @@ async fn act(
     challenger: &mut Challenger<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
+    let Case { runtime, registry, head, outlet, .. } = case;
     let answer = match gate::decide(runtime, registry, head, challenger, record).await? {
         Verdict::Answer(answer) => answer,
         Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
@@ -150,10 +155,11 @@ async fn forward(
     admitted: &Admitted,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
+    let Case { runtime, registry, head, outlet, .. } = case;
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
+    let write = writes::begin(case, permit)?;
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {
@@ -190,6 +196,7 @@ async fn forward(
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
+    writes::end(case, write, permit.route(), &response);
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
