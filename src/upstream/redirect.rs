@@ -123,7 +123,7 @@ impl Redirects {
     /// answer as it is. `headers` are those of the request to the registry: of them only the range and our request id go
     /// on, and nothing of what the registry is shown of us or of the client.
     ///
-    /// The head is as the registry's would be: 200, 206 or 416, with the blob's digest and type.
+    /// The head is as the registry's would be: 200, 206 or 416, with the blob's type; its digest only where the storage says it.
     ///
     /// # Errors
     /// Whatever keeps the redirect from being followed, and any other answer of the storage. The registry may well have a
@@ -238,11 +238,11 @@ fn blob_headers(
     let several = said.filter(|said| said.as_bytes().starts_with(b"multipart/byteranges"));
     let content_type = several.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, content_type);
-    if head.headers.get_all(&CONTENT_DIGEST).iter().any(|said| said.as_bytes() != digest.as_str().as_bytes()) {
-        return Err(RedirectError::OtherBlob { origin });
-    }
-    if let Ok(digest) = HeaderValue::from_str(digest.as_str()) {
-        headers.insert(CONTENT_DIGEST, digest);
+    for said in head.headers.get_all(&CONTENT_DIGEST) {
+        if said.as_bytes() != digest.as_str().as_bytes() {
+            return Err(RedirectError::OtherBlob { origin });
+        }
+        headers.insert(CONTENT_DIGEST, said.clone());
     }
     Ok(headers)
 }
