@@ -102,7 +102,7 @@ impl Pool {
         Ok(Self {
             registry: registry.into(),
             servers: upstream.servers.iter().map(server).collect::<Result<_, _>>()?,
-            selector: Selector::new(upstream.balance),
+            selector: Selector::new(upstream.balance, upstream.servers.len()),
             credentials,
             timeouts: upstream.timeouts.clone(),
             pass_redirects: upstream.redirects == Redirects::Pass,
