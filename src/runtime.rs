@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{Config, Host, Limits, Problem, Registry, Tokens},
+    budget::Budget,
+    config::{Beside, Config, Host, Limits, Problem, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
-    registry::Route,
+    registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
@@ -21,17 +22,60 @@ pub struct PublicRegistry {
     pub service: String,
     pub pools: Arc<Pools>,
     pub catalogs: Catalogs,
+    /// Serves the web UI.
+    ui: Option<Arc<Pool>>,
+    /// Keeps trust data.
+    notary: Option<Arc<Pool>>,
+    own_hosts: OwnHosts,
+    /// Pages of these may ask with a person's credentials.
+    origins: Vec<String>,
 }
 
 impl PublicRegistry {
+    /// What there is besides the registry, for reading request lines.
+    pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
+        let trust = self.notary.as_ref().map(|_| &self.own_hosts);
+        Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
+    }
+
+    /// The hosts of this registry, where the names of trust collections begin with them.
+    pub fn trusted_hosts(&self) -> Option<&OwnHosts> {
+        self.notary.as_ref().map(|_| &self.own_hosts)
+    }
+
+    /// True where pages of some other origin may ask.
+    pub fn shares(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// True where pages of this origin, as a browser names it, may ask.
+    pub fn shares_with(&self, origin: &[u8]) -> bool {
+        self.origins.iter().any(|known| known.as_bytes() == origin)
+    }
+
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
     }
 
-    /// Where the route's repository lives.
+    /// Where a route goes.
+    ///
+    /// # Errors
+    /// Nothing serves it.
     pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
-        self.pools.of(route).ok_or(upstream::Error::Unusable("no upstream for the route"))
+        let pool = match route {
+            Route::Ui { .. } => self.ui.as_ref(),
+            Route::Notary { .. } => self.notary.as_ref(),
+            Route::Base(_)
+            | Route::Catalog { .. }
+            | Route::TagList { .. }
+            | Route::Manifest { .. }
+            | Route::Blob { .. }
+            | Route::Upload { .. }
+            | Route::Referrers { .. } => self.pools.of(route),
+            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
+        };
+        pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
     /// The policy's question for a caller of this registry.
@@ -53,6 +97,8 @@ pub struct Runtime {
     /// The life of a refresh token; None: there are none.
     pub refresh: Option<Duration>,
     pub limits: Limits,
+    /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
+    pub buffers: Arc<Budget>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -85,18 +131,20 @@ pub enum BuildError {
 
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        Self::assemble(config, keys, Chain::build(&config.identity)?)
+        let buffers = Arc::new(Budget::new(config.limits.buffers));
+        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers)
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
     /// proofs still hold. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?)?;
+        let chain = self.chain.rebuild(&config.identity)?;
+        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers))?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
-    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain) -> Result<Self, BuildError> {
+    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain, buffers: Arc<Budget>) -> Result<Self, BuildError> {
         let registries = config
             .registries
             .iter()
@@ -117,6 +165,7 @@ impl Runtime {
             seals: Seals::new(keys),
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
+            buffers,
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),
@@ -127,7 +176,10 @@ impl Runtime {
 
     /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
     pub fn watch(&self) {
-        let pools = self.registries.iter().flat_map(|registry| registry.pools.all());
+        let pools = self
+            .registries
+            .iter()
+            .flat_map(|registry| registry.pools.all().iter().chain(&registry.ui).chain(&registry.notary));
         pools.for_each(|pool| pool.watch());
     }
 
@@ -284,13 +336,28 @@ fn public_registry(
         Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
     })?;
     let pools = Arc::new(pools);
+    let Beside { ui, notary, origins } = &registry.beside;
+    let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
+        let upstream = server.clone().map(|server| Upstream::of(server, probed));
+        upstream.map(|upstream| Pool::new(&first.name, &upstream, None).map(Arc::new)).transpose()
+    };
+    let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
     Ok(PublicRegistry {
         hosts: registry.hosts.clone(),
         catalogs: Catalogs::new(Arc::clone(&pools)),
         pools,
         service,
         first,
+        ui,
+        notary,
+        own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
+        origins: origins.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// A host as names begin with it, its port apart.
+fn nameless(host: &Host) -> (String, Option<u16>) {
+    (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

@@ -152,7 +152,7 @@ impl Permit {
     /// What the route does to its repository; None where there is none.
     pub fn action(&self) -> Option<Action> {
         match self.route.needs() {
-            Needs::Nothing | Needs::Caller => None,
+            Needs::Nothing | Needs::Visit | Needs::Caller => None,
             Needs::Repository { action, .. } => Some(action),
         }
     }
@@ -175,7 +175,6 @@ impl Permit {
     }
 
     /// The same permit for an upload that mounts nothing: less than what was judged.
-    #[must_use]
     pub fn degraded(self) -> Self {
         Self { route: self.route.degraded(), ..self }
     }
@@ -227,7 +226,8 @@ impl Policy {
     /// - The policy does not allow it: 403 for a named caller, a challenge for anybody else.
     /// - The policy allows it and the token does not carry it: a challenge with the scope to ask for.
     /// - The policy allows it and the repository is read-only: 403, for writes.
-    /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge.
+    /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge. So it is with the web UI,
+    ///   unless something is for anyone who asks from there.
     ///
     /// A mount needs push on the target and pull on the source. Where the policy forbids the second, the permit's route is
     /// [degraded](Route::degraded) to an upload start, whether or not the source exists: clients mount by guesswork, and a
@@ -239,10 +239,13 @@ impl Policy {
         let caller = asker.principal.as_user().map(|user| Arc::clone(&user.name));
         let (target, action, source) = match route.needs() {
             Needs::Nothing => return Ok(Permit { route, grant: None, caller }),
-            Needs::Caller if nothing_sent(asker.principal) => {
+            Needs::Visit if self.grants.iter().any(|grant| grant.serves_visitor(asker)) => {
+                return Ok(Permit { route, grant: None, caller });
+            }
+            Needs::Visit | Needs::Caller if nothing_sent(asker.principal) => {
                 return Err(Denial::Challenge { scope: route.challenge_scope(), narrow: false });
             }
-            Needs::Caller => return Ok(Permit { route, grant: None, caller }),
+            Needs::Visit | Needs::Caller => return Ok(Permit { route, grant: None, caller }),
             Needs::Repository { repository, action, source } => (repository, action, source),
         };
         let grant = match self.standing(asker, target, action) {

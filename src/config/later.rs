@@ -9,18 +9,12 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("registries[].upstream.tls.client_certificate_file", &[]),
-    ("registries[].upstream.tls.client_key_file", &[]),
-    ("registries[].upstream.redirect_hosts", &[]),
-    ("registries[].notary", &[]),
-    ("registries[].ui", &[]),
-    ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];
 
 /// Keys that are read and checked, and that nothing follows yet.
-const WITHOUT_EFFECT: &[&str] = &["limits.buffers", "limits.failed_logins", "log.audit"];
+const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];
 
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Host, Upstream,
+    Beside, Host, Upstream,
     access::read_pattern,
     advice,
     problem::Place,
@@ -23,6 +23,7 @@ pub struct Registry {
     pub routes: Vec<Routed>,
     pub read_only: ReadOnly,
     pub open_uploads: OpenUploads,
+    pub beside: Beside,
 }
 
 /// Repositories with an upstream of their own.
@@ -72,9 +73,9 @@ fn read(section: Section<'_>, seen: &mut HashMap<Host, Place>) -> Option<Registr
         &[("finish", OpenUploads::Finish), ("refuse", OpenUploads::Refuse)],
         OpenUploads::Finish,
     );
-    section.section("cors").finish();
+    let beside = Beside::read(&section, upstream.as_ref());
     section.finish();
-    Some(Registry { hosts, upstream: upstream?, routes, read_only, open_uploads })
+    Some(Registry { hosts, upstream: upstream?, routes, read_only, open_uploads, beside })
 }
 
 fn read_routes(registry: &Section<'_>) -> Vec<Routed> {

@@ -1,6 +1,6 @@
 //! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -8,7 +8,7 @@ use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
-use super::respond::Answer;
+use super::{asking::Sharing, http2::ClientWindow, places::Held, respond::Answer};
 use crate::listener::Activity;
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
@@ -30,8 +30,15 @@ impl From<Box<pingora_core::Error>> for ClientGone {
     }
 }
 
+/// What every response of a registry says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Common<'a> {
+    pub(super) hsts: Option<&'a str>,
+    pub(super) sharing: Sharing<'a>,
+}
+
 /// Headers on every response.
-pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
+pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             let _ = head.insert_header(name, value);
@@ -39,16 +46,22 @@ pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
     };
     set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if let Some(hsts) = hsts {
+    if let Some(hsts) = common.hsts {
         set(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    for (name, value) in common.sharing.headers() {
+        let _ = head.append_header(name, value);
     }
 }
 
 /// The way to the client, and how long it may refuse to take anything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outlet<'a> {
-    pub(super) activity: &'a Activity,
+    pub(super) activity: &'a Arc<Activity>,
     pub(super) patience: Duration,
+    pub(super) window: &'a ClientWindow,
+    /// Memory for the body that is written.
+    pub(super) held: Option<&'a Held>,
 }
 
 impl Outlet<'_> {
@@ -75,15 +88,17 @@ pub(super) async fn write_answer(
     session: &mut ServerSession,
     answer: Answer,
     method: &Method,
-    hsts: Option<&str>,
+    common: Common<'_>,
     outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
     for (name, value) in &answer.headers {
         head.append_header(name, value)?;
     }
-    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
-    common_headers(&mut head, hsts);
+    if answer.status != StatusCode::NO_CONTENT {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    common_headers(&mut head, common);
     let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty(), outlet).await?;
@@ -111,7 +126,8 @@ pub(super) async fn write_head(
 }
 
 /// Writes a part of a body. Over HTTP/2 it goes in slices: there the time limit is the stream's own and counts for
-/// each, since other streams say nothing of this one.
+/// each, since other streams say nothing of this one. What the connection has not sent when this returns still holds
+/// its memory.
 pub(super) async fn write_body(
     session: &mut ServerSession,
     mut data: Bytes,
@@ -119,6 +135,9 @@ pub(super) async fn write_body(
 ) -> Result<(), ClientGone> {
     if !session.is_http2() {
         return outlet.watch(session.write_response_body(data, false)).await;
+    }
+    if let Some(held) = outlet.held {
+        data = held.keep(data);
     }
     while !data.is_empty() {
         let slice = data.split_to(data.len().min(HTTP2_SLICE));

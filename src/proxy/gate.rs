@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    asking,
     head::RequestHead,
     record::Record,
     respond::{Answer, Challenger, Rejection},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     access::{Denial, Permit},
     identity::Principal,
-    registry::{ManifestVerb, Needs, Route, TokenVerb, UploadVerb},
+    registry::{ManifestVerb, Needs, Read, Route, TokenVerb, TrustVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
     token::{self, Sealed},
@@ -59,9 +60,16 @@ pub(super) async fn decide(
     challenger: &mut Challenger<'_>,
     record: &mut Record,
 ) -> Result<Verdict, Rejection> {
-    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), &runtime.token_path)?;
+    let surface = registry.surface(&runtime.token_path);
+    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), surface)?;
     record.asks(&route);
+    asking::admit(head, &route, registry)?;
     match route {
+        Route::Preflight { allow, token_endpoint } => {
+            return Ok(Verdict::Answer(asking::preflight(head, registry, allow, token_endpoint)?));
+        }
+        // Whoever looks at it is a person with a browser.
+        Route::Ui { .. } => challenger.navigation = true,
         Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing(&head.host))),
         Route::Token(verb) => {
             challenger.token_endpoint = true;
@@ -73,7 +81,8 @@ pub(super) async fn decide(
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => {}
+        | Route::Referrers { .. }
+        | Route::Notary { .. } => {}
     }
     challenger.scope = route.challenge_scope();
     let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await?;
@@ -82,15 +91,21 @@ pub(super) async fn decide(
     record.grant = permit.grant().map(str::to_owned);
     let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
+        Route::Base(Read::Get) if head.navigation && surface.ui && principal.name().is_some() => {
+            Verdict::Answer(super::pages::signed_in())
+        }
         Route::Base(_) => Verdict::Answer(super::pages::base()),
         Route::Catalog { .. } => Verdict::Catalog { permit, principal },
         Route::Landing(_)
         | Route::Token(_)
+        | Route::Preflight { .. }
         | Route::TagList { .. }
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, upload }),
+        | Route::Referrers { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. } => Verdict::Forward(Admitted { permit, upload }),
     })
 }
 
@@ -104,6 +119,7 @@ fn authorize(
     let action = match route.needs() {
         Needs::Repository { action, .. } => action.as_str(),
         Needs::Nothing | Needs::Caller => "list",
+        Needs::Visit => "visit",
     };
     let outcome = runtime.policy.authorize(registry.asker(principal, head.client), route);
     metrics::decision(
@@ -154,7 +170,7 @@ fn admit(
 /// The most that a route's request body may hold; None: no limit.
 pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
     match route {
-        Route::Manifest { .. } => Some(runtime.limits.manifest),
+        Route::Manifest { .. } | Route::Notary { .. } => Some(runtime.limits.manifest),
         Route::Upload { .. } => runtime.limits.upload,
         Route::Landing(_)
         | Route::Base(_)
@@ -162,7 +178,9 @@ pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
-        | Route::Referrers { .. } => None,
+        | Route::Referrers { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => None,
     }
 }
 
@@ -182,6 +200,9 @@ pub(super) fn takes_body(route: &Route) -> bool {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
-        | Route::Referrers { .. } => false,
+        | Route::Referrers { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => false,
+        Route::Notary { verb, .. } => matches!(verb, TrustVerb::Publish),
     }
 }

@@ -1,5 +1,7 @@
 //! The gate itself: a request's straight line from its head to the last byte of its answer.
 
+mod asking;
+mod beside;
 mod catalog;
 mod client;
 mod connection;
@@ -7,13 +9,14 @@ mod form;
 mod forward;
 mod gate;
 mod head;
+mod http2;
 mod pages;
+mod places;
 mod pump;
 mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
-mod windows;
 
 pub use connection::Gate;
 
@@ -23,7 +26,8 @@ use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
 use self::{
-    client::{ClientGone, Outlet},
+    asking::Sharing,
+    client::{ClientGone, Common, Outlet},
     forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
@@ -61,8 +65,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn hsts(&self) -> Option<&'a str> {
-        self.runtime.hsts_for(&self.head.host)
+    fn common(&self) -> Common<'a> {
+        Common { hsts: self.runtime.hsts_for(&self.head.host), sharing: Sharing::of(self.head, self.registry) }
     }
 }
 
@@ -80,7 +84,7 @@ async fn serve(
         Err(rejection) => {
             // Where the next request begins may be as unclear as the rest of this one.
             session.set_keepalive(None);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.hears(&head);
@@ -88,7 +92,7 @@ async fn serve(
         Ok(registry) => registry,
         Err(rejection) => {
             record.misses(&head.host);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.registry = Some(registry.name().to_owned());
@@ -101,7 +105,7 @@ async fn serve(
                 metrics::upstream_error(registry.name(), error.kind());
                 tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
             }
-            reject(session, &rejection, Some(&challenger), case.hsts(), outlet, record).await
+            reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
         }
         Err(Stop::ClientGone) => {
             record.aborted = Some("client_gone");
@@ -134,8 +138,10 @@ async fn act(
         }
         Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
+    let held = places::for_page(session, case, &answer.body).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.hsts(), outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -151,6 +157,7 @@ async fn forward(
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
+    record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {
@@ -159,6 +166,7 @@ async fn forward(
             None => None,
         };
         let terms = Terms {
+            place: places::for_upload(case, permit.route()).await?,
             length: head.content_length,
             limit,
             patience: runtime.limits.body_idle,
@@ -179,14 +187,24 @@ async fn forward(
         runtime.seals.seal(sealed, &server, upload.opened)
     };
     record.upstream = Some(server.to_string());
-    let public =
-        Public { origin: &origin, token_path: &runtime.token_path, pass_redirects: pool.pass_redirects, seal: &seal };
+    let public = Public {
+        origin: &origin,
+        token_path: &runtime.token_path,
+        pass_redirects: pool.passes_redirects(),
+        seal: &seal,
+    };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
-    client::common_headers(&mut response, case.hsts());
+    client::common_headers(&mut response, case.common());
+    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
-        pump::deliver(session, pool.download(permit, headers, exchange), response, outlet, record).await?;
+        let mut download = pool.download(permit, headers, exchange);
+        if let Some(held) = &held {
+            download.in_frames_of(held.frame());
+        }
+        pump::deliver(session, download, response, outlet, record).await?;
     }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())
@@ -196,7 +214,7 @@ async fn reject(
     session: &mut ServerSession,
     rejection: &Rejection,
     challenger: Option<&Challenger<'_>>,
-    hsts: Option<&str>,
+    common: Common<'_>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
@@ -204,7 +222,7 @@ async fn reject(
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
-    record.bytes_out = client::write_answer(session, answer, &method, hsts, outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

@@ -205,6 +205,9 @@ fn reference(route: &Route) -> Option<String> {
         | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. }
         | Route::Upload {
             verb: UploadVerb::Start | UploadVerb::Status { .. } | UploadVerb::Chunk { .. } | UploadVerb::Cancel { .. },
             ..

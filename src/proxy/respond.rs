@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     access::Denial,
+    budget,
     registry::{ErrorBody, ErrorCode, RouteError},
     runtime::NotAuthenticated,
     token::Refusal,
@@ -65,10 +66,16 @@ pub(super) enum Rejection {
     /// More is under way than may be.
     #[error("too much is under way")]
     Busy,
+    /// No memory for the body became free in time.
+    #[error(transparent)]
+    BuffersFull(#[from] budget::Full),
     #[error(transparent)]
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
     IdentityUnavailable,
+    /// A page of another origin has a person's browser ask, and nothing allows it to.
+    #[error("a page of another origin asks")]
+    CrossSite,
     #[error("denied")]
     Denied(Denial),
     #[error("the body is larger than {limit} bytes")]
@@ -99,6 +106,7 @@ impl Rejection {
             | Self::InvalidToken(Some(refusal))
             | Self::InvalidRefresh(Some(refusal)) => refusal.reason.as_str(),
             Self::Busy => "busy",
+            Self::BuffersFull(_) => "buffers_full",
             Self::WrongCredentials(None) | Self::NotBasic => "wrong_credentials",
             Self::InvalidToken(None) | Self::InvalidRefresh(None) => "invalid_token",
             Self::ForeignUpload => "upload_of_another",
@@ -107,6 +115,7 @@ impl Rejection {
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
             Self::Denied(Denial::Forbidden { .. }) => "denied",
             Self::Denied(Denial::ReadOnly { .. }) => "read_only",
+            Self::CrossSite => "cross_site",
             Self::TooLarge { .. } => "too_large",
             Self::Upstream(_) => "upstream_failed",
             Self::CatalogUnfinished => "catalog_unfinished",
@@ -180,6 +189,10 @@ impl Answer {
         Self { status, headers, body: body.into() }
     }
 
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
     pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, "application/json", body)
     }
@@ -227,6 +240,11 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         ),
         Rejection::OAuth(error) => oauth_answer(*error),
         Rejection::Denied(denial) => denial_answer(denial, challenger),
+        Rejection::CrossSite => Answer::error(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Denied,
+            "a page of another origin asks, which cors.origins does not allow",
+        ),
         Rejection::TooLarge { limit } => Answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::SizeInvalid,
@@ -234,6 +252,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         ),
         Rejection::InvalidRefresh(_) => challenge(challenger, None, "the refresh token is not valid: log in again"),
         Rejection::Busy => unavailable("too much is under way", request_id),
+        Rejection::BuffersFull(_) => unavailable("too many transfers are under way", request_id),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         // What was read is kept, but not for long.
@@ -324,6 +343,7 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
         upstream::Error::Connect(_)
         | upstream::Error::Broken(_)
         | upstream::Error::Unusable(_)
+        | upstream::Error::Redirect(_)
         | upstream::Error::Corrupt { .. } => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,

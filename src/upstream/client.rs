@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -12,24 +12,26 @@ use std::{
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
-use super::{Error, SetupError, UploadBody};
-use crate::config::{self, ServerUrl};
-
-/// Frames of a blob as they come from the upstream: large enough that the kernel's share of the work stays small,
-/// small enough that a stalled client costs well under a mebibyte.
-const READ_BUFFER: usize = 256 * 1024;
+use super::{
+    Error, SetupError, UploadBody,
+    bounded::{Bounded, FrameSize},
+    tls::{self, Tls},
+};
+use crate::{
+    budget::LARGEST_FRAME,
+    config::{self, ServerUrl},
+};
 
 /// How one server is dialled.
 pub(super) struct Connector {
     url: ServerUrl,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     timeout: std::time::Duration,
 }
 
@@ -42,10 +44,7 @@ impl Connector {
     ) -> Result<Self, SetupError> {
         let tls = match (url, tls) {
             (ServerUrl::Https { host, .. }, Some(settings)) => {
-                let name = upstream.tls.server_name.as_deref().unwrap_or(host).to_owned();
-                let name = ServerName::try_from(name)
-                    .map_err(|error| SetupError { server: host.clone(), reason: error.to_string() })?;
-                Some((TlsConnector::from(Arc::clone(settings)), name))
+                Some(Tls::new(settings, upstream.tls.server_name.as_deref().unwrap_or(host))?)
             }
             (ServerUrl::Https { .. } | ServerUrl::Http { .. } | ServerUrl::Unix(_), _) => None,
         };
@@ -61,10 +60,8 @@ impl Connector {
         let io = tokio::time::timeout(self.timeout, self.dial())
             .await
             .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
-            .map_err(|error| Error::Connect(error.to_string()))?;
-        let (sender, connection) =
-            Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(io)).await.map_err(Error::Broken)?;
-        Ok(Wire { sender, connection, idle_since: Instant::now() })
+            .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(error.to_string())))?;
+        Wire::over(io).await
     }
 
     async fn dial(&self) -> io::Result<Io> {
@@ -72,9 +69,7 @@ impl Connector {
             ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port).await?)),
             ServerUrl::Https { host, port } => {
                 let tcp = dial_tcp(host, *port).await?;
-                let (connector, name) = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let tls = connector.connect(name.clone(), tcp).await?;
-                Ok(Io::Tls(Box::new(tls)))
+                Io::secured(tcp, self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?).await
             }
             ServerUrl::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
         }
@@ -87,40 +82,41 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// The TLS of all https servers of an upstream. Trust is the given CA file alone, or the system's roots where none is
-/// given; the name is always verified.
-pub(super) fn tls_settings(tls: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
-    let fail = |reason: String| SetupError { server: "tls".to_owned(), reason };
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(file) = &tls.ca_file {
-        let shown = file.display();
-        let certificates = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            return Err(fail(format!("ca_file {shown} holds no usable certificate")));
-        }
-    } else {
-        let native = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(native.certs);
-        if added == 0 {
-            return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
-        }
-    }
-    let mut settings = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(settings))
-}
-
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<UploadBody>,
-    connection: Connection<TokioIo<Io>, UploadBody>,
+    connection: Connection<TokioIo<Bounded<Io>>, UploadBody>,
+    /// In which frames bodies are read from it.
+    pub(super) frame: FrameSize,
     pub(super) idle_since: Instant,
 }
 
 impl Wire {
+    /// Speaks HTTP/1.1 over a fresh connection.
+    pub(super) async fn over(io: Io) -> Result<Self, Error> {
+        let frame = FrameSize::smallest();
+        Ok(Self::speak(TokioIo::new(Bounded::new(io, frame.clone())), frame).await?)
+    }
+
+    async fn speak(io: TokioIo<Bounded<Io>>, frame: FrameSize) -> Result<Self, hyper::Error> {
+        let (sender, connection) = Builder::new().max_buf_size(LARGEST_FRAME).handshake(io).await?;
+        Ok(Self { sender, connection, frame, idle_since: Instant::now() })
+    }
+
+    /// The same idle connection without its read buffer: hyper would keep the largest that it ever had.
+    pub(super) fn renewed(self) -> Option<Self> {
+        let parts = self.connection.into_parts();
+        if !parts.read_buf.is_empty() {
+            return None;
+        }
+        // Nothing is exchanged in it, so it is ready at once.
+        let mut handshake = pin!(Self::speak(parts.io, self.frame));
+        match handshake.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(wire) => wire.ok(),
+            Poll::Pending => None,
+        }
+    }
+
     /// Moves the connection on; ready where it ended.
     pub(super) fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         Pin::new(&mut self.connection).poll(context)
@@ -138,6 +134,13 @@ pub(super) enum Io {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+}
+
+impl Io {
+    /// Completes a TLS handshake.
+    pub(super) async fn secured(tcp: TcpStream, tls: &Tls) -> io::Result<Self> {
+        Ok(Self::Tls(Box::new(tls.connect(tcp).await?)))
+    }
 }
 
 macro_rules! each {

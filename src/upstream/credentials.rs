@@ -52,7 +52,8 @@ impl Credentials {
     pub(super) fn refusal(&self) -> String {
         match self {
             Self::None => {
-                "it wants credentials: see upstream.credentials, or upstream.pass_token where it verifies tokens"
+                "it wants credentials: see upstream.credentials, or upstream.pass_token where it verifies tokens; a ui or \
+                 notary server must want none"
                     .to_owned()
             }
             Self::Basic(_) => "it wants other credentials: see upstream.credentials".to_owned(),

@@ -8,17 +8,12 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::{
-    Error, Exchange, Pending, SetupError, UploadBody,
-    client::{self, Wire},
-    credentials::Credentials,
-    health,
-    rounds::Rounds,
-    select::Selector,
-    server::Server,
+    Error, Exchange, Pending, SetupError, UploadBody, client::Wire, credentials::Credentials, health,
+    redirect::Redirects, rounds::Rounds, select::Selector, server::Server, tls,
 };
 use crate::{
     access::Permit,
-    config::{self, Redirects, ServerUrl},
+    config::{self, ServerUrl},
     registry::{Reference, Route, UploadVerb},
     telemetry::metrics,
     token::Minter,
@@ -83,8 +78,8 @@ pub struct Pool {
     selector: Selector,
     credentials: Credentials,
     pub timeouts: config::Timeouts,
-    /// A blob's redirect to object storage goes to the client; otherwise it is an error.
-    pub pass_redirects: bool,
+    /// Where a blob's redirect to object storage is followed; None where the client gets it.
+    redirects: Option<Redirects>,
     pub(super) verify: bool,
 }
 
@@ -94,7 +89,7 @@ impl Pool {
     pub fn new(registry: &str, upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
         let credentials = Credentials::new(upstream, minter)?;
         let https = upstream.servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. }));
-        let tls = https.then(|| client::tls_settings(&upstream.tls)).transpose()?;
+        let tls = https.then(|| tls::to_servers(&upstream.tls)).transpose()?;
         let refusal: Arc<str> = credentials.refusal().into();
         let server = |server: &config::Server| {
             Server::new(registry, server, upstream, tls.as_ref(), Arc::clone(&refusal)).map(Arc::new)
@@ -105,7 +100,7 @@ impl Pool {
             selector: Selector::new(upstream.balance, upstream.servers.len()),
             credentials,
             timeouts: upstream.timeouts.clone(),
-            pass_redirects: upstream.redirects == Redirects::Pass,
+            redirects: Redirects::new(upstream)?,
             verify: upstream.verify,
         })
     }
@@ -116,6 +111,16 @@ impl Pool {
         for server in &self.servers {
             tokio::spawn(health::watch(Arc::downgrade(server), authorization.clone()));
         }
+    }
+
+    /// True where clients get a blob's redirect to object storage.
+    pub fn passes_redirects(&self) -> bool {
+        self.redirects.is_none()
+    }
+
+    /// All its servers, for the log of a request that none of them answered.
+    pub fn describe(&self) -> String {
+        self.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
     }
 
     /// The servers' names: their addresses as configured.
@@ -133,14 +138,14 @@ impl Pool {
         let method = permit.route().method();
         if method != Method::GET && method != Method::HEAD {
             let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
-            return self.head_of(permit, pending, false).await;
+            return self.answer(permit, pending).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect);
         let mut again = false;
         loop {
             match self.ask_each(permit, headers, at).await {
                 // Servers that are being restarted. What broke off may have done so because of the request.
-                Err(Error::Connect(_)) if rounds.pause().await => {}
+                Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
                 Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
                     again = true;
                     tokio::time::sleep(REWRITING).await;
@@ -187,8 +192,8 @@ impl Pool {
         metrics::upstream_moved_on(&self.registry, server.name(), reason);
     }
 
-    /// One server's answer to a GET or HEAD. A connection that died while it was idle is the gate's affair: the request is
-    /// sent once more over a fresh one. `others` where somebody else could be asked instead.
+    /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to. `others` where somebody
+    /// else could be asked instead.
     pub(super) async fn attempt(
         &self,
         server: &Arc<Server>,
@@ -196,9 +201,26 @@ impl Pool {
         headers: &HeaderMap,
         others: bool,
     ) -> Result<Exchange, Error> {
+        let answer = self.ask(server, permit, headers, others).await?;
+        let Some(redirects) = &self.redirects else { return Ok(answer) };
+        let followed = redirects.follow(permit, answer, headers).await;
+        // Whatever is wrong with the storage, the server is well.
+        followed.inspect_err(|error| warn!(server = %server.name(), %error, "a redirect came to nothing"))
+    }
+
+    /// The server's own answer. A connection that died while it was idle is the gate's affair: the request is sent once
+    /// more over a fresh one.
+    async fn ask(
+        &self,
+        server: &Arc<Server>,
+        permit: &Permit,
+        headers: &HeaderMap,
+        others: bool,
+    ) -> Result<Exchange, Error> {
+        let grace = if others { Duration::ZERO } else { self.timeouts.idle };
         if let Some(wire) = server.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
-            match self.head_of(permit, Pending::start(wire, request, server.occupy()), others).await {
+            match self.head_of(permit, Pending::start(wire, request, server.occupy()), grace).await {
                 Err(Error::Broken(_)) => {}
                 answer => return judged(server, answer),
             }
@@ -207,7 +229,7 @@ impl Pool {
             let occupied = server.occupy();
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             let wire = server.connect().await?;
-            self.head_of(permit, Pending::start(wire, request, occupied), others).await
+            self.head_of(permit, Pending::start(wire, request, occupied), grace).await
         };
         judged(server, answer.await)
     }
@@ -265,20 +287,25 @@ impl Pool {
         holder.map(|server| vec![Arc::clone(server)]).ok_or(Error::Unusable("an upload session without its server"))
     }
 
-    /// Waits for the head; where somebody else could be asked, no longer than the server has its turn.
-    async fn head_of(&self, permit: &Permit, pending: Pending, others: bool) -> Result<Exchange, Error> {
+    /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
+    /// server has lost its turn.
+    pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
+        self.head_of(permit, pending, self.timeouts.idle).await
+    }
+
+    /// `grace` is how long a server may be without its turn meanwhile.
+    async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
         let limit = self.patience(permit);
         let server = pending.server();
-        let mut pending = std::pin::pin!(pending);
-        let begun = Instant::now();
+        let (begun, mut lost) = (Instant::now(), None);
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            match timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
-                Ok(answer) => return answer,
-                Err(_) => {}
+            if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
+                return answer;
             }
-            let forsaken = others && server.as_ref().is_some_and(|server| !server.health.is_up());
-            if forsaken || begun.elapsed() >= limit {
+            let up = server.as_ref().is_none_or(|server| server.health.is_up());
+            lost = if up { None } else { lost.or(Some(Instant::now())) };
+            if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
                 return Err(Error::Silent(begun.elapsed()));
             }
         }

@@ -124,7 +124,7 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn class(&self) -> (bool, bool) {
-        (self.out, self.behind)
+        (self.behind, self.out)
     }
 
     fn compare(&self, other: &Self) -> Compared {

@@ -1,27 +1,19 @@
 //! One server of an upstream: its connections, how busy it is, and whether it may be asked.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use crossbeam_queue::ArrayQueue;
 use rustls::ClientConfig;
 
 use super::{
     Error, SetupError,
     client::{Connector, Wire},
     health::Health,
+    idle::Idle,
 };
 use crate::config::{self, Role};
-
-/// Idle connections kept for one server.
-const IDLE_CONNECTIONS: usize = 256;
-/// An idle connection older than this is not used again: the server or a middlebox may be about to close it.
-const IDLE_AGE: Duration = Duration::from_secs(30);
 
 /// One server.
 pub(super) struct Server {
@@ -29,8 +21,7 @@ pub(super) struct Server {
     name: Arc<str>,
     role: Role,
     weight: u32,
-    /// Connections that wait for the next exchange. Bounded; a surplus one is closed.
-    idle: ArrayQueue<Wire>,
+    idle: Idle,
     under_way: AtomicUsize,
     pub(super) health: Health,
     /// What an operator should look at where the server does not accept our credentials.
@@ -53,7 +44,7 @@ impl Server {
             name,
             role: server.role,
             weight: server.weight,
-            idle: ArrayQueue::new(IDLE_CONNECTIONS),
+            idle: Idle::default(),
             under_way: AtomicUsize::new(0),
             refusal,
         })
@@ -90,21 +81,12 @@ impl Server {
 
     /// An idle connection that is still good.
     pub(super) fn reusable(&self) -> Option<Wire> {
-        while let Some(mut wire) = self.idle.pop() {
-            if wire.idle_since.elapsed() < IDLE_AGE && wire.is_usable() {
-                return Some(wire);
-            }
-        }
-        None
+        self.idle.take()
     }
 
     /// Keeps a connection for the next exchange, where it can be used again.
-    pub(super) fn keep(&self, mut wire: Wire) {
-        if wire.is_usable() {
-            wire.idle_since = Instant::now();
-            // A full queue gives the connection back, and dropping it closes it.
-            drop(self.idle.push(wire));
-        }
+    pub(super) fn keep(&self, wire: Wire) {
+        self.idle.keep(wire);
     }
 
     /// The server answered that it does not accept our credentials.

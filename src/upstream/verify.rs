@@ -27,7 +27,10 @@ impl Check {
             | Route::Catalog { .. }
             | Route::TagList { .. }
             | Route::Upload { .. }
-            | Route::Referrers { .. } => return None,
+            | Route::Referrers { .. }
+            | Route::Notary { .. }
+            | Route::Ui { .. }
+            | Route::Preflight { .. } => return None,
         };
         let whole = head.status == StatusCode::OK && !head.headers.contains_key(header::CONTENT_ENCODING);
         let algorithm = match expected.as_str().split_once(':')?.0 {

@@ -1,8 +1,10 @@
+mod beside;
 mod contract;
 mod errors;
 mod files;
 mod hosts;
 mod random;
+mod redirects;
 mod sections;
 mod syntax;
 mod units;

@@ -20,13 +20,26 @@ pub struct Health {
     pub healthy_after: u32,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            path: "/v2/".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            unhealthy_after: 2,
+            healthy_after: 2,
+        }
+    }
+}
+
 impl Health {
     pub(super) fn read(section: Section<'_>) -> Self {
+        let default = Self::default();
         let count = |key| u32::try_from(section.integer(key, 1..=1000, 2)).unwrap_or(u32::MAX);
         let health = Self {
-            path: section.get("path").and_then(|field| read_path(&field)).unwrap_or_else(|| "/v2/".to_owned()),
-            interval: section.duration("interval", LEAST, Duration::from_secs(5)),
-            timeout: section.duration("timeout", LEAST, Duration::from_secs(2)),
+            path: section.get("path").and_then(|field| read_path(&field)).unwrap_or(default.path),
+            interval: section.duration("interval", LEAST, default.interval),
+            timeout: section.duration("timeout", LEAST, default.timeout),
             unhealthy_after: count("unhealthy_after"),
             healthy_after: count("healthy_after"),
         };

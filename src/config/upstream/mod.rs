@@ -5,14 +5,16 @@ mod servers;
 
 use std::{path::PathBuf, time::Duration};
 
+pub(super) use self::servers::read_url;
 pub use self::{
     health::Health,
     servers::{Role, Server, ServerUrl},
 };
 use super::{
-    Secret,
+    CertificateFiles, RedirectHost, Redirects, Secret,
     host::{self, Underscores},
     reader::{Field, Section},
+    redirects,
 };
 
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Upstream {
     /// The upstream verifies tokens itself, and gets one of ours with each request; never together with `credentials`.
     pub pass_token: bool,
     pub redirects: Redirects,
+    /// Where redirects are followed to.
+    pub redirect_hosts: Vec<RedirectHost>,
     /// Whole blobs and manifests are hashed on their way, and their last bytes kept back until the digest is right.
     pub verify: bool,
 }
@@ -57,6 +61,8 @@ pub struct UpstreamTls {
     pub ca_file: Option<PathBuf>,
     /// The name asked for and checked; None: the URL's host.
     pub server_name: Option<String>,
+    /// What is shown to a server that wants to know who asks.
+    pub client_certificate: Option<CertificateFiles>,
 }
 
 /// Basic credentials towards the upstream.
@@ -66,27 +72,33 @@ pub struct UpstreamCredentials {
     pub password: Secret,
 }
 
-/// What becomes of a blob redirect to an origin that may not be followed; in this version none may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirects {
-    /// The client gets 502.
-    Follow,
-    /// The client gets the redirect.
-    Pass,
-}
-
 impl Upstream {
+    /// One server with nothing said about it but what to probe.
+    pub fn of(url: ServerUrl, probed: &str) -> Self {
+        Self {
+            servers: vec![Server { url, role: Role::Primary, weight: 1 }],
+            balance: Balance::default(),
+            health: Health { path: probed.to_owned(), ..Health::default() },
+            timeouts: Timeouts::default(),
+            tls: UpstreamTls::default(),
+            credentials: None,
+            pass_token: false,
+            redirects: Redirects::Follow,
+            redirect_hosts: Vec::new(),
+            verify: false,
+        }
+    }
+
     /// `None`, and reported, where there is no server to speak of.
     pub(super) fn read(section: Section<'_>) -> Option<Self> {
         let servers = servers::read(&section);
         let health = Health::read(section.section("health"));
         let timeouts = Timeouts::read(section.section("timeouts"));
-        let tls = UpstreamTls::read(&section, &servers);
+        let (redirects, redirect_hosts) = redirects::read(&section);
+        let tls = UpstreamTls::read(&section, &servers, &redirect_hosts);
         let credentials = section.nullable("credentials");
         let pass_token = read_pass_token(&section, credentials.is_some());
         let credentials = credentials.and_then(|field| UpstreamCredentials::read(&field));
-        let redirects =
-            section.word("redirects", &[("follow", Redirects::Follow), ("pass", Redirects::Pass)], Redirects::Follow);
         let balance = [
             ("least_requests", Balance::LeastRequests),
             ("round_robin", Balance::RoundRobin),
@@ -95,19 +107,42 @@ impl Upstream {
         let balance = section.word("balance", &balance, Balance::LeastRequests);
         let verify = section.flag("verify", false);
         section.finish();
-        let upstream = Self { servers, balance, health, timeouts, tls, credentials, pass_token, redirects, verify };
+        let upstream = Self {
+            servers,
+            balance,
+            health,
+            timeouts,
+            tls,
+            credentials,
+            pass_token,
+            redirects,
+            redirect_hosts,
+            verify,
+        };
         (!upstream.servers.is_empty()).then_some(upstream)
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(20),
+            commit: Duration::from_secs(15 * 60),
+        }
     }
 }
 
 impl Timeouts {
     fn read(section: Section<'_>) -> Self {
-        let time = |key, default| section.duration(key, Duration::from_millis(1), Duration::from_secs(default));
+        let default = Self::default();
+        let time = |key, default| section.duration(key, Duration::from_millis(1), default);
         let timeouts = Self {
-            connect: time("connect", 3),
-            first_byte: time("first_byte", 60),
-            idle: time("idle", 20),
-            commit: time("commit", 15 * 60),
+            connect: time("connect", default.connect),
+            first_byte: time("first_byte", default.first_byte),
+            idle: time("idle", default.idle),
+            commit: time("commit", default.commit),
         };
         section.finish();
         timeouts
@@ -115,12 +150,16 @@ impl Timeouts {
 }
 
 impl UpstreamTls {
-    fn read(upstream: &Section<'_>, servers: &[Server]) -> Self {
+    fn read(upstream: &Section<'_>, servers: &[Server], storage: &[RedirectHost]) -> Self {
         let section = upstream.section("tls");
         let ca_file = section.nullable("ca_file");
         let server_name = section.nullable("server_name");
-        for field in [&ca_file, &server_name].into_iter().flatten() {
-            if !servers.is_empty() && !servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. })) {
+        let client = ["client_certificate_file", "client_key_file"].map(|key| section.nullable(key));
+        if !servers.is_empty() && !servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. })) {
+            // Storage behind redirects is verified with the roots of ca_file as well.
+            let roots = ca_file.as_ref().filter(|_| !storage.iter().any(|host| host.origin.tls));
+            let [certificate, key] = &client;
+            for field in [roots, server_name.as_ref(), certificate.as_ref(), key.as_ref()].into_iter().flatten() {
                 field.warning_at_key("has no effect: no server's url starts with https://");
             }
         }
@@ -128,7 +167,26 @@ impl UpstreamTls {
         Self {
             ca_file: ca_file.and_then(|field| field.file()),
             server_name: server_name.and_then(|field| read_server_name(&field)),
+            client_certificate: read_client_certificate(client),
         }
+    }
+}
+
+/// Both files or neither.
+fn read_client_certificate(files: [Option<Field<'_>>; 2]) -> Option<CertificateFiles> {
+    match files {
+        [Some(certificate), Some(key)] => {
+            Some(CertificateFiles { certificate_file: certificate.file()?, key_file: key.file()?, default: false })
+        }
+        [Some(certificate), None] => {
+            certificate.error_at_key("needs client_key_file: write the path of the certificate's private key");
+            None
+        }
+        [None, Some(key)] => {
+            key.error_at_key("needs client_certificate_file: write the path of the key's certificate");
+            None
+        }
+        [None, None] => None,
     }
 }
 

@@ -91,7 +91,7 @@ fn read_server(field: &Field<'_>) -> Option<Server> {
     Some(Server { url: url?, role, weight: u32::try_from(weight).unwrap_or(u32::MAX) })
 }
 
-fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
+pub(in crate::config) fn read_url(field: &Field<'_>) -> Option<ServerUrl> {
     let url = parse_url(field.text()?);
     url.map_err(|problem| field.error(problem)).ok()
 }
