@@ -45,7 +45,10 @@ impl Eligible {
             | Route::Catalog { .. }
             | Route::TagList { .. }
             | Route::Upload { .. }
-            | Route::Referrers { .. } => Self::Primaries,
+            | Route::Referrers { .. }
+            | Route::Notary { .. }
+            | Route::Ui { .. }
+            | Route::Preflight { .. } => Self::Primaries,
         }
     }
 }
@@ -188,7 +191,10 @@ fn digest_of(route: &Route) -> Option<String> {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => None,
+        | Route::Referrers { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => None,
     }
 }
 
