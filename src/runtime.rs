@@ -1,5 +1,9 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod writes;
+
+pub use writes::{OpenWrite, Writes};
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
@@ -7,7 +11,7 @@ use ipnet::IpNet;
 use crate::{
     access::{Asker, Policy},
     budget::Budget,
-    config::{Beside, Config, Host, Limits, Problem, Registry, ServerUrl, Tokens, Upstream},
+    config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
@@ -29,6 +33,10 @@ pub struct PublicRegistry {
     own_hosts: OwnHosts,
     /// Pages of these may ask with a person's credentials.
     origins: Vec<String>,
+    pub read_only: ReadOnly,
+    pub open_uploads: OpenUploads,
+    /// The writes that are open; the same through reloads.
+    pub writes: Arc<Writes>,
 }
 
 impl PublicRegistry {
@@ -56,6 +64,16 @@ impl PublicRegistry {
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
+    }
+
+    pub fn first(&self) -> &Host {
+        &self.first
+    }
+
+    /// How many writes are open. An upload that waits for its next request is none where that would be refused.
+    pub fn open_writes(&self) -> usize {
+        let closed = self.read_only == ReadOnly::Everything && self.open_uploads == OpenUploads::Refuse;
+        self.writes.open(!closed)
     }
 
     /// Where a route goes.
@@ -132,23 +150,34 @@ pub enum BuildError {
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let buffers = Arc::new(Budget::new(config.limits.buffers));
-        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers)
+        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers, &[])
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold. What `listen` says stays as it is here.
+    /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
-        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers))?;
+        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
-    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain, buffers: Arc<Budget>) -> Result<Self, BuildError> {
+    fn assemble(
+        config: &Config,
+        keys: Arc<Keys>,
+        chain: Chain,
+        buffers: Arc<Budget>,
+        before: &[Arc<PublicRegistry>],
+    ) -> Result<Self, BuildError> {
+        // The same registry is one that has a host in common.
+        let writes = |registry: &Registry| {
+            let same = before.iter().find(|known| known.hosts.iter().any(|host| registry.hosts.contains(host)));
+            same.map(|known| Arc::clone(&known.writes)).unwrap_or_default()
+        };
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens, Some(&keys)).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens, Some(&keys), writes(registry)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -186,8 +215,10 @@ impl Runtime {
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let registries =
-            config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
+        let registries = config
+            .registries
+            .iter()
+            .map(|registry| public_registry(registry, &config.tokens, None, Arc::default()).map(drop));
         let passes = config.registries.iter().any(|registry| {
             let routed = registry.routes.iter().map(|routed| &routed.upstream);
             routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
@@ -203,6 +234,10 @@ impl Runtime {
             Err(error) => check.errors.push(error.into()),
         }
         check
+    }
+
+    pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {
+        self.registries.iter()
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.
@@ -325,6 +360,7 @@ fn public_registry(
     registry: &Registry,
     tokens: &Tokens,
     keys: Option<&Arc<Keys>>,
+    writes: Arc<Writes>,
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
@@ -352,6 +388,9 @@ fn public_registry(
         notary,
         own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
         origins: origins.iter().map(ToString::to_string).collect(),
+        read_only: registry.read_only.clone(),
+        open_uploads: registry.open_uploads,
+        writes,
     })
 }
 

@@ -50,7 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let drain = Drain::default();
     let mut tasks = vec![tokio::spawn(keep_metrics(handle.clone()))];
     if let Some(address) = config.listen.admin {
-        let admin = Admin::bind(address, handle, readiness.clone())
+        let admin = Admin::bind(address, handle, readiness.clone(), Arc::clone(&runtime))
             .await
             .with_context(|| format!("cannot listen for admin requests on {address}"))?;
         tasks.push(tokio::spawn(admin.run()));

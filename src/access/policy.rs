@@ -256,14 +256,21 @@ impl Policy {
             }
             Standing::Refused => return Err(challenge(asker, &route)),
         };
-        if self.frozen.get(asker.registry).is_some_and(|frozen| frozen.forbids(&route, target)) {
-            return Err(Denial::ReadOnly { repository: target.clone() });
+        if let Some(denial) = self.freezes(asker.registry, &route) {
+            return Err(denial);
         }
         match source.map(|source| self.standing(asker, source, Action::Pull)) {
             None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, caller }),
             Some(Standing::BeyondToken) => Err(challenge(asker, &route)),
             Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant, caller }),
         }
+    }
+
+    /// The denial of a route that would change what is read-only, whoever asks. `registry` is as in [`Asker`].
+    pub fn freezes(&self, registry: &config::Host, route: &Route) -> Option<Denial> {
+        let repository = route.repository()?;
+        let forbids = self.frozen.get(registry)?.forbids(route, repository);
+        forbids.then(|| Denial::ReadOnly { repository: repository.clone() })
     }
 
     /// What the policy allows the caller on a repository, before any token limit. `acl explain`'s question.

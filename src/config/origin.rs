@@ -1,10 +1,10 @@
-//! Origins: scheme, host and port, compared as a whole (RFC 6454 §4).
+//! Where object storage is: origins, compared as a whole (RFC 6454 §4).
 
 use std::fmt;
 
 use super::host::{self, Underscores};
 
-/// Where something is asked over HTTP. Two are equal where they name the same scheme, host and port; a port that was
+/// Scheme, host and port of object storage. Two are equal where they name the same scheme, host and port; a port that was
 /// left out is the scheme's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {

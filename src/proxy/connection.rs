@@ -104,13 +104,12 @@ impl Connection {
         record.client = Some(self.info.peer.ip());
         let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
             Arrival::Request => {
-                // Not the snapshot of when the waiting began, which may be long ago.
-                let runtime = self.runtime.load_full();
                 let _in_flight = metrics::in_flight();
                 if *shutdown.borrow() {
                     session.set_keepalive(None);
                 }
-                serve(&mut session, &self.info, &runtime, outlet, &mut record).await
+                // Not under the snapshot of when the waiting began, which may be long ago.
+                serve(&mut session, &self.info, &self.runtime, outlet, &mut record).await
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);

@@ -17,11 +17,13 @@ mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
+mod writes;
 
 pub use connection::Gate;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
@@ -47,6 +49,8 @@ use crate::{
 #[derive(Clone, Copy)]
 struct Case<'a> {
     runtime: &'a Runtime,
+    /// What is in force by now.
+    latest: &'a ArcSwap<Runtime>,
     registry: &'a PublicRegistry,
     head: &'a RequestHead,
     outlet: Outlet<'a>,
@@ -74,10 +78,11 @@ impl<'a> Case<'a> {
 async fn serve(
     session: &mut ServerSession,
     connection: &ConnectionInfo,
-    runtime: &Runtime,
+    latest: &ArcSwap<Runtime>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    let runtime = &*latest.load_full();
     let request_id = record.request_id().to_owned();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
         Ok(head) => head,
@@ -96,7 +101,7 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
-    let case = Case { runtime, registry, head: &head, outlet };
+    let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
@@ -126,7 +131,7 @@ async fn act(
     challenger: &mut Challenger<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
+    let Case { runtime, registry, head, outlet, .. } = case;
     let answer = match gate::decide(runtime, registry, head, challenger, record).await? {
         Verdict::Answer(answer) => answer,
         Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
@@ -153,11 +158,12 @@ async fn forward(
     admitted: &Admitted,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
+    let Case { runtime, registry, head, outlet, .. } = case;
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
     record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
+    let write = writes::begin(case, permit)?;
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {
@@ -195,6 +201,7 @@ async fn forward(
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
+    writes::end(case, write, permit.route(), &response);
     let held = places::for_answer(session, case, permit.route(), &response).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {

@@ -19,6 +19,7 @@ const UPSTREAM_UP: &str = "portcullis_upstream_up";
 const UPSTREAM_EJECTIONS: &str = "portcullis_upstream_ejections_total";
 const UPSTREAM_MOVES: &str = "portcullis_upstream_failovers_total";
 const UPSTREAM_RESUMES: &str = "portcullis_upstream_resumes_total";
+const OPEN_WRITES: &str = "portcullis_open_writes";
 const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
@@ -57,6 +58,7 @@ fn describe() {
         UPSTREAM_RESUMES,
         "Bodies that a server broke off half way, by reason and outcome (resumed, lost)."
     );
+    describe_gauge!(OPEN_WRITES, "Writes and uploads that are open, by registry: 0 before garbage is collected.");
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
     describe_gauge!(CERTIFICATE_EXPIRY, "When the certificate in use ends, in seconds since 1970.");
@@ -137,6 +139,12 @@ pub fn upstream_resumed(registry: &str, server: &str, reason: &'static str, outc
         ("outcome", outcome.to_owned()),
     ];
     counter!(UPSTREAM_RESUMES, &labels).increment(1);
+}
+
+/// What the admin address shows as `open_writes`.
+pub fn open_writes(registry: &str, count: usize) {
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    gauge!(OPEN_WRITES, "registry" => registry.to_owned()).set(count as f64);
 }
 
 pub fn connection_refused(reason: &'static str) {

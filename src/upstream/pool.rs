@@ -145,7 +145,10 @@ impl Pool {
         loop {
             match self.ask_each(permit, headers, at).await {
                 // Servers that are being restarted. What broke off may have done so because of the request.
-                Err(error) if rounds.may_help(&error) && rounds.pause().await => {}
+                Err(Error::Connect(_)) if rounds.pause().await => {}
+                Err(Error::Redirect(error)) if error.is_down() && rounds.pause().await => {}
+                // The registry signs anew.
+                Err(Error::Redirect(error)) if !again && error.is_storages() => again = true,
                 Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
                     again = true;
                     tokio::time::sleep(REWRITING).await;

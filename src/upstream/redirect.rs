@@ -76,12 +76,20 @@ pub enum RedirectError {
 impl RedirectError {
     /// A fixed word for metrics: redirect where it was not followed, storage where it was.
     pub(super) fn kind(&self) -> &'static str {
+        if self.is_storages() { "storage" } else { "redirect" }
+    }
+
+    /// True where the redirect led to storage, and that failed.
+    pub(super) fn is_storages(&self) -> bool {
         match self {
-            Self::Elsewhere(_) | Self::Malformed(_) | Self::Endless | Self::Address { .. } => "redirect",
-            Self::Answered { .. } | Self::OtherBlob { .. } | Self::Unreachable { .. } | Self::Failed { .. } => {
-                "storage"
-            }
+            Self::Elsewhere(_) | Self::Malformed(_) | Self::Endless | Self::Address { .. } => false,
+            Self::Answered { .. } | Self::OtherBlob { .. } | Self::Unreachable { .. } | Self::Failed { .. } => true,
         }
+    }
+
+    /// True where a short wait may help.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
     }
 }
 

@@ -30,7 +30,8 @@ impl Scene {
         let storage = Storage::start(&pki, folder.path());
         let registry = redirecting(&folder, target(&storage));
         let image = Image::new(seed, &[300_000, 5000]);
-        Skopeo::local().push(&image, &format!("127.0.0.1:{}/team-a/app:v1", registry.port())).succeeded();
+        let target = format!("docker://127.0.0.1:{}/team-a/app:v1", registry.port());
+        Skopeo::local().copy_in_plain(&image.reference(), &target).succeeded();
         Self { pki, registry, storage, image }
     }
 
@@ -289,6 +290,41 @@ fn storage_that_fails_is_a_bad_gateway_and_may_come_back() {
         upstream["tls"]["ca_file"] = json!(stranger.ca_file());
     });
     fails(&gate, &scene.layer(), "invalid peer certificate");
+}
+
+/// Storage that dies in the middle of a blob and comes back: the registry is asked again, and signs for the rest.
+#[test]
+fn a_blob_goes_on_where_storage_broke_off() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let mut storage = Storage::start_slow(folder.path());
+    let origins = [storage.origin("127.0.0.1"), storage.signing_origin("127.0.0.1")];
+    let registry = redirecting(&folder, origins[1].clone());
+    let image = Image::new(420, &[3 << 20]);
+    let target = format!("docker://127.0.0.1:{}/team-a/app:v1", registry.port());
+    Skopeo::local().copy_in_plain(&image.reference(), &target).succeeded();
+    let gate =
+        Portcullis::before(&registry).with_upstream(|upstream| upstream["redirect_hosts"] = json!(origins)).start();
+    let path = format!("/v2/team-a/app/blobs/{}", image.layer);
+    let bytes = std::fs::read(image.blob(&image.layer)).unwrap();
+    for (version, range) in [("--http1.1", None), ("--http2", Some(100_000_usize))] {
+        let curl = gate.curl(&path).user(ALICE).argument(version);
+        let curl = range.map_or(curl.clone(), |first| curl.header(&format!("Range: bytes={first}-")));
+        let answer = std::thread::scope(|scope| {
+            let pull = scope.spawn(|| curl.attempt());
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            assert!(!pull.is_finished(), "the storage is slow");
+            storage.start_again();
+            pull.join().unwrap().unwrap()
+        });
+        assert!(answer.body == bytes[range.unwrap_or(0)..], "{version}: {} bytes", answer.body.len());
+        let rest = storage.heard().iter().filter(|line| line["status"] == "206").count();
+        assert!(rest > 0, "{:#?}", storage.heard());
+    }
+    let metrics = gate.admin("/metrics").text();
+    let resumed = metrics.lines().filter(|line| line.contains("resumed") && line.ends_with(" 2")).count();
+    assert!(resumed > 0, "{metrics}");
+    // The registry did its part each time.
+    assert!(!gate.log().contains("loses its turn"), "{}", gate.log());
 }
 
 #[test]

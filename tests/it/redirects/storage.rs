@@ -22,24 +22,30 @@ pub(super) struct Storage {
 impl Storage {
     /// With TLS and a certificate for `localhost` and 127.0.0.1.
     pub(super) fn start(pki: &Pki, folder: &Path) -> Self {
-        Self::try_often(Some(pki), folder)
+        Self::try_often(Some(pki), folder, "")
     }
 
     /// Without TLS.
     pub(super) fn start_plain(folder: &Path) -> Self {
-        Self::try_often(None, folder)
+        Self::try_often(None, folder, "")
     }
 
-    fn try_often(pki: Option<&Pki>, folder: &Path) -> Self {
-        let started = (0..5).find_map(|_| Self::attempt(pki, folder));
+    /// Without TLS, and a mebibyte takes it a second.
+    pub(super) fn start_slow(folder: &Path) -> Self {
+        Self::try_often(None, folder, "limit_rate 1m;")
+    }
+
+    fn try_often(pki: Option<&Pki>, folder: &Path, settings: &str) -> Self {
+        let started = (0..5).find_map(|_| Self::attempt(pki, folder, settings));
         started.expect("nginx found no free port five times")
     }
 
     /// None where a port was taken in the meantime.
-    fn attempt(pki: Option<&Pki>, folder: &Path) -> Option<Self> {
+    fn attempt(pki: Option<&Pki>, folder: &Path, settings: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let [port, signing] = [free_port(), free_port()];
-        fs::write(dir.path().join("nginx.conf"), configuration(dir.path(), folder, pki, [port, signing])).unwrap();
+        let text = configuration(dir.path(), folder, pki, [port, signing], settings);
+        fs::write(dir.path().join("nginx.conf"), text).unwrap();
         let process = serve(dir.path());
         let mut storage = Self { process, dir, port, signing, secure: pki.is_some() };
         let listens = storage.await_ports();
@@ -110,7 +116,7 @@ fn serve(dir: &Path) -> Process {
 }
 
 /// One process, so that nothing outlives it.
-fn configuration(dir: &Path, folder: &Path, pki: Option<&Pki>, [port, signing]: [u16; 2]) -> String {
+fn configuration(dir: &Path, folder: &Path, pki: Option<&Pki>, [port, signing]: [u16; 2], settings: &str) -> String {
     let (dir, folder) = (dir.display(), folder.display());
     let ssl = if pki.is_some() { " ssl" } else { "" };
     let scheme = if pki.is_some() { "https" } else { "http" };
@@ -137,6 +143,7 @@ http {{
   log_format fields escape=json '{{{fields}}}';
   access_log {dir}/access.log fields;
   default_type text/html;
+  {settings}
   server {{
     listen 127.0.0.1:{port}{ssl};
     location /docker/ {{ root {folder}; }}

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use super::{Done, Image, Login, Pki, Place, run};
+use super::{Done, Login, Pki, Place, run};
 
 pub(crate) struct Skopeo {
     dir: TempDir,
@@ -28,20 +28,6 @@ impl Skopeo {
     /// Copies between folders and archives.
     pub(crate) fn convert(&self, from: &str, to: &str) -> Done {
         run(self.command().args(["--insecure-policy", "copy", "--quiet", from, to]), "")
-    }
-
-    /// Pushes an image to a registry without TLS, past the gate.
-    pub(crate) fn push(&self, image: &Image, to: &str) -> Done {
-        let mut command = self.command();
-        command.args([
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            "--all",
-            "--preserve-digests",
-            "--dest-tls-verify=false",
-        ]);
-        run(command.arg(image.reference()).arg(format!("docker://{to}")), "")
     }
 
     /// Logged in, and so for every later command.
