@@ -97,7 +97,7 @@ impl Pool {
         Ok(Self {
             registry: registry.into(),
             servers: upstream.servers.iter().map(server).collect::<Result<_, _>>()?,
-            selector: Selector::new(upstream.balance),
+            selector: Selector::new(upstream.balance, upstream.servers.len()),
             credentials,
             timeouts: upstream.timeouts.clone(),
             redirects: Redirects::new(upstream)?,
