@@ -2,7 +2,10 @@
 
 use std::{
     cmp::Ordering as Compared,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -15,8 +18,10 @@ use crate::{
 
 /// What a server may have under way beyond its part before it counts as busy: even those who keep up do not always.
 const SLACK: f64 = 1.25;
+/// One turn, in the unit that turns are counted in.
+const TURN: i64 = 1 << 20;
 /// How many turns a server may be owed, or have had too many.
-const MOST_OWED: f64 = 4.0;
+const MOST_OWED: i64 = 4 * TURN;
 
 /// Who may serve a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +62,22 @@ impl Eligible {
 #[derive(Debug)]
 pub(super) struct Selector {
     balance: Balance,
-    /// The turns that each server is owed, by its position.
-    owed: Mutex<Vec<f64>>,
+    /// The turns that each server is owed, by its position. Requests at the same time may take the same one; the next ones
+    /// make up for it.
+    owed: Vec<AtomicI64>,
 }
 
 impl Selector {
     /// For this many servers.
     pub(super) fn new(balance: Balance, servers: usize) -> Self {
-        Self { balance, owed: Mutex::new(vec![0.0; servers]) }
+        Self { balance, owed: (0..servers).map(|_| AtomicI64::new(0)).collect() }
     }
 
     /// The servers that may serve the route, the best first; those that lost their turn come last.
     pub(super) fn order(&self, servers: &[Arc<Server>], route: &Route) -> Vec<Arc<Server>> {
+        if let [only] = servers {
+            return vec![Arc::clone(only)];
+        }
         let eligible = Eligible::of(route);
         let name = if self.balance == Balance::ByDigest { digest_of(route) } else { None };
         let may =
@@ -104,9 +113,7 @@ impl Selector {
             .take_while(|candidate| candidate.class() == class)
             .map(|candidate| (candidate.index, candidate.share))
             .collect();
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen = next(&mut owed, &equals, free.max(1));
-        drop(owed);
+        let chosen = next(&self.owed, &equals, free.max(1));
         if let Some(first) = order.get_mut(..=chosen) {
             first.rotate_right(1);
         }
@@ -163,20 +170,27 @@ fn is_busy(requests: f64, share: f64, level: f64) -> bool {
 }
 
 /// Which of the first `free` of these servers, each with its share, is owed most; all are owed a part of this turn.
-fn next(owed: &mut [f64], servers: &[(usize, f64)], free: usize) -> usize {
+fn next(owed: &[AtomicI64], servers: &[(usize, f64)], free: usize) -> usize {
     let shares: f64 = servers.iter().map(|(_, share)| share).sum();
-    let (mut chosen, mut most) = (0, f64::NEG_INFINITY);
+    let (mut chosen, mut most) = (0, i64::MIN);
     for (position, (index, share)) in servers.iter().enumerate() {
-        let Some(owed) = owed.get_mut(*index) else { continue };
-        *owed = (*owed + share / shares).min(MOST_OWED);
-        if position < free && *owed > most {
-            (chosen, most) = (position, *owed);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // at most one turn
+        let part = (share / shares * TURN as f64) as i64;
+        let Some(owed) = owed.get(*index) else { continue };
+        let now = change(owed, part);
+        if position < free && now > most {
+            (chosen, most) = (position, now);
         }
     }
-    if let Some(owed) = servers.get(chosen).and_then(|(index, _)| owed.get_mut(*index)) {
-        *owed = (*owed - 1.0).max(-MOST_OWED);
+    if let Some(owed) = servers.get(chosen).and_then(|(index, _)| owed.get(*index)) {
+        change(owed, -TURN);
     }
     chosen
+}
+
+fn change(owed: &AtomicI64, by: i64) -> i64 {
+    let changed = |now: i64| (now + by).clamp(-MOST_OWED, MOST_OWED);
+    changed(owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(changed(now))).unwrap_or_default())
 }
 
 fn digest_of(route: &Route) -> Option<String> {
@@ -219,7 +233,7 @@ mod tests {
 
     /// Where this many clients ask one after the other, and each server needs so long for an answer.
     fn dealt(shares: [f64; 3], times: [u64; 3], clients: usize) -> [i32; 3] {
-        let (mut owed, mut counts) = ([0.0; 3], [0; 3]);
+        let (owed, mut counts) = ([const { AtomicI64::new(0) }; 3], [0; 3]);
         // When each request ends, and where it is.
         let mut under_way: Vec<(u64, usize)> = Vec::new();
         for turn in 0..8000_u64 {
@@ -236,7 +250,7 @@ mod tests {
             let mut servers: Vec<_> = shares.into_iter().enumerate().collect();
             servers.sort_by_key(|(index, _)| busy(*index));
             let free = servers.iter().filter(|(index, _)| !busy(*index)).count();
-            let at = servers[next(&mut owed, &servers, free)].0;
+            let at = servers[next(&owed, &servers, free)].0;
             counts[at] += 1;
             // No two take exactly as long.
             under_way.push((now + times[at] * (50 + turn.wrapping_mul(7919) % 101), at));
@@ -272,11 +286,11 @@ mod tests {
 
     #[test]
     fn what_is_owed_has_a_limit() {
-        let mut owed = [0.0; 2];
+        let owed = [const { AtomicI64::new(0) }; 2];
         for _ in 0..100 {
-            assert_eq!(next(&mut owed, &[(0, 1.0), (1, 1.0)], 1), 0);
+            assert_eq!(next(&owed, &[(0, 1.0), (1, 1.0)], 1), 0);
         }
-        assert!(owed.iter().all(|owed| owed.abs() <= MOST_OWED), "{owed:?}");
+        assert!(owed.iter().all(|owed| owed.load(Ordering::Relaxed).abs() <= MOST_OWED), "{owed:?}");
     }
 
     #[test]
