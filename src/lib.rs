@@ -36,7 +36,8 @@
 //! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
 //! | which upstream, which server | [`upstream::Pools`] by repository; `upstream/select.rs` by role, health and balance |
 //! | what may be asked again | `upstream/pool.rs`: GET and HEAD; what goes on elsewhere: `upstream/resume.rs` |
-//! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
+//! | what leaves | `proxy/forward.rs`, `proxy/beside.rs` (headers), [`registry::Route::to_upstream`] (the line) |
+//! | what a page of another origin may | `proxy/asking.rs` |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | which certificate | [`tls::CertStore`] |
@@ -50,6 +51,7 @@
 //! - For every accepted request, parsing what is sent upstream gives the same route.
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
+//! - What a page elsewhere has a browser ask is refused before anybody is authenticated, unless its origin is allowed.
 //! - A body that breaks off, in either direction, never ends as if it were whole.
 //! - Nothing is sent twice but GET and HEAD; a body goes on from elsewhere only where length and digest (or ETag) agree.
 //! - A replica's word counts for what is there, never for what is not.

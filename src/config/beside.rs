@@ -17,8 +17,9 @@ pub struct Beside {
 }
 
 impl Beside {
-    pub(super) fn read(registry: &Section<'_>, upstream: Option<&Upstream>) -> Self {
-        let server = |key| registry.nullable(key).and_then(|field| read_server(&field, upstream));
+    /// `upstreams` are all those of the registry.
+    pub(super) fn read(registry: &Section<'_>, upstreams: &[&Upstream]) -> Self {
+        let server = |key| registry.nullable(key).and_then(|field| read_server(&field, upstreams));
         let (ui, notary) = (server("ui"), server("notary"));
         let cors = registry.section("cors");
         let origins = cors.list("origins").iter().filter_map(read_origin).collect();
@@ -38,9 +39,9 @@ fn is_safe(origin: &Origin) -> bool {
 }
 
 /// A registry in the place of its own UI would be a registry without a gate.
-fn read_server(field: &Field<'_>, upstream: Option<&Upstream>) -> Option<ServerUrl> {
+fn read_server(field: &Field<'_>, upstreams: &[&Upstream]) -> Option<ServerUrl> {
     let server = read_url(field)?;
-    if upstream.is_some_and(|upstream| upstream.servers.iter().any(|other| other.url == server)) {
+    if upstreams.iter().flat_map(|upstream| &upstream.servers).any(|other| other.url == server) {
         field.error("is the registry itself: write the address of another server");
     }
     Some(server)

@@ -23,6 +23,12 @@ fn servers_beside_a_registry() {
     ] {
         tells(&registry(value), "6:", &format!("error: {words}"));
     }
+    let routed = "routes: [{ repositories: [\"m/**\"], upstream: { servers: [{ url: \"http://m\" }] } }]";
+    tells(
+        &registry(&format!("{routed}\n    ui: \"http://m:80\"")),
+        "7:",
+        "error: registries[].ui: is the registry itself",
+    );
 }
 
 #[test]
