@@ -18,7 +18,8 @@
 //!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
 //!    5  size limits                                   else 413
 //!    6  upstream::Pool::fetch / send (&Permit, …)     the line is rebuilt from the permit's route
-//!    7  proxy::pump                                   bodies both ways, a frame at a time
+//!    7  budget::Budget::place                         else 503                 memory for a body
+//!    8  proxy::pump                                   bodies both ways, a frame at a time
 //!    ▼
 //!  the registry, reachable from here alone
 //! ```
@@ -36,6 +37,7 @@
 //! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session | `token::Seals`, asked in `proxy/gate.rs` |
+//! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`] |
 //!
 //! ## Invariants
@@ -50,6 +52,7 @@
 //! - A body that breaks off, in either direction, never ends as if it were whole.
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
+//! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived.
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //!
@@ -64,7 +67,7 @@
 //!  4  runtime
 //!  3  upstream
 //!  2  access    token
-//!  1  identity  tls  telemetry
+//!  1  identity  tls  budget  telemetry
 //!  0.5 config
 //!  0  registry
 //! ```

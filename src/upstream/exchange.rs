@@ -13,7 +13,7 @@ use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
 
-use super::{Error, Feed, UploadBody, client::Wire, pool::Shared};
+use super::{Error, Feed, UploadBody, bounded::Growth, client::Wire, pool::Shared};
 use crate::budget::SMALLEST_FRAME;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
@@ -64,6 +64,7 @@ pub struct Exchange {
     unfinished: Option<Feed>,
     /// Bytes of the body so far.
     read: usize,
+    growth: Growth,
 }
 
 impl Exchange {
@@ -85,7 +86,7 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, shared, unfinished: None, read: 0 })
+        Ok(Self { wire, head, body, shared, unfinished: None, read: 0, growth: Growth::default() })
     }
 
     /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
@@ -122,6 +123,9 @@ impl Exchange {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
                         self.read = self.read.saturating_add(data.len());
+                        if let Some(wire) = &self.wire {
+                            self.growth.note(&data, wire.frame.get());
+                        }
                         Poll::Ready(Some(Ok(data)))
                     }
                     Err(_) => continue,

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["registry"],
     &["config"],
     &["telemetry"],
-    &["identity", "tls"],
+    &["budget", "identity", "tls"],
     &["access", "token"],
     &["outbound"],
     &["upstream"],
