@@ -1,4 +1,6 @@
-//! Health and metrics for operators, on an address of their own, in plain HTTP.
+//! Health, metrics and status for operators, on an address of their own, in plain HTTP.
+
+mod status;
 
 use std::{
     convert::Infallible,
@@ -10,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -17,6 +20,8 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::runtime::Runtime;
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -38,30 +43,41 @@ impl Readiness {
 /// The bound admin socket.
 pub struct Admin {
     listener: TcpListener,
+    shown: Shown,
+}
+
+/// What there is to see.
+struct Shown {
     handle: PrometheusHandle,
     readiness: Readiness,
+    runtime: Arc<ArcSwap<Runtime>>,
 }
 
 impl Admin {
-    pub async fn bind(address: SocketAddr, handle: PrometheusHandle, readiness: Readiness) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, handle, readiness })
+    pub async fn bind(
+        address: SocketAddr,
+        handle: PrometheusHandle,
+        readiness: Readiness,
+        runtime: Arc<ArcSwap<Runtime>>,
+    ) -> std::io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, shown: Shown { handle, readiness, runtime } })
     }
 
     /// Serves until it is dropped.
     pub async fn run(self) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        let shared = Arc::new((self.handle, self.readiness));
+        let shown = Arc::new(self.shown);
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let shared = Arc::clone(&shared);
+            let shown = Arc::clone(&shown);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let shared = Arc::clone(&shared);
-                    async move { Ok::<_, Infallible>(answer(&request, &shared.0, &shared.1)) }
+                    let shown = Arc::clone(&shown);
+                    async move { Ok::<_, Infallible>(answer(&request, &shown)) }
                 });
                 let _ = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -74,16 +90,24 @@ impl Admin {
     }
 }
 
-fn answer(request: &Request<Incoming>, handle: &PrometheusHandle, readiness: &Readiness) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if readiness.get() => text(StatusCode::OK, "ready\n"),
+        "/readyz" if shown.readiness.get() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        "/metrics" => text(StatusCode::OK, handle.render()),
-        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n"),
+        "/metrics" => {
+            status::refresh(&shown.runtime.load());
+            text(StatusCode::OK, shown.handle.render())
+        }
+        "/status" => {
+            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load()));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /status\n"),
     }
 }
 

@@ -17,11 +17,12 @@
 //!    3  runtime::Runtime::authenticate(credentials)   else 401, 503            who, once
 //!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
 //!    5  size limits                                   else 413
-//!    6  upstream::Pool::fetch / send (&Permit, …)     the line is rebuilt from the permit's route
+//!    6  upstream::Pool::fetch / send (&Permit, …)     a server is chosen; the line is rebuilt from the permit's route
 //!    7  budget::Budget::place                         else 503                 memory for a body
-//!    8  proxy::pump                                   bodies both ways, a frame at a time
+//!    8  proxy::pump, upstream::Download               bodies both ways, a frame at a time; a blob whose server dies goes
+//!    │                                                on from another one
 //!    ▼
-//!  the registry, reachable from here alone
+//!  the registry's servers, reachable from here alone
 //! ```
 //!
 //! Four files in this order tell the product: `proxy/gate.rs`, `registry/route.rs`, `identity/chain.rs`,
@@ -34,9 +35,11 @@
 //! | what is asked | [`registry::Route::parse`] |
 //! | who asks | [`identity::Chain`], `token::Verifier`; chosen by [`runtime::Runtime::authenticate`] |
 //! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
+//! | which upstream, which server | [`upstream::Pools`] by repository; `upstream/select.rs` by role, health and balance |
+//! | what may be asked again | `upstream/pool.rs`: GET and HEAD; what goes on elsewhere: `upstream/resume.rs` |
 //! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
-//! | whose upload session | `token::Seals`, asked in `proxy/gate.rs` |
+//! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`] |
 //!
@@ -50,6 +53,8 @@
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
 //! - A body that breaks off, in either direction, never ends as if it were whole.
+//! - Nothing is sent twice but GET and HEAD; a body goes on from elsewhere only where length and digest (or ETag) agree.
+//! - A replica's word counts for what is there, never for what is not.
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
 //! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
@@ -66,8 +71,8 @@
 //!  5  listener   proxy   admin   reload
 //!  4  runtime
 //!  3  upstream
-//!  2  access    token
-//!  1  identity  tls  budget  telemetry
+//!  2  access    token    budget
+//!  1  identity  tls  telemetry
 //!  0.5 config
 //!  0  registry
 //! ```

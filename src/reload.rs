@@ -73,6 +73,7 @@ impl Reloader {
                 self.certificates.install(built.certificates);
                 report_certificates(&built.config, &self.certificates);
                 built.runtime.buffers.resize(built.config.limits.buffers);
+                built.runtime.watch();
                 self.runtime.store(Arc::new(built.runtime));
                 info!(file = %self.path().display(), "the configuration was read again and is in force");
                 *latest = built.config;

@@ -1,5 +1,9 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod writes;
+
+pub use writes::{OpenWrite, Writes};
+
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
@@ -7,11 +11,11 @@ use ipnet::IpNet;
 use crate::{
     access::{Asker, Policy},
     budget::Budget,
-    config::{Config, Host, Limits, Problem, Redirects, Registry, Tokens},
+    config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
-    registry::Route,
+    registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{Catalog, Pool, SetupError},
+    upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
 
 /// One public registry.
@@ -20,16 +24,76 @@ pub struct PublicRegistry {
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
-    pub pool: Arc<Pool>,
-    pub catalog: Arc<Catalog>,
-    /// A blob's redirect to object storage goes to the client; otherwise it is an error.
-    pub pass_redirects: bool,
+    pub pools: Arc<Pools>,
+    pub catalogs: Catalogs,
+    /// Serves the web UI.
+    ui: Option<Arc<Pool>>,
+    /// Keeps trust data.
+    notary: Option<Arc<Pool>>,
+    own_hosts: OwnHosts,
+    /// Pages of these may ask with a person's credentials.
+    origins: Vec<String>,
+    pub read_only: ReadOnly,
+    pub open_uploads: OpenUploads,
+    /// The writes that are open; the same through reloads.
+    pub writes: Arc<Writes>,
 }
 
 impl PublicRegistry {
+    /// What there is besides the registry, for reading request lines.
+    pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
+        let trust = self.notary.as_ref().map(|_| &self.own_hosts);
+        Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
+    }
+
+    /// The hosts of this registry, where the names of trust collections begin with them.
+    pub fn trusted_hosts(&self) -> Option<&OwnHosts> {
+        self.notary.as_ref().map(|_| &self.own_hosts)
+    }
+
+    /// True where pages of some other origin may ask.
+    pub fn shares(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// True where pages of this origin, as a browser names it, may ask.
+    pub fn shares_with(&self, origin: &[u8]) -> bool {
+        self.origins.iter().any(|known| known.as_bytes() == origin)
+    }
+
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
         &self.first.name
+    }
+
+    pub fn first(&self) -> &Host {
+        &self.first
+    }
+
+    /// How many writes are open. An upload that waits for its next request is none where that would be refused.
+    pub fn open_writes(&self) -> usize {
+        let closed = self.read_only == ReadOnly::Everything && self.open_uploads == OpenUploads::Refuse;
+        self.writes.open(!closed)
+    }
+
+    /// Where a route goes.
+    ///
+    /// # Errors
+    /// Nothing serves it.
+    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
+        let pool = match route {
+            Route::Ui { .. } => self.ui.as_ref(),
+            Route::Notary { .. } => self.notary.as_ref(),
+            Route::Base(_)
+            | Route::Catalog { .. }
+            | Route::TagList { .. }
+            | Route::Manifest { .. }
+            | Route::Blob { .. }
+            | Route::Upload { .. }
+            | Route::Referrers { .. } => self.pools.of(route),
+            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
+        };
+        pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
     /// The policy's question for a caller of this registry.
@@ -86,23 +150,34 @@ pub enum BuildError {
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let buffers = Arc::new(Budget::new(config.limits.buffers));
-        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers)
+        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers, &[])
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold. What `listen` says stays as it is here.
+    /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
-        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers))?;
+        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
 
-    fn assemble(config: &Config, keys: Arc<Keys>, chain: Chain, buffers: Arc<Budget>) -> Result<Self, BuildError> {
+    fn assemble(
+        config: &Config,
+        keys: Arc<Keys>,
+        chain: Chain,
+        buffers: Arc<Budget>,
+        before: &[Arc<PublicRegistry>],
+    ) -> Result<Self, BuildError> {
+        // The same registry is one that has a host in common.
+        let writes = |registry: &Registry| {
+            let same = before.iter().find(|known| known.hosts.iter().any(|host| registry.hosts.contains(host)));
+            same.map(|known| Arc::clone(&known.writes)).unwrap_or_default()
+        };
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens, Some(&keys)).map(Arc::new))
+            .map(|registry| public_registry(registry, &config.tokens, Some(&keys), writes(registry)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let by_host = registries
             .iter()
@@ -128,12 +203,26 @@ impl Runtime {
         })
     }
 
+    /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
+    pub fn watch(&self) {
+        let pools = self
+            .registries
+            .iter()
+            .flat_map(|registry| registry.pools.all().iter().chain(&registry.ui).chain(&registry.notary));
+        pools.for_each(|pool| pool.watch());
+    }
+
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
-        let registries =
-            config.registries.iter().map(|registry| public_registry(registry, &config.tokens, None).map(drop));
-        let passes = config.registries.iter().any(|registry| registry.upstream.pass_token);
+        let registries = config
+            .registries
+            .iter()
+            .map(|registry| public_registry(registry, &config.tokens, None, Arc::default()).map(drop));
+        let passes = config.registries.iter().any(|registry| {
+            let routed = registry.routes.iter().map(|routed| &routed.upstream);
+            routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
+        });
         let keys = match Keys::check(&config.tokens.keys) {
             Ok(can_pass) if can_pass || !passes => Ok(()),
             Ok(_) => Err(KeyError::NoneForRegistries.into()),
@@ -145,6 +234,10 @@ impl Runtime {
             Err(error) => check.errors.push(error.into()),
         }
         check
+    }
+
+    pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {
+        self.registries.iter()
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.
@@ -267,22 +360,43 @@ fn public_registry(
     registry: &Registry,
     tokens: &Tokens,
     keys: Option<&Arc<Keys>>,
+    writes: Arc<Writes>,
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
-    let minter = keys
-        .filter(|_| registry.upstream.pass_token)
-        .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
-        .transpose()?;
-    let pool = Arc::new(Pool::new(&registry.upstream, minter)?);
+    let pools = Pools::new(registry, |upstream| {
+        let minter = keys
+            .filter(|_| upstream.pass_token)
+            .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
+            .transpose()?;
+        Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
+    })?;
+    let pools = Arc::new(pools);
+    let Beside { ui, notary, origins } = &registry.beside;
+    let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
+        let upstream = server.clone().map(|server| Upstream::of(server, probed));
+        upstream.map(|upstream| Pool::new(&first.name, &upstream, None).map(Arc::new)).transpose()
+    };
+    let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
     Ok(PublicRegistry {
+        hosts: registry.hosts.clone(),
+        catalogs: Catalogs::new(Arc::clone(&pools)),
+        pools,
         service,
         first,
-        hosts: registry.hosts.clone(),
-        catalog: Arc::new(Catalog::new(Arc::clone(&pool))),
-        pool,
-        pass_redirects: registry.upstream.redirects == Redirects::Pass,
+        ui,
+        notary,
+        own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
+        origins: origins.iter().map(ToString::to_string).collect(),
+        read_only: registry.read_only.clone(),
+        open_uploads: registry.open_uploads,
+        writes,
     })
+}
+
+/// A host as names begin with it, its port apart.
+fn nameless(host: &Host) -> (String, Option<u16>) {
+    (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

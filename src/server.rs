@@ -37,7 +37,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
     reload::report_certificates(&config, &certificates);
     let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(&config, keys)?));
+    let runtime = Runtime::build(&config, keys)?;
+    runtime.watch();
+    let runtime = Arc::new(ArcSwap::from_pointee(runtime));
     let tls_config = tls::server_config(Arc::clone(&certificates), config.tls.min_version)?;
     let reloader = Arc::new(Reloader::new(config.clone(), Arc::clone(&runtime), certificates));
 
@@ -48,7 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let drain = Drain::default();
     let mut tasks = vec![tokio::spawn(keep_metrics(handle.clone()))];
     if let Some(address) = config.listen.admin {
-        let admin = Admin::bind(address, handle, readiness.clone())
+        let admin = Admin::bind(address, handle, readiness.clone(), Arc::clone(&runtime))
             .await
             .with_context(|| format!("cannot listen for admin requests on {address}"))?;
         tasks.push(tokio::spawn(admin.run()));

@@ -53,6 +53,7 @@ install_packages() {
 install_components() {
   local commands=(
     cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck
+    nginx=nginx-light notary=notary notary-server=notary
     skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
   )
@@ -111,7 +112,7 @@ try_quickstart() {
 
 install_components
 install_deny
-step shellcheck .ci/run tests/run.sh deploy/quickstart.sh
+step shellcheck .ci/run tests/run.sh tests/lossy/run.sh deploy/quickstart.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

@@ -61,6 +61,11 @@ impl Grant {
         self.to.contains(&Subject::Anyone) && self.holds_on(hosts)
     }
 
+    /// True where the asker gets something by it without a login.
+    pub(super) fn serves_visitor(&self, asker: Asker<'_>) -> bool {
+        self.serves_anyone(asker.hosts) && self.holds_from(asker)
+    }
+
     /// Spans that hold every name on which this grant gives the caller any action.
     pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
         if !(self.is_for(asker) && self.holds_from(asker) && self.holds_on(asker.hosts)) {

@@ -152,7 +152,7 @@ impl Permit {
     /// What the route does to its repository; None where there is none.
     pub fn action(&self) -> Option<Action> {
         match self.route.needs() {
-            Needs::Nothing | Needs::Caller => None,
+            Needs::Nothing | Needs::Visit | Needs::Caller => None,
             Needs::Repository { action, .. } => Some(action),
         }
     }
@@ -172,6 +172,11 @@ impl Permit {
         let (UploadVerb::Chunk { session } | UploadVerb::Finish { session, .. }) = verb else { return None };
         let verb = UploadVerb::Status { read: Read::Get, session: session.clone() };
         Some(self.turned_to(Route::Upload { repository: repository.clone(), verb }))
+    }
+
+    /// The same permit for an upload that mounts nothing: less than what was judged.
+    pub fn degraded(self) -> Self {
+        Self { route: self.route.degraded(), ..self }
     }
 
     fn turned_to(&self, route: Route) -> Self {
@@ -221,7 +226,8 @@ impl Policy {
     /// - The policy does not allow it: 403 for a named caller, a challenge for anybody else.
     /// - The policy allows it and the token does not carry it: a challenge with the scope to ask for.
     /// - The policy allows it and the repository is read-only: 403, for writes.
-    /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge.
+    /// - `/v2/` and the catalog are open to any accepted caller; nothing sent is a challenge. So it is with the web UI,
+    ///   unless something is for anyone who asks from there.
     ///
     /// A mount needs push on the target and pull on the source. Where the policy forbids the second, the permit's route is
     /// [degraded](Route::degraded) to an upload start, whether or not the source exists: clients mount by guesswork, and a
@@ -233,10 +239,13 @@ impl Policy {
         let caller = asker.principal.as_user().map(|user| Arc::clone(&user.name));
         let (target, action, source) = match route.needs() {
             Needs::Nothing => return Ok(Permit { route, grant: None, caller }),
-            Needs::Caller if nothing_sent(asker.principal) => {
+            Needs::Visit if self.grants.iter().any(|grant| grant.serves_visitor(asker)) => {
+                return Ok(Permit { route, grant: None, caller });
+            }
+            Needs::Visit | Needs::Caller if nothing_sent(asker.principal) => {
                 return Err(Denial::Challenge { scope: route.challenge_scope(), narrow: false });
             }
-            Needs::Caller => return Ok(Permit { route, grant: None, caller }),
+            Needs::Visit | Needs::Caller => return Ok(Permit { route, grant: None, caller }),
             Needs::Repository { repository, action, source } => (repository, action, source),
         };
         let grant = match self.standing(asker, target, action) {
@@ -247,14 +256,21 @@ impl Policy {
             }
             Standing::Refused => return Err(challenge(asker, &route)),
         };
-        if self.frozen.get(asker.registry).is_some_and(|frozen| frozen.forbids(&route, target)) {
-            return Err(Denial::ReadOnly { repository: target.clone() });
+        if let Some(denial) = self.freezes(asker.registry, &route) {
+            return Err(denial);
         }
         match source.map(|source| self.standing(asker, source, Action::Pull)) {
             None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, caller }),
             Some(Standing::BeyondToken) => Err(challenge(asker, &route)),
             Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant, caller }),
         }
+    }
+
+    /// The denial of a route that would change what is read-only, whoever asks. `registry` is as in [`Asker`].
+    pub fn freezes(&self, registry: &config::Host, route: &Route) -> Option<Denial> {
+        let repository = route.repository()?;
+        let forbids = self.frozen.get(registry)?.forbids(route, repository);
+        forbids.then(|| Denial::ReadOnly { repository: repository.clone() })
     }
 
     /// What the policy allows the caller on a repository, before any token limit. `acl explain`'s question.

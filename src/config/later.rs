@@ -9,20 +9,6 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("registries[].upstream.servers[].role", &["primary"]),
-    ("registries[].upstream.health.path", &["/v2/"]),
-    ("registries[].upstream.health.interval", &["5s"]),
-    ("registries[].upstream.health.timeout", &["2s"]),
-    ("registries[].upstream.health.unhealthy_after", &["2"]),
-    ("registries[].upstream.health.healthy_after", &["2"]),
-    ("registries[].upstream.tls.client_certificate_file", &[]),
-    ("registries[].upstream.tls.client_key_file", &[]),
-    ("registries[].upstream.redirect_hosts", &[]),
-    ("registries[].upstream.verify", &[]),
-    ("registries[].routes", &[]),
-    ("registries[].notary", &[]),
-    ("registries[].ui", &[]),
-    ("registries[].cors.origins", &[]),
     ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];
@@ -40,11 +26,6 @@ pub(super) fn check(field: &Field<'_>) {
     if WITHOUT_EFFECT.contains(&field.path()) {
         field.warning_at_key("has no effect in this version");
     }
-}
-
-/// Reports what goes beyond the one server that this version can use.
-pub(super) fn only_one_server(second: &Field<'_>) {
-    second.error("more than one server is not available in this version");
 }
 
 /// The keys under a section that this file knows.

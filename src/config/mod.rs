@@ -4,14 +4,17 @@
 
 mod access;
 mod advice;
+mod beside;
 mod host;
 mod identity;
 mod later;
 mod limits;
 mod listen;
 mod load;
+mod origin;
 mod problem;
 mod reader;
+mod redirects;
 mod registries;
 mod telemetry;
 mod tls;
@@ -26,17 +29,20 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use access::{Access, Grant, Subject};
+pub use beside::Beside;
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
+pub use origin::{Origin, SplitUrl};
 pub use problem::{Problem, Problems, Severity};
-pub use registries::{OpenUploads, ReadOnly, Registry};
+pub use redirects::{RedirectHost, Redirects};
+pub use registries::{OpenUploads, ReadOnly, Registry, Routed};
 pub use telemetry::{Log, LogFormat, Reload, Shutdown};
 pub use tls::{CertificateFiles, MinVersion, Tls};
 pub use tokens::Tokens;
 pub use units::{Secret, parse_duration};
-pub use upstream::{Redirects, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
+pub use upstream::{Balance, Health, Role, Server, ServerUrl, Timeouts, Upstream, UpstreamCredentials, UpstreamTls};
 
 /// The whole file, checked. Relative paths are already joined to the file's folder.
 #[derive(Clone, Debug)]

@@ -46,8 +46,8 @@ pub(super) async fn catalog(
     let found = match wanted {
         0 => Found::default(),
         _ => {
-            let shows = |name: &str| RepositoryName::parse(name).is_ok_and(|name| runtime.policy.shows(asker, &name));
-            registry.catalog.page(question, shows).await?
+            let shows = |name: &RepositoryName| runtime.policy.shows(asker, name);
+            registry.catalogs.page(question, shows).await?
         }
     };
     let answer = Answer::json(StatusCode::OK, serde_json::json!({ "repositories": found.names }).to_string());

@@ -8,7 +8,7 @@ use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
-use super::{http2::ClientWindow, places::Held, respond::Answer};
+use super::{asking::Sharing, http2::ClientWindow, places::Held, respond::Answer};
 use crate::listener::Activity;
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
@@ -30,8 +30,15 @@ impl From<Box<pingora_core::Error>> for ClientGone {
     }
 }
 
+/// What every response of a registry says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Common<'a> {
+    pub(super) hsts: Option<&'a str>,
+    pub(super) sharing: Sharing<'a>,
+}
+
 /// Headers on every response.
-pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
+pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             let _ = head.insert_header(name, value);
@@ -39,8 +46,11 @@ pub(super) fn common_headers(head: &mut ResponseHeader, hsts: Option<&str>) {
     };
     set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if let Some(hsts) = hsts {
+    if let Some(hsts) = common.hsts {
         set(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    for (name, value) in common.sharing.headers() {
+        let _ = head.append_header(name, value);
     }
 }
 
@@ -79,15 +89,17 @@ pub(super) async fn write_answer(
     session: &mut ServerSession,
     answer: Answer,
     method: &Method,
-    hsts: Option<&str>,
+    common: Common<'_>,
     outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
     for (name, value) in &answer.headers {
         head.append_header(name, value)?;
     }
-    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
-    common_headers(&mut head, hsts);
+    if answer.status != StatusCode::NO_CONTENT {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    common_headers(&mut head, common);
     let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty(), outlet).await?;

@@ -12,7 +12,7 @@ use pingora_core::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    client::{self, ClientGone, Outlet},
+    client::{self, ClientGone, Common, Outlet},
     http2::{self, ClientWindow},
     record::Record,
     reject,
@@ -104,18 +104,17 @@ impl Connection {
         record.client = Some(self.info.peer.ip());
         let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
             Arrival::Request => {
-                // Not the snapshot of when the waiting began, which may be long ago.
-                let runtime = self.runtime.load_full();
                 let _in_flight = metrics::in_flight();
                 if *shutdown.borrow() {
                     session.set_keepalive(None);
                 }
-                serve(&mut session, &self.info, &runtime, outlet, &mut record).await
+                // Not under the snapshot of when the waiting began, which may be long ago.
+                serve(&mut session, &self.info, &self.runtime, outlet, &mut record).await
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);
                 self.info.activity.linger(UNREAD);
-                reject(&mut session, &rejection, None, None, outlet, &mut record).await
+                reject(&mut session, &rejection, None, Common::default(), outlet, &mut record).await
             }
             Arrival::Nothing => {
                 client::close(session).await;

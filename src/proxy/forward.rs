@@ -3,11 +3,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::ResponseHeader;
 
-use super::{head::RequestHead, respond::Rejection};
+use super::{beside, head::RequestHead, respond::Rejection};
 use crate::{
-    registry::{ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
+    registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     upstream,
 };
+
+const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// Request headers that any route passes on.
 const REQUEST_HEADERS: [HeaderName; 7] = [
@@ -29,7 +31,7 @@ const RESPONSE_HEADERS: [&str; 19] = [
     "content-length",
     "content-range",
     "content-type",
-    "docker-content-digest",
+    CONTENT_DIGEST,
     "docker-upload-uuid",
     "etag",
     "last-modified",
@@ -48,7 +50,8 @@ const RESPONSE_HEADERS: [&str; 19] = [
 /// `Authorization`, `Cookie`, `Forwarded` and every `X-…` of the client stay behind; the addresses are ours.
 pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Route) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    for name in REQUEST_HEADERS {
+    let of_ui = beside::UI_REQUEST_HEADERS.into_iter().filter(|_| matches!(route, Route::Ui { .. }));
+    for name in REQUEST_HEADERS.into_iter().chain(of_ui) {
         for value in client.get_all(&name) {
             headers.append(name.clone(), value.clone());
         }
@@ -91,7 +94,10 @@ fn content_type(client: &HeaderMap, route: &Route) -> Option<HeaderValue> {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
-        | Route::Referrers { .. } => None,
+        | Route::Referrers { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => None,
+        Route::Notary { verb, .. } => beside::trust_type(client, verb),
     }
 }
 
@@ -119,16 +125,52 @@ pub(super) fn response_head(
     route: &Route,
     public: Public<'_>,
 ) -> Result<ResponseHeader, Rejection> {
+    match route {
+        Route::Ui { .. } => return Ok(beside::ui_head(upstream, public.token_path)?),
+        Route::Notary { .. } => return Ok(beside::trust_head(upstream)?),
+        Route::Landing(_)
+        | Route::Base(_)
+        | Route::Token(_)
+        | Route::Catalog { .. }
+        | Route::TagList { .. }
+        | Route::Manifest { .. }
+        | Route::Blob { .. }
+        | Route::Upload { .. }
+        | Route::Referrers { .. }
+        | Route::Preflight { .. } => {}
+    }
     let redirects = public.pass_redirects && matches!(route, Route::Blob { .. });
     let redirected = redirects && upstream.status == StatusCode::TEMPORARY_REDIRECT;
     if !redirected {
         check_status(upstream.status)?;
     }
-    let unusable = |_| upstream::Error::Unusable("a header that cannot be passed on");
+    let mut response = passed(upstream, &RESPONSE_HEADERS)?;
+    if let Some(location) = upstream.headers.get(header::LOCATION) {
+        let address = if redirected { location.clone() } else { public_address(location, public)? };
+        response.insert_header(header::LOCATION, address).map_err(unusable)?;
+    }
+    if let Some(link) = upstream.headers.get(header::LINK) {
+        response.insert_header(header::LINK, public_link(link, public.token_path)?).map_err(unusable)?;
+    }
+    if let Route::Blob { digest, verb: BlobVerb::Get | BlobVerb::Head, .. } = route
+        && matches!(upstream.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+        && !upstream.headers.contains_key(CONTENT_DIGEST)
+    {
+        // Object storage does not say it.
+        response.insert_header(CONTENT_DIGEST, digest.as_str()).map_err(unusable)?;
+    }
+    Ok(response)
+}
+
+/// The status, and those of the headers that are in the list.
+pub(super) fn passed(
+    upstream: &http::response::Parts,
+    names: &[&'static str],
+) -> Result<ResponseHeader, upstream::Error> {
     let mut response = ResponseHeader::build(upstream.status, Some(16)).map_err(unusable)?;
-    for name in RESPONSE_HEADERS {
-        for value in upstream.headers.get_all(name) {
-            response.append_header(name, value.clone()).map_err(unusable)?;
+    for name in names {
+        for value in upstream.headers.get_all(*name) {
+            response.append_header(*name, value.clone()).map_err(unusable)?;
         }
     }
     if upstream.status == StatusCode::NO_CONTENT {
@@ -139,23 +181,18 @@ pub(super) fn response_head(
         response.remove_header(&header::CONTENT_TYPE);
         response.insert_header(header::CONTENT_LENGTH, 0).map_err(unusable)?;
     }
-    if let Some(location) = upstream.headers.get(header::LOCATION) {
-        let address = if redirected { location.clone() } else { public_address(location, public)? };
-        response.insert_header(header::LOCATION, address).map_err(unusable)?;
-    }
-    if let Some(link) = upstream.headers.get(header::LINK) {
-        response.insert_header(header::LINK, public_link(link, public.token_path)?).map_err(unusable)?;
-    }
     Ok(response)
 }
 
-/// The gate asks only canonical questions, so a redirect from behind is a fault of the set-up, and nothing that a client
-/// could act on.
+fn unusable<E>(_: E) -> upstream::Error {
+    upstream::Error::Unusable("a header that cannot be passed on")
+}
+
+/// A blob's redirect was followed, or is passed on. The gate asks only canonical questions, so any other one is a fault of
+/// the set-up, and nothing that a client could act on.
 fn check_status(status: StatusCode) -> Result<(), upstream::Error> {
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(upstream::Error::Unusable(
-            "a redirect: switch the registry's storage redirects off, or set redirects: pass",
-        ));
+        return Err(upstream::Error::Unusable("a redirect of a kind, or for a route, that is never followed"));
     }
     Ok(())
 }
@@ -186,7 +223,10 @@ fn public_address(value: &HeaderValue, public: Public<'_>) -> Result<HeaderValue
         | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
-        | Route::Referrers { .. } => Err(UNUSABLE),
+        | Route::Referrers { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => Err(UNUSABLE),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    asking,
     head::RequestHead,
     record::Record,
     respond::{Answer, Challenger, Rejection},
@@ -10,10 +11,10 @@ use super::{
 use crate::{
     access::{Denial, Permit},
     identity::Principal,
-    registry::{ManifestVerb, Needs, Route, TokenVerb, UploadVerb},
+    registry::{ManifestVerb, Needs, Read, Route, TokenVerb, TrustVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
-    token,
+    token::{self, Sealed},
 };
 
 /// What is to be done with a request.
@@ -31,8 +32,15 @@ pub(super) enum Verdict {
 /// A permit that passed every step: what may be sent.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
-    /// When the upload session was opened that the route goes on with, in seconds since 1970; now for any other route.
+    pub(super) upload: Upload,
+}
+
+/// The upload session that a route goes on with, or would begin.
+pub(super) struct Upload {
+    /// When it was opened, in seconds since 1970; now where there is none yet.
     pub(super) opened: u64,
+    /// Which of the upstream's servers holds it.
+    pub(super) server: Option<Arc<str>>,
 }
 
 /// Step 1: the registry that the host names. The name of the TLS handshake must not be another one's.
@@ -52,9 +60,16 @@ pub(super) async fn decide(
     challenger: &mut Challenger<'_>,
     record: &mut Record,
 ) -> Result<Verdict, Rejection> {
-    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), &runtime.token_path)?;
+    let surface = registry.surface(&runtime.token_path);
+    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), surface)?;
     record.asks(&route);
+    asking::admit(head, &route, registry)?;
     match route {
+        Route::Preflight { allow, token_endpoint } => {
+            return Ok(Verdict::Answer(asking::preflight(head, registry, allow, token_endpoint)?));
+        }
+        // Whoever looks at it is a person with a browser.
+        Route::Ui { .. } => challenger.navigation = true,
         Route::Landing(_) => return Ok(Verdict::Answer(super::pages::landing(&head.host))),
         Route::Token(verb) => {
             challenger.token_endpoint = true;
@@ -66,24 +81,31 @@ pub(super) async fn decide(
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => {}
+        | Route::Referrers { .. }
+        | Route::Notary { .. } => {}
     }
     challenger.scope = route.challenge_scope();
     let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await?;
     record.knows(&principal);
-    let permit = authorize(runtime, registry, head, &principal, route)?;
+    let permit = mountable(registry, authorize(runtime, registry, head, &principal, route)?);
     record.grant = permit.grant().map(str::to_owned);
-    let opened = admit(runtime, registry, head, &permit)?;
+    let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
+        Route::Base(Read::Get) if head.navigation && surface.ui && principal.name().is_some() => {
+            Verdict::Answer(super::pages::signed_in())
+        }
         Route::Base(_) => Verdict::Answer(super::pages::base()),
         Route::Catalog { .. } => Verdict::Catalog { permit, principal },
         Route::Landing(_)
         | Route::Token(_)
+        | Route::Preflight { .. }
         | Route::TagList { .. }
         | Route::Manifest { .. }
         | Route::Blob { .. }
         | Route::Upload { .. }
-        | Route::Referrers { .. } => Verdict::Forward(Admitted { permit, opened }),
+        | Route::Referrers { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. } => Verdict::Forward(Admitted { permit, upload }),
     })
 }
 
@@ -97,6 +119,7 @@ fn authorize(
     let action = match route.needs() {
         Needs::Repository { action, .. } => action.as_str(),
         Needs::Nothing | Needs::Caller => "list",
+        Needs::Visit => "visit",
     };
     let outcome = runtime.policy.authorize(registry.asker(principal, head.client), route);
     metrics::decision(
@@ -111,22 +134,43 @@ fn authorize(
     outcome
 }
 
+/// A blob cannot be mounted from another upstream's storage; an ordinary upload does the same.
+fn mountable(registry: &PublicRegistry, permit: Permit) -> Permit {
+    match permit.route().mount() {
+        Some((target, source)) if !registry.pools.together(target, source) => permit.degraded(),
+        Some(_) | None => permit,
+    }
+}
+
 /// Step 6: what the head already says about size (bodies of unknown length are counted on their way), and whose upload
-/// session it is: one that somebody else opened is answered like one that does not exist.
-fn admit(runtime: &Runtime, registry: &PublicRegistry, head: &RequestHead, permit: &Permit) -> Result<u64, Rejection> {
+/// session it is: one that somebody else opened is answered like one that does not exist, and so is one whose server is
+/// no longer among the upstream's.
+fn admit(
+    runtime: &Runtime,
+    registry: &PublicRegistry,
+    head: &RequestHead,
+    permit: &Permit,
+) -> Result<Upload, Rejection> {
     match (body_limit(runtime, permit.route()), head.content_length) {
         (Some(limit), Some(length)) if length > limit => return Err(Rejection::TooLarge { limit }),
         _ => {}
     }
-    let Some((repository, session)) = permit.route().upload_session() else { return Ok(token::now()) };
-    let caller = permit.caller().unwrap_or_default();
-    runtime.seals.opened(&registry.service, repository, session, caller).ok_or(Rejection::ForeignUpload)
+    let Some((repository, session)) = permit.route().upload_session() else {
+        return Ok(Upload { opened: token::now(), server: None });
+    };
+    let subject = permit.caller().unwrap_or_default();
+    let sealed = Sealed { service: &registry.service, repository, id: &session.id, subject };
+    let seal = session.seal.as_ref();
+    let opened = runtime.seals.opened(sealed, seal).ok_or(Rejection::ForeignUpload)?;
+    let pool = registry.pool(permit.route())?;
+    let server = runtime.seals.server(sealed, seal, pool.servers()).ok_or(Rejection::ForeignUpload)?;
+    Ok(Upload { opened, server: Some(Arc::clone(server)) })
 }
 
 /// The most that a route's request body may hold; None: no limit.
 pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
     match route {
-        Route::Manifest { .. } => Some(runtime.limits.manifest),
+        Route::Manifest { .. } | Route::Notary { .. } => Some(runtime.limits.manifest),
         Route::Upload { .. } => runtime.limits.upload,
         Route::Landing(_)
         | Route::Base(_)
@@ -134,7 +178,9 @@ pub(super) fn body_limit(runtime: &Runtime, route: &Route) -> Option<u64> {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
-        | Route::Referrers { .. } => None,
+        | Route::Referrers { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => None,
     }
 }
 
@@ -154,6 +200,9 @@ pub(super) fn takes_body(route: &Route) -> bool {
         | Route::Catalog { .. }
         | Route::TagList { .. }
         | Route::Blob { .. }
-        | Route::Referrers { .. } => false,
+        | Route::Referrers { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. } => false,
+        Route::Notary { verb, .. } => matches!(verb, TrustVerb::Publish),
     }
 }

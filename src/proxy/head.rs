@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
-use super::respond::Rejection;
+use super::{asking::Asking, respond::Rejection};
 use crate::{
     config::Host,
     identity::{BasicCredentials, Credentials},
@@ -31,6 +31,7 @@ pub(super) struct RequestHead {
     pub credentials: Credentials,
     /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
     pub navigation: bool,
+    pub asking: Asking,
     pub expects_continue: bool,
     pub content_length: Option<u64>,
     pub user_agent: Option<String>,
@@ -63,6 +64,7 @@ impl RequestHead {
             client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
             credentials: credentials(headers),
             navigation: headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate"),
+            asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
             user_agent: headers

@@ -1,5 +1,7 @@
 //! The gate itself: a request's straight line from its head to the last byte of its answer.
 
+mod asking;
+mod beside;
 mod catalog;
 mod client;
 mod connection;
@@ -15,14 +17,19 @@ mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
+mod writes;
 
 pub use connection::Gate;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
 use self::{
-    client::{ClientGone, Outlet},
+    asking::Sharing,
+    client::{ClientGone, Common, Outlet},
     forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
@@ -32,14 +39,18 @@ use self::{
 };
 use crate::{
     listener::ConnectionInfo,
+    registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
+    token::Sealed,
 };
 
 /// What a request is about, once its head is read and its registry known.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     runtime: &'a Runtime,
+    /// What is in force by now.
+    latest: &'a ArcSwap<Runtime>,
     registry: &'a PublicRegistry,
     head: &'a RequestHead,
     outlet: Outlet<'a>,
@@ -58,8 +69,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn hsts(&self) -> Option<&'a str> {
-        self.runtime.hsts_for(&self.head.host)
+    fn common(&self) -> Common<'a> {
+        Common { hsts: self.runtime.hsts_for(&self.head.host), sharing: Sharing::of(self.head, self.registry) }
     }
 }
 
@@ -67,17 +78,18 @@ impl<'a> Case<'a> {
 async fn serve(
     session: &mut ServerSession,
     connection: &ConnectionInfo,
-    runtime: &Runtime,
+    latest: &ArcSwap<Runtime>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    let runtime = &*latest.load_full();
     let request_id = record.request_id().to_owned();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
         Ok(head) => head,
         Err(rejection) => {
             // Where the next request begins may be as unclear as the rest of this one.
             session.set_keepalive(None);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.hears(&head);
@@ -85,11 +97,11 @@ async fn serve(
         Ok(registry) => registry,
         Err(rejection) => {
             record.misses(&head.host);
-            return reject(session, &rejection, None, None, outlet, record).await;
+            return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
     record.registry = Some(registry.name().to_owned());
-    let case = Case { runtime, registry, head: &head, outlet };
+    let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
@@ -98,7 +110,7 @@ async fn serve(
                 metrics::upstream_error(registry.name(), error.kind());
                 tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
             }
-            reject(session, &rejection, Some(&challenger), case.hsts(), outlet, record).await
+            reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
         }
         Err(Stop::ClientGone) => {
             record.aborted = Some("client_gone");
@@ -119,12 +131,11 @@ async fn act(
     challenger: &mut Challenger<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
+    let Case { runtime, registry, head, outlet, .. } = case;
     let answer = match gate::decide(runtime, registry, head, challenger, record).await? {
         Verdict::Answer(answer) => answer,
         Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
         Verdict::Catalog { permit, principal } => {
-            record.upstream = Some(registry.pool.describe());
             tokio::select! {
                 answer = catalog::catalog(runtime, registry, head, &permit, &principal) => answer?,
                 () = client::gone(session) => return Err(Stop::ClientGone),
@@ -135,7 +146,7 @@ async fn act(
     let held = places::for_page(session, case, &answer.body).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.hsts(), outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -147,15 +158,17 @@ async fn forward(
     admitted: &Admitted,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    let Case { runtime, registry, head, outlet } = case;
-    let Admitted { permit, opened } = admitted;
-    let pool = &registry.pool;
-    record.upstream = Some(pool.describe());
+    let Case { runtime, registry, head, outlet, .. } = case;
+    let Admitted { permit, upload } = admitted;
+    let pool = registry.pool(permit.route())?;
+    let at = upload.server.as_deref();
+    record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
+    let write = writes::begin(case, permit)?;
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let exchange = if feeds {
         let limit = match gate::body_limit(runtime, permit.route()) {
-            Some(limit) => Some(quota::remaining(pool, permit, head, limit).await?),
+            Some(limit) => Some(quota::remaining(pool, permit, head, at, limit).await?),
             None => None,
         };
         let terms = Terms {
@@ -165,30 +178,41 @@ async fn forward(
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
         };
-        pump::upload(session, pool, permit, headers, terms, record).await?
+        pump::upload(session, pool, permit, &headers, at, terms, record).await?
     } else {
         if !session.is_body_done() && !head.expects_continue {
             client::linger(session).await;
         }
-        pump::ask(session, pool, permit, headers).await?
+        pump::ask(session, pool, permit, &headers, at).await?
     };
     let origin = runtime.origin(&head.host, registry);
-    let caller = permit.caller().unwrap_or_default();
-    let seal = |repository: &_, id: &_| runtime.seals.seal(&registry.service, repository, id, caller, *opened);
+    let subject = permit.caller().unwrap_or_default();
+    let server = Arc::clone(exchange.server());
+    let seal = |repository: &RepositoryName, id: &UploadId| {
+        let sealed = Sealed { service: &registry.service, repository, id, subject };
+        runtime.seals.seal(sealed, &server, upload.opened)
+    };
+    record.upstream = Some(server.to_string());
     let public = Public {
         origin: &origin,
         token_path: &runtime.token_path,
-        pass_redirects: registry.pass_redirects,
+        pass_redirects: pool.passes_redirects(),
         seal: &seal,
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
-    client::common_headers(&mut response, case.hsts());
+    client::common_headers(&mut response, case.common());
+    writes::end(case, write, permit.route(), &response);
     let held = places::for_answer(session, case, permit.route(), &response).await?;
-    if let Some(held) = &held {
-        exchange.in_frames_of(held.frame());
-    }
     let outlet = Outlet { held: held.as_ref(), ..outlet };
-    pump::deliver(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
+    if exchange.came_early() {
+        pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
+    } else {
+        let mut download = pool.download(permit, headers, exchange);
+        if let Some(held) = &held {
+            download.in_frames_of(held.frame());
+        }
+        pump::deliver(session, download, response, outlet, record).await?;
+    }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())
 }
@@ -197,7 +221,7 @@ async fn reject(
     session: &mut ServerSession,
     rejection: &Rejection,
     challenger: Option<&Challenger<'_>>,
-    hsts: Option<&str>,
+    common: Common<'_>,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
@@ -205,7 +229,7 @@ async fn reject(
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
-    record.bytes_out = client::write_answer(session, answer, &method, hsts, outlet).await?;
+    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

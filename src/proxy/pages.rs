@@ -16,6 +16,11 @@ pub(super) fn landing(host: &Host) -> Answer {
     )
 }
 
+/// `/v2/` for a person who opened it to sign in: on to the UI. The browser shows its credentials from now on.
+pub(super) fn signed_in() -> Answer {
+    Answer::empty(StatusCode::SEE_OTHER).with(http::header::LOCATION, "/")
+}
+
 /// `/v2/` for an accepted caller.
 pub(super) fn base() -> Answer {
     Answer::json(StatusCode::OK, "{}")

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     access::Permit,
-    upstream::{self, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
+    upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
 /// A client that sends slowly has what it sent passed on after this time.
@@ -50,10 +50,11 @@ pub(super) async fn ask(
     session: &mut ServerSession,
     pool: &Pool,
     permit: &Permit,
-    headers: HeaderMap,
+    headers: &HeaderMap,
+    at: Option<&str>,
 ) -> Result<Exchange, Stop> {
     tokio::select! {
-        answer = pool.fetch(permit, headers) => Ok(answer?),
+        answer = pool.fetch(permit, headers, at) => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
@@ -79,12 +80,13 @@ pub(super) async fn upload(
     session: &mut ServerSession,
     pool: &Pool,
     permit: &Permit,
-    headers: HeaderMap,
+    headers: &HeaderMap,
+    at: Option<&str>,
     terms: Terms,
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
-    let mut pending = pin!(pool.send(permit, headers, body).await?);
+    let mut pending = pool.send(permit, headers, body, at).await?;
     if terms.expects_continue {
         client::ask_for_body(session, terms.patience).await?;
     }
@@ -93,9 +95,8 @@ pub(super) async fn upload(
     }
     // All of it is written, and a commit may take its time.
     drop(terms);
-    let patience = pool.patience(permit);
     tokio::select! {
-        answer = timeout(patience, pending) => Ok(answer.map_err(|_| upstream::Error::Silent(patience))??),
+        answer = pool.answer(permit, pending) => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
@@ -105,7 +106,7 @@ async fn feed_body(
     session: &mut ServerSession,
     pool: &Pool,
     feed: &Feed,
-    pending: &mut std::pin::Pin<&mut Pending>,
+    pending: &mut Pending,
     terms: &Terms,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
@@ -151,7 +152,7 @@ async fn feed_body(
 }
 
 /// Says the body's end, unless the answer comes first.
-async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Option<Exchange>, Stop> {
+async fn end(pool: &Pool, feed: &Feed, pending: &mut Pending) -> Result<Option<Exchange>, Stop> {
     tokio::select! {
         biased;
         answer = &mut *pending => Ok(Some(answer?)),
@@ -163,7 +164,7 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>
     }
 }
 
-async fn settle(pool: &Pool, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Exchange, Stop> {
+async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     let limit = pool.timeouts.idle;
     Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
 }
@@ -171,9 +172,8 @@ async fn settle(pool: &Pool, pending: &mut std::pin::Pin<&mut Pending>) -> Resul
 /// Sends the answer on, head and body.
 pub(super) async fn deliver(
     session: &mut ServerSession,
-    mut exchange: Exchange,
+    mut download: Download<'_>,
     mut head: pingora_http::ResponseHeader,
-    idle: Duration,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
@@ -182,45 +182,48 @@ pub(super) async fn deliver(
     client::frame_unknown_length(session, &mut head);
     if bodyless {
         client::write_head(session, head, true, outlet).await?;
-        exchange.finish();
+        download.finish();
         return Ok(());
-    }
-    if exchange.came_early() {
-        return deliver_at_once(session, exchange, head, idle, outlet, record).await;
     }
     client::write_head(session, head, false, outlet).await?;
     loop {
         let frame = tokio::select! {
             biased;
-            frame = timeout(idle, exchange.frame()) => frame,
+            frame = download.frame() => frame,
             () = client::gone(session) => return Err(Stop::ClientGone),
         };
         match frame {
-            Ok(Some(Ok(data))) => {
+            Some(Ok(data)) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 client::write_body(session, data, outlet).await?;
                 record.bytes_out += length;
             }
-            Ok(Some(Err(error))) => return Err(Stop::UpstreamBroke(error)),
-            Ok(None) => break,
-            Err(_) => return Err(Stop::UpstreamBroke(upstream::Error::Silent(idle))),
+            Some(Err(error)) => return Err(Stop::UpstreamBroke(error)),
+            None => break,
         }
+        record.resumed = download.resumed();
     }
-    exchange.finish();
+    download.finish();
     client::end_body(session, outlet).await?;
     Ok(())
 }
 
 /// An answer that came before the upload's end. A client that sees its head stops sending, and over HTTP/2 the half
 /// body that it leaves resets the stream: so head and body go out together.
-async fn deliver_at_once(
+pub(super) async fn deliver_at_once(
     session: &mut ServerSession,
     mut exchange: Exchange,
-    head: pingora_http::ResponseHeader,
+    mut head: pingora_http::ResponseHeader,
     idle: Duration,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
+    record.status = head.status.as_u16();
+    client::frame_unknown_length(session, &mut head);
+    if !client::has_body(head.status) {
+        client::write_head(session, head, true, outlet).await?;
+        return Ok(());
+    }
     let body = tokio::select! {
         body = timeout(idle, exchange.collect(LARGEST_EARLY)) => body.map_err(|_| upstream::Error::Silent(idle))??,
         () = client::gone(session) => return Err(Stop::ClientGone),

@@ -7,11 +7,17 @@ use crate::{access::Permit, upstream::Pool};
 
 /// What an upload request may still bring, where `limit` is the most a blob may hold.
 ///
-/// The session is asked for how far it has come; where it cannot say, the registry will refuse the request itself.
-pub(super) async fn remaining(pool: &Pool, permit: &Permit, head: &RequestHead, limit: u64) -> Result<u64, Rejection> {
+/// The session, at the server that holds it, is asked for how far it has come; where it cannot say, the registry will refuse the request itself.
+pub(super) async fn remaining(
+    pool: &Pool,
+    permit: &Permit,
+    head: &RequestHead,
+    at: Option<&str>,
+    limit: u64,
+) -> Result<u64, Rejection> {
     let Some(status) = permit.session_status() else { return Ok(limit) };
     let headers = forward::request_headers(&HeaderMap::new(), head, status.route());
-    let exchange = pool.fetch(&status, headers).await?;
+    let exchange = pool.fetch(&status, &headers, at).await?;
     let held = exchange.head.headers.get(header::RANGE).and_then(|range| held(range.to_str().ok()?)).unwrap_or(0);
     exchange.finish();
     let left = limit.checked_sub(held).ok_or(Rejection::TooLarge { limit })?;

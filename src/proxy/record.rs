@@ -38,7 +38,10 @@ pub(super) struct Record {
     pub status: u16,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// The server that answered.
     pub upstream: Option<String>,
+    /// How often another server went on with the body.
+    pub resumed: u32,
     pub user_agent: Option<String>,
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
@@ -70,6 +73,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             upstream: None,
+            resumed: 0,
             user_agent: None,
             protocol: "",
             aborted: None,
@@ -172,6 +176,7 @@ impl Record {
             bytes_out: self.bytes_out,
             duration,
             upstream: self.upstream.as_deref(),
+            resumed: (self.resumed > 0).then_some(self.resumed),
             user_agent: self.user_agent.as_deref(),
             protocol: self.protocol,
             aborted: self.aborted,
@@ -200,6 +205,9 @@ fn reference(route: &Route) -> Option<String> {
         | Route::Token(_)
         | Route::Catalog { .. }
         | Route::TagList { .. }
+        | Route::Notary { .. }
+        | Route::Ui { .. }
+        | Route::Preflight { .. }
         | Route::Upload {
             verb: UploadVerb::Start | UploadVerb::Status { .. } | UploadVerb::Chunk { .. } | UploadVerb::Cancel { .. },
             ..

@@ -73,6 +73,9 @@ pub(super) enum Rejection {
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
     IdentityUnavailable,
+    /// A page of another origin has a person's browser ask, and nothing allows it to.
+    #[error("a page of another origin asks")]
+    CrossSite,
     #[error("denied")]
     Denied(Denial),
     #[error("the body is larger than {limit} bytes")]
@@ -112,6 +115,7 @@ impl Rejection {
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
             Self::Denied(Denial::Forbidden { .. }) => "denied",
             Self::Denied(Denial::ReadOnly { .. }) => "read_only",
+            Self::CrossSite => "cross_site",
             Self::TooLarge { .. } => "too_large",
             Self::Upstream(_) => "upstream_failed",
             Self::CatalogUnfinished => "catalog_unfinished",
@@ -185,6 +189,10 @@ impl Answer {
         Self { status, headers, body: body.into() }
     }
 
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
     pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, "application/json", body)
     }
@@ -232,6 +240,11 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         ),
         Rejection::OAuth(error) => oauth_answer(*error),
         Rejection::Denied(denial) => denial_answer(denial, challenger),
+        Rejection::CrossSite => Answer::error(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Denied,
+            "a page of another origin asks, which cors.origins does not allow",
+        ),
         Rejection::TooLarge { limit } => Answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::SizeInvalid,
@@ -327,7 +340,11 @@ fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
 /// 5xx bodies hold a code and a request id, nothing of what is behind.
 fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
     match error {
-        upstream::Error::Connect(_) | upstream::Error::Broken(_) | upstream::Error::Unusable(_) => Answer::error(
+        upstream::Error::Connect(_)
+        | upstream::Error::Broken(_)
+        | upstream::Error::Unusable(_)
+        | upstream::Error::Redirect(_)
+        | upstream::Error::Corrupt { .. } => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     identity::{BasicCredentials, Credentials, Principal},
     registry::{Actions, QueryError, QueryPairs, Resource, Route, Scope, ScopeSet, TokenVerb},
-    runtime::NotAuthenticated,
+    runtime::{NotAuthenticated, PublicRegistry},
     telemetry::metrics,
     token::{Issued, KeyError, Refusal},
 };
@@ -51,6 +51,9 @@ pub(super) async fn token(
         }
     };
     let granted = granted(case, &bearer.principal, &request.scopes);
+    if wants_a_person(case, &bearer.principal, &request.scopes, &granted) {
+        return Err(Rejection::LoginNeeded.into());
+    }
     record.grants(&request.scopes, &granted);
     let issued = case
         .runtime
@@ -60,6 +63,14 @@ pub(super) async fn token(
     metrics::token_issued("access");
     let body = body(&issued, &granted, bearer.refresh_token.as_deref(), verb);
     Ok(Answer::json(StatusCode::OK, body).with(header::CACHE_CONTROL, "no-store"))
+}
+
+/// True where a browser without credentials asks for more than anyone may have: the answer then has it prompt for a login,
+/// as no page can by itself.
+fn wants_a_person(case: Case<'_>, principal: &Principal, wanted: &ScopeSet, granted: &ScopeSet) -> bool {
+    let nothing_sent = principal.name().is_none() && matches!(case.head.credentials, Credentials::None);
+    let serves = || case.runtime.policy.serves_anyone(&case.registry.hosts);
+    nothing_sent && case.head.asking.is_of_a_browser() && (wanted != granted || !serves())
 }
 
 /// `token` for older clients, `access_token` for OAuth2 ones. No `issued_at`: a client would compare it with its own clock.
@@ -87,7 +98,7 @@ async fn query(case: Case<'_>, record: &mut Record) -> Result<(Request, Bearer),
     let Case { runtime, registry, head, .. } = case;
     let pairs = QueryPairs::parse(head.query.as_deref().unwrap_or_default()).map_err(|_| UNREADABLE)?;
     let offline = pairs.single("offline_token").map_err(|_| UNREADABLE)? == Some("true");
-    let request = Request { offline, ..Request::read(&pairs).map_err(|_| UNREADABLE)? };
+    let request = Request { offline, ..Request::read(&pairs, registry).map_err(|_| UNREADABLE)? };
     request.check_service(case)?;
     let account = pairs.single("account").map_err(|_| UNREADABLE)?;
     match &head.credentials {
@@ -121,7 +132,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
     }
     let one = |name: &str| form.single(name).map_err(|_| UNREADABLE);
     let offline = one("access_type")? == Some("offline");
-    let request = Request { offline, ..Request::read(form).map_err(|_| UNREADABLE)? };
+    let request = Request { offline, ..Request::read(form, registry).map_err(|_| UNREADABLE)? };
     if form.all("scope").nth(1).is_some() {
         return Err(UNREADABLE);
     }
@@ -159,10 +170,13 @@ const fn invalid(reason: &'static str) -> Rejection {
 }
 
 impl Request {
-    fn read(pairs: &QueryPairs) -> Result<Self, QueryError> {
+    fn read(pairs: &QueryPairs, registry: &PublicRegistry) -> Result<Self, QueryError> {
         let mut scopes = ScopeSet::default();
         for text in pairs.all("scope") {
             scopes.add_requested(text);
+            if let Some(own) = registry.trusted_hosts() {
+                scopes.add_requested_for_trust(text, own);
+            }
         }
         Ok(Self { service: pairs.single("service")?.map(str::to_owned), scopes, offline: false })
     }

@@ -12,6 +12,9 @@ mod reference;
 mod route;
 mod scope;
 mod scope_pattern;
+mod surface;
+mod trust;
+mod ui_path;
 
 pub use action::{Action, Actions};
 pub use error::{ErrorBody, ErrorCode};
@@ -25,3 +28,6 @@ pub use route::{
 };
 pub use scope::{Resource, Scope, ScopeSet};
 pub use scope_pattern::{ScopePattern, ScopePatternError, ScopePatterns};
+pub use surface::{OwnHosts, Surface};
+pub use trust::{Gun, KeyRole, TrustFile, TrustVerb};
+pub use ui_path::UiPath;

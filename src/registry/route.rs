@@ -6,7 +6,8 @@ mod upstream;
 use http::Method;
 
 use super::{
-    Action, Actions, Digest, Reference, RepositoryName, Scope, ScopeSet, Tag, UploadId, UploadSeal, UploadState,
+    Action, Actions, Digest, Gun, Reference, RepositoryName, Scope, ScopeSet, Surface, Tag, TrustVerb, UiPath,
+    UploadId, UploadSeal, UploadState,
 };
 
 /// Pagination of `tags/list`, `_catalog`: `n` and `last`.
@@ -81,7 +82,7 @@ pub enum TokenVerb {
 /// Everything that can be asked of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// `/`
+    /// `/` where there is no web UI.
     Landing(Read),
     /// `/v2/` (and `/v2`)
     Base(Read),
@@ -117,6 +118,22 @@ pub enum Route {
         digest: Digest,
         read: Read,
         artifact_type: Option<String>,
+    },
+    /// `/v2/<GUN>/_trust/…`: trust data of a repository, for the Notary server.
+    Notary {
+        gun: Gun,
+        verb: TrustVerb,
+    },
+    /// What is neither the registry's nor the token endpoint's, for the web UI.
+    Ui {
+        path: UiPath,
+        read: Read,
+    },
+    /// OPTIONS of a path that is the registry's or the token endpoint's: a browser asks what a page of another origin may
+    /// do. `allow` are the methods that the path knows.
+    Preflight {
+        allow: &'static str,
+        token_endpoint: bool,
     },
 }
 
@@ -158,8 +175,10 @@ pub enum Change {
 /// The one table route → access. `source` is the repository a mount reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs<'a> {
-    /// Open to everybody: landing page, token endpoint.
+    /// Open to everybody: landing page, token endpoint, preflight.
     Nothing,
+    /// Open to everybody who gets something without a login; else to any accepted caller: the web UI.
+    Visit,
     /// Any accepted caller: `/v2/`, catalog.
     Caller,
     Repository {
@@ -170,20 +189,26 @@ pub enum Needs<'a> {
 }
 
 impl Route {
-    /// Parses method, raw path and raw query, once. `token_path` is where the token endpoint lives (e.g. `/token`).
+    /// Parses method, raw path and raw query, once. `surface` says what there is besides the registry; the path of the
+    /// token endpoint alone (`"/token"`) stands for a registry with nothing else.
     ///
     /// The suffix decides and the rest is the name, as in distribution's router: `/v2/a/tags/list/manifests/v1` is a
     /// manifest of `a/tags/list`. The path is compared byte by byte; no escape is read but `%3A` for a digest's colon.
     /// Of several faults the first is told, in this order: forbidden bytes and segments, path shape, method, repository,
     /// reference or digest, query. Unknown parameters are dropped.
-    pub fn parse(method: &Method, path: &str, query: Option<&str>, token_path: &str) -> Result<Self, RouteError> {
-        parse::parse(method, path, query, token_path)
+    pub fn parse<'s>(
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        surface: impl Into<Surface<'s>>,
+    ) -> Result<Self, RouteError> {
+        parse::parse(method, path, query, surface.into())
     }
 
     /// The canonical path and query for the registry; parsing it again gives the same route (without
     /// the seal of an upload session).
     ///
-    /// The path holds no escape. `Landing` and `Token`, which never leave, give `/` and `/token`.
+    /// The path holds no escape. `Landing`, `Preflight` and `Token`, which never leave, give `/`, `/` and `/token`.
     pub fn to_upstream(&self) -> String {
         upstream::line(self)
     }
@@ -197,7 +222,10 @@ impl Route {
             | Self::Base(read)
             | Self::Catalog { read, .. }
             | Self::TagList { read, .. }
-            | Self::Referrers { read, .. } => read.method(),
+            | Self::Referrers { read, .. }
+            | Self::Ui { read, .. } => read.method(),
+            Self::Preflight { .. } => Method::OPTIONS,
+            Self::Notary { verb, .. } => verb.method(),
             Self::Manifest { verb, .. } => match verb {
                 ManifestVerb::Get => Method::GET,
                 ManifestVerb::Head => Method::HEAD,
@@ -224,7 +252,8 @@ impl Route {
     pub fn needs(&self) -> Needs<'_> {
         let on = |repository, action| Needs::Repository { repository, action, source: None };
         match self {
-            Self::Landing(_) | Self::Token(_) => Needs::Nothing,
+            Self::Landing(_) | Self::Token(_) | Self::Preflight { .. } => Needs::Nothing,
+            Self::Ui { .. } => Needs::Visit,
             Self::Base(_) | Self::Catalog { .. } => Needs::Caller,
             Self::TagList { repository, .. } | Self::Referrers { repository, .. } => on(repository, Action::Pull),
             Self::Manifest { repository, verb, .. } => match verb {
@@ -239,6 +268,7 @@ impl Route {
             Self::Upload { repository, verb } => {
                 Needs::Repository { repository, action: Action::Push, source: verb.source() }
             }
+            Self::Notary { gun, verb } => on(gun.repository(), verb.action()),
         }
     }
 
@@ -277,7 +307,13 @@ impl Route {
             | Self::Token(_)
             | Self::Catalog { .. }
             | Self::TagList { .. }
-            | Self::Referrers { .. } => Change::None,
+            | Self::Referrers { .. }
+            | Self::Ui { .. }
+            | Self::Preflight { .. } => Change::None,
+            Self::Notary { verb, .. } => match verb.action() {
+                Action::Pull => Change::None,
+                Action::Push | Action::Delete => Change::Begins,
+            },
             Self::Manifest { verb, .. } => match verb {
                 ManifestVerb::Get | ManifestVerb::Head => Change::None,
                 ManifestVerb::Put { .. } | ManifestVerb::Delete => Change::Begins,
@@ -305,13 +341,25 @@ impl Route {
 
     pub fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Landing(_) | Self::Base(_) | Self::Token(_) | Self::Catalog { .. } => None,
+            Self::Landing(_)
+            | Self::Base(_)
+            | Self::Token(_)
+            | Self::Catalog { .. }
+            | Self::Ui { .. }
+            | Self::Preflight { .. } => None,
+            Self::Notary { gun, .. } => Some(gun.repository()),
             Self::TagList { repository, .. }
             | Self::Manifest { repository, .. }
             | Self::Blob { repository, .. }
             | Self::Upload { repository, .. }
             | Self::Referrers { repository, .. } => Some(repository),
         }
+    }
+
+    /// The repository that a blob is mounted into, and the one that it comes from.
+    pub fn mount(&self) -> Option<(&RepositoryName, &RepositoryName)> {
+        let Self::Upload { repository, verb } = self else { return None };
+        Some((repository, verb.source()?))
     }
 
     /// The repository and the open upload that the route goes on with.
@@ -326,7 +374,8 @@ impl Route {
         }
     }
 
-    /// A fixed word for metrics and logs: landing, base, token, catalog, tags, manifest, blob, upload, referrers.
+    /// A fixed word for metrics and logs: landing, base, token, catalog, tags, manifest, blob, upload, referrers, notary,
+    /// ui, preflight.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Landing(_) => "landing",
@@ -338,6 +387,9 @@ impl Route {
             Self::Blob { .. } => "blob",
             Self::Upload { .. } => "upload",
             Self::Referrers { .. } => "referrers",
+            Self::Notary { .. } => "notary",
+            Self::Ui { .. } => "ui",
+            Self::Preflight { .. } => "preflight",
         }
     }
 }

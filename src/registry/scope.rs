@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Actions, RepositoryName};
+use super::{Action, Actions, OwnHosts, RepositoryName};
 
 /// What a scope is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +113,20 @@ impl ScopeSet {
     pub fn add_requested(&mut self, text: &str) {
         for scope in text.split(' ').filter_map(Scope::parse) {
             self.add(scope);
+        }
+    }
+
+    /// Adds what a Notary client asks for, which names a repository with a host of the registry before it:
+    /// `repository:registry.example.com/a/b:push,pull` is for `a/b`. Entries without such a host are ignored.
+    pub fn add_requested_for_trust(&mut self, text: &str, own: &OwnHosts) {
+        for piece in text.split(' ') {
+            if let Some((kind, rest)) = piece.split_once(':')
+                && let Some((name, actions)) = rest.rsplit_once(':')
+                && let Some(name) = own.strip(name)
+                && let Some(scope) = Scope::from_claim(kind, name, actions.split(','))
+            {
+                self.add(scope);
+            }
         }
     }
 

@@ -60,7 +60,10 @@ pub struct AccessLine<'a> {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub duration: Duration,
+    /// The server that answered.
     pub upstream: Option<&'a str>,
+    /// How often another server went on with the body.
+    pub resumed: Option<u32>,
     pub user_agent: Option<&'a str>,
     pub protocol: &'static str,
     /// Why it ended early, a fixed word: `client_gone`, `upstream_broken`…
@@ -95,6 +98,7 @@ pub fn access(line: &AccessLine<'_>) {
         bytes_out = line.bytes_out,
         duration_ms = u64::try_from(line.duration.as_millis()).unwrap_or(u64::MAX),
         upstream = line.upstream,
+        resumed = line.resumed,
         user_agent = line.user_agent,
         protocol = line.protocol,
         aborted = line.aborted,

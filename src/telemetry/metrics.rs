@@ -15,6 +15,11 @@ const TOKENS: &str = "portcullis_tokens_issued_total";
 const RELOAD: &str = "portcullis_config_reload_success";
 const BYTES: &str = "portcullis_body_bytes_total";
 const UPSTREAM_ERRORS: &str = "portcullis_upstream_errors_total";
+const UPSTREAM_UP: &str = "portcullis_upstream_up";
+const UPSTREAM_EJECTIONS: &str = "portcullis_upstream_ejections_total";
+const UPSTREAM_MOVES: &str = "portcullis_upstream_failovers_total";
+const UPSTREAM_RESUMES: &str = "portcullis_upstream_resumes_total";
+const OPEN_WRITES: &str = "portcullis_open_writes";
 const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
@@ -46,6 +51,14 @@ fn describe() {
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
     describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
     describe_counter!(UPSTREAM_ERRORS, "Upstream failures, by registry and kind.");
+    describe_gauge!(UPSTREAM_UP, "1 while a server has its turn, 0 while it is asked only where nobody else is left.");
+    describe_counter!(UPSTREAM_EJECTIONS, "How often a server lost its turn.");
+    describe_counter!(UPSTREAM_MOVES, "Requests that a server failed and another one was asked, by reason.");
+    describe_counter!(
+        UPSTREAM_RESUMES,
+        "Bodies that a server broke off half way, by reason and outcome (resumed, lost)."
+    );
+    describe_gauge!(OPEN_WRITES, "Writes and uploads that are open, by registry: 0 before garbage is collected.");
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
     describe_gauge!(CERTIFICATE_EXPIRY, "When the certificate in use ends, in seconds since 1970.");
@@ -97,6 +110,41 @@ pub fn bytes(direction: &'static str, count: u64) {
 
 pub fn upstream_error(registry: &str, kind: &'static str) {
     counter!(UPSTREAM_ERRORS, "registry" => registry.to_owned(), "kind" => kind).increment(1);
+}
+
+/// Whether a server has its turn.
+pub fn upstream_up(registry: &str, server: &str, up: bool) {
+    let labels = [("registry", registry.to_owned()), ("server", server.to_owned())];
+    gauge!(UPSTREAM_UP, &labels).set(if up { 1.0 } else { 0.0 });
+}
+
+/// A server lost its turn.
+pub fn upstream_ejected(registry: &str, server: &str) {
+    let labels = [("registry", registry.to_owned()), ("server", server.to_owned())];
+    counter!(UPSTREAM_EJECTIONS, &labels).increment(1);
+}
+
+/// Another server is asked, where there is one. `reason` is an error's kind, `status` or `lacking`.
+pub fn upstream_moved_on(registry: &str, server: &str, reason: &'static str) {
+    let labels = [("registry", registry.to_owned()), ("server", server.to_owned()), ("reason", reason.to_owned())];
+    counter!(UPSTREAM_MOVES, &labels).increment(1);
+}
+
+/// A server died in the middle of a body. `reason` is an error's kind, `outcome` is `resumed` or `lost`.
+pub fn upstream_resumed(registry: &str, server: &str, reason: &'static str, outcome: &'static str) {
+    let labels = [
+        ("registry", registry.to_owned()),
+        ("server", server.to_owned()),
+        ("reason", reason.to_owned()),
+        ("outcome", outcome.to_owned()),
+    ];
+    counter!(UPSTREAM_RESUMES, &labels).increment(1);
+}
+
+/// What the admin address shows as `open_writes`.
+pub fn open_writes(registry: &str, count: usize) {
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    gauge!(OPEN_WRITES, "registry" => registry.to_owned()).set(count as f64);
 }
 
 pub fn connection_refused(reason: &'static str) {

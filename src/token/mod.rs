@@ -25,5 +25,5 @@ pub use jwks::jwks;
 pub use keys::{KeyError, Keys};
 pub use passed::Minter;
 pub use refusal::{Reason, Refusal};
-pub use seal::Seals;
+pub use seal::{Sealed, Seals};
 pub use verifier::{Verifier, VerifyError};

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use jsonwebtoken::Validation;
 
 use super::{
-    Keys, Reason, Refusal, Seals,
+    Keys, Reason, Refusal, Sealed, Seals,
     claims::{self, Audience, Claims, Header, TokenKind},
     verified::{Subject, Verified, VerifiedTokens},
 };
@@ -72,7 +72,8 @@ impl Verifier {
         let verified = self.verified(TokenKind::Access, service, token)?;
         let opened = || {
             let (repository, session) = upload?;
-            self.seals.opened(service, repository, session, verified.subject_name())
+            let sealed = Sealed { service, repository, id: &session.id, subject: verified.subject_name() };
+            self.seals.opened(sealed, session.seal.as_ref())
         };
         if !self.is_in_time(&verified, opened) {
             self.verified.forget(TokenKind::Access, service, token);

@@ -11,16 +11,17 @@ use std::{
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
 use super::{
     Error, SetupError, UploadBody,
     bounded::{Bounded, FrameSize},
+    tls::{self, Tls},
 };
 use crate::{
     budget::LARGEST_FRAME,
@@ -30,21 +31,28 @@ use crate::{
 /// How one server is dialled.
 pub(super) struct Connector {
     url: ServerUrl,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     timeout: std::time::Duration,
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &config::Upstream) -> Result<Self, SetupError> {
-        let tls = match &upstream.server {
-            ServerUrl::Https { host, .. } => Some(tls_connector(host, &upstream.tls)?),
-            ServerUrl::Http { .. } | ServerUrl::Unix(_) => None,
+    /// `tls` is for https alone.
+    pub(super) fn new(
+        url: &ServerUrl,
+        upstream: &config::Upstream,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, SetupError> {
+        let tls = match (url, tls) {
+            (ServerUrl::Https { host, .. }, Some(settings)) => {
+                Some(Tls::new(settings, upstream.tls.server_name.as_deref().unwrap_or(host))?)
+            }
+            (ServerUrl::Https { .. } | ServerUrl::Http { .. } | ServerUrl::Unix(_), _) => None,
         };
-        Ok(Self { url: upstream.server.clone(), tls, timeout: upstream.timeouts.connect })
+        Ok(Self { url: url.clone(), tls, timeout: upstream.timeouts.connect })
     }
 
-    pub(super) fn describe(&self) -> String {
-        describe(&self.url)
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
     }
 
     /// Opens a connection within `timeouts.connect`, TLS handshake included.
@@ -52,10 +60,8 @@ impl Connector {
         let io = tokio::time::timeout(self.timeout, self.dial())
             .await
             .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
-            .map_err(|error| Error::Connect(error.to_string()))?;
-        let frame = FrameSize::smallest();
-        let io = TokioIo::new(Bounded::new(io, frame.clone()));
-        Wire::over(io, frame).await.map_err(Error::Broken)
+            .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(error.to_string())))?;
+        Wire::over(io).await
     }
 
     async fn dial(&self) -> io::Result<Io> {
@@ -63,9 +69,7 @@ impl Connector {
             ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port).await?)),
             ServerUrl::Https { host, port } => {
                 let tcp = dial_tcp(host, *port).await?;
-                let (connector, name) = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let tls = connector.connect(name.clone(), tcp).await?;
-                Ok(Io::Tls(Box::new(tls)))
+                Io::secured(tcp, self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?).await
             }
             ServerUrl::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
         }
@@ -78,41 +82,6 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-fn describe(url: &ServerUrl) -> String {
-    match url {
-        ServerUrl::Http { host, port } => format!("http://{host}:{port}"),
-        ServerUrl::Https { host, port } => format!("https://{host}:{port}"),
-        ServerUrl::Unix(path) => format!("unix:{}", path.display()),
-    }
-}
-
-/// Trust is the given CA file alone, or the system's roots where none is given; the name is always verified.
-fn tls_connector(host: &str, tls: &config::UpstreamTls) -> Result<(TlsConnector, ServerName<'static>), SetupError> {
-    let fail = |reason: String| SetupError { server: host.to_owned(), reason };
-    let mut roots = rustls::RootCertStore::empty();
-    if let Some(file) = &tls.ca_file {
-        let shown = file.display();
-        let certificates = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            return Err(fail(format!("ca_file {shown} holds no usable certificate")));
-        }
-    } else {
-        let native = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(native.certs);
-        if added == 0 {
-            return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
-        }
-    }
-    let mut settings = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
-    let name = ServerName::try_from(name).map_err(|error| fail(error.to_string()))?;
-    Ok((TlsConnector::from(Arc::new(settings)), name))
-}
-
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<UploadBody>,
@@ -123,7 +92,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    async fn over(io: TokioIo<Bounded<Io>>, frame: FrameSize) -> Result<Self, hyper::Error> {
+    /// Speaks HTTP/1.1 over a fresh connection.
+    pub(super) async fn over(io: Io) -> Result<Self, Error> {
+        let frame = FrameSize::smallest();
+        Ok(Self::speak(TokioIo::new(Bounded::new(io, frame.clone())), frame).await?)
+    }
+
+    async fn speak(io: TokioIo<Bounded<Io>>, frame: FrameSize) -> Result<Self, hyper::Error> {
         let (sender, connection) = Builder::new().max_buf_size(LARGEST_FRAME).handshake(io).await?;
         Ok(Self { sender, connection, frame, idle_since: Instant::now() })
     }
@@ -135,7 +110,7 @@ impl Wire {
             return None;
         }
         // Nothing is exchanged in it, so it is ready at once.
-        let mut handshake = pin!(Self::over(parts.io, self.frame));
+        let mut handshake = pin!(Self::speak(parts.io, self.frame));
         match handshake.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(wire) => wire.ok(),
             Poll::Pending => None,
@@ -159,6 +134,13 @@ pub(super) enum Io {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+}
+
+impl Io {
+    /// Completes a TLS handshake.
+    pub(super) async fn secured(tcp: TcpStream, tls: &Tls) -> io::Result<Self> {
+        Ok(Self::Tls(Box::new(tls.connect(tcp).await?)))
+    }
 }
 
 macro_rules! each {

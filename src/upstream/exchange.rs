@@ -5,16 +5,27 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
+use tokio::time::timeout;
 
-use super::{Error, Feed, UploadBody, bounded::Growth, client::Wire, pool::Shared};
+use super::{
+    Error, Feed, UploadBody,
+    bounded::Growth,
+    client::Wire,
+    idle::Idle,
+    server::{Occupied, Server},
+};
 use crate::budget::SMALLEST_FRAME;
+
+/// A body that nobody wants is read up to this much, so that its connection can be used again; a new one costs more.
+const LARGEST_DISCARDED: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_millis(500);
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>> + Send>>;
 
@@ -22,13 +33,25 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendErro
 pub struct Pending {
     wire: Option<Wire>,
     answer: Answer,
-    shared: Arc<Shared>,
+    /// Taken by the exchange.
+    server: Option<Occupied>,
+    storage: Option<Arc<Idle>>,
 }
 
 impl Pending {
-    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, shared: Arc<Shared>) -> Self {
+    pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, server: Occupied) -> Self {
         let answer = Box::pin(wire.sender.try_send_request(request));
-        Self { wire: Some(wire), answer, shared }
+        Self { wire: Some(wire), answer, server: Some(server), storage: None }
+    }
+
+    /// A request to object storage, which a server's redirect led to.
+    pub(super) fn redirected(wire: Wire, request: Request<UploadBody>, server: Occupied, storage: Arc<Idle>) -> Self {
+        Self { storage: Some(storage), ..Self::start(wire, request, server) }
+    }
+
+    /// The server that was asked; None once it has answered.
+    pub(super) fn server(&self) -> Option<Arc<Server>> {
+        self.server.as_deref().map(Arc::clone)
     }
 }
 
@@ -42,12 +65,13 @@ impl Future for Pending {
             this.wire = None;
         }
         match this.answer.as_mut().poll(context) {
-            Poll::Ready(Ok(response)) => {
-                Poll::Ready(Exchange::new(this.wire.take(), response, Arc::clone(&this.shared)))
-            }
+            Poll::Ready(Ok(response)) => match this.server.take() {
+                Some(server) => Poll::Ready(Exchange::new(this.wire.take(), response, server, this.storage.take())),
+                None => Poll::Ready(Err(Error::Unusable("an answer after the answer"))),
+            },
             Poll::Ready(Err(mut error)) => {
                 let _ = error.take_message();
-                Poll::Ready(Err(Error::Broken(error.into_error())))
+                Poll::Ready(Err(error.into_error().into()))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -60,7 +84,9 @@ pub struct Exchange {
     wire: Option<Wire>,
     pub head: http::response::Parts,
     body: Incoming,
-    shared: Arc<Shared>,
+    server: Occupied,
+    /// Whose connection it is, where object storage answers in the server's place.
+    storage: Option<Arc<Idle>>,
     unfinished: Option<Feed>,
     /// Bytes of the body so far.
     read: usize,
@@ -68,7 +94,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn new(wire: Option<Wire>, response: Response<Incoming>, shared: Arc<Shared>) -> Result<Self, Error> {
+    fn new(
+        wire: Option<Wire>,
+        response: Response<Incoming>,
+        server: Occupied,
+        storage: Option<Arc<Idle>>,
+    ) -> Result<Self, Error> {
         let (head, body) = response.into_parts();
         let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
             + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
@@ -81,12 +112,36 @@ impl Exchange {
         }
         // What the gate shows the upstream is its own affair, and nothing that a client could act on.
         if matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
-            return Err(shared.refused());
+            return Err(match storage {
+                Some(_) => Error::Unusable("it asks for credentials besides what was signed"),
+                None => server.refused(),
+            });
         }
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, shared, unfinished: None, read: 0, growth: Growth::default() })
+        Ok(Self { wire, head, body, server, storage, unfinished: None, read: 0, growth: Growth::default() })
+    }
+
+    /// The name of the server that answers.
+    pub fn server(&self) -> &Arc<str> {
+        self.server.name()
+    }
+
+    pub(super) fn from(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The answer broke off: that counts against the server, unless object storage answered in its place.
+    pub(super) fn failed(&self) {
+        if self.storage.is_none() {
+            self.server.health.failed();
+        }
+    }
+
+    /// True where the server that answers has lost its turn.
+    pub(super) fn is_forsaken(&self) -> bool {
+        self.storage.is_none() && !self.server.health.is_up()
     }
 
     /// For an answer that came before the upload's end. Were the feed dropped, the connection would break off before
@@ -130,7 +185,7 @@ impl Exchange {
                     }
                     Err(_) => continue,
                 },
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Broken(error)))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             };
@@ -150,19 +205,30 @@ impl Exchange {
         Ok(whole)
     }
 
+    /// Drops the answer. Its connection goes on where the rest of the body is small and there.
+    pub(super) async fn discard(mut self) {
+        if matches!(timeout(DISCARD_TIME, self.collect(LARGEST_DISCARDED)).await, Ok(Ok(_))) {
+            self.finish();
+        }
+    }
+
     /// After the body's end: the connection goes back to the pool where it can be used again.
     pub fn finish(mut self) {
+        if self.storage.is_none() && !self.head.status.is_server_error() {
+            self.server.health.succeeded();
+        }
         let Some(mut wire) = self.wire.take() else { return };
         drop(self.body);
         if !wire.is_usable() {
             return;
         }
         wire.frame.set(SMALLEST_FRAME);
-        wire.idle_since = Instant::now();
         // An idle connection has no part of the memory for bodies.
         let wire = if self.read > SMALLEST_FRAME { wire.renewed() } else { Some(wire) };
-        if let Some(wire) = wire {
-            self.shared.put(wire);
+        let Some(wire) = wire else { return };
+        match &self.storage {
+            Some(storage) => storage.keep(wire),
+            None => self.server.keep(wire),
         }
     }
 }

@@ -1,28 +1,31 @@
-//! One upstream and its idle connections.
+//! One upstream: its servers, and how a request finds the one that answers it.
 
 use std::{sync::Arc, time::Duration};
 
-use crossbeam_queue::ArrayQueue;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use hyper::Request;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
 
 use super::{
-    Error, Exchange, Pending, SetupError, UploadBody,
-    client::{Connector, Wire},
+    Error, Exchange, Pending, SetupError, UploadBody, client::Wire, credentials::Credentials, health,
+    redirect::Redirects, rounds::Rounds, select::Selector, server::Server, tls,
 };
 use crate::{
     access::Permit,
-    config,
-    registry::{Route, UploadVerb},
-    token::{KeyError, Minter},
+    config::{self, ServerUrl},
+    registry::{Reference, Route, UploadVerb},
+    telemetry::metrics,
+    token::Minter,
 };
 
-/// Idle connections kept for one upstream.
-const IDLE_CONNECTIONS: usize = 256;
-/// An idle connection older than this is not used again: the upstream or a middlebox may be about to close it.
-const IDLE_AGE: Duration = Duration::from_secs(30);
+/// How often a request that waits looks whether its server has lost its turn meanwhile.
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
-/// The upstream of one registry.
+/// How long a registry may take to write a tag anew.
+const REWRITING: Duration = Duration::from_millis(50);
+
+/// The upstream of one registry, or of a part of it.
 ///
 /// It sends what a permit holds and nothing else: this compiles,
 ///
@@ -30,7 +33,7 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
 ///
 /// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
-///     let _ = pool.send(permit, http::HeaderMap::new(), body).await;
+///     let _ = pool.send(permit, &http::HeaderMap::new(), body, None).await;
 /// }
 /// ```
 ///
@@ -38,7 +41,7 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
 ///
 /// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
-///     let _ = pool.fetch(permit, http::HeaderMap::new()).await;
+///     let _ = pool.fetch(permit, &http::HeaderMap::new(), None).await;
 /// }
 /// ```
 ///
@@ -48,7 +51,7 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
 ///
 /// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
-///     let _ = pool.send(permit.route(), http::HeaderMap::new(), body).await;
+///     let _ = pool.send(permit.route(), &http::HeaderMap::new(), body, None).await;
 /// }
 /// ```
 ///
@@ -56,7 +59,7 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
 ///
 /// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
-///     let _ = pool.fetch(permit.route(), http::HeaderMap::new()).await;
+///     let _ = pool.fetch(permit.route(), &http::HeaderMap::new(), None).await;
 /// }
 /// ```
 ///
@@ -66,60 +69,172 @@ const IDLE_AGE: Duration = Duration::from_secs(30);
 /// use portcullis::{access::Permit, upstream::{Pool, UploadBody}};
 ///
 /// async fn send(pool: &Pool, permit: &Permit, body: UploadBody) {
-///     let _ = pool.connector.connect().await;
+///     let _ = pool.servers.len();
 /// }
 /// ```
 pub struct Pool {
-    connector: Connector,
-    shared: Arc<Shared>,
+    registry: Arc<str>,
+    servers: Vec<Arc<Server>>,
+    selector: Selector,
     credentials: Credentials,
     pub timeouts: config::Timeouts,
-}
-
-/// What the upstream is shown of us; never anything that a client sent.
-enum Credentials {
-    None,
-    Basic(HeaderValue),
-    /// A token for each permit.
-    Token(Minter),
+    /// Where a blob's redirect to object storage is followed; None where the client gets it.
+    redirects: Option<Redirects>,
+    pub(super) verify: bool,
 }
 
 impl Pool {
-    /// With a minter each request carries a token made for its permit; without one, the configured credentials if any.
-    pub fn new(upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
-        let credentials = match (minter, &upstream.credentials) {
-            (Some(minter), _) => Credentials::Token(minter),
-            (None, Some(credentials)) => Credentials::Basic(basic_header(credentials)?),
-            (None, None) => Credentials::None,
+    /// `registry` names it in metrics. With a minter each request carries a token made for its permit; without one, the
+    /// configured credentials if any.
+    pub fn new(registry: &str, upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
+        let credentials = Credentials::new(upstream, minter)?;
+        let https = upstream.servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. }));
+        let tls = https.then(|| tls::to_servers(&upstream.tls)).transpose()?;
+        let refusal: Arc<str> = credentials.refusal().into();
+        let server = |server: &config::Server| {
+            Server::new(registry, server, upstream, tls.as_ref(), Arc::clone(&refusal)).map(Arc::new)
         };
         Ok(Self {
-            connector: Connector::new(upstream)?,
-            shared: Arc::new(Shared { idle: ArrayQueue::new(IDLE_CONNECTIONS), refusal: credentials.refusal() }),
+            registry: registry.into(),
+            servers: upstream.servers.iter().map(server).collect::<Result<_, _>>()?,
+            selector: Selector::new(upstream.balance, upstream.servers.len()),
             credentials,
             timeouts: upstream.timeouts.clone(),
+            redirects: Redirects::new(upstream)?,
+            verify: upstream.verify,
         })
     }
 
-    /// The upstream's address, for the access log.
-    pub fn describe(&self) -> String {
-        self.connector.describe()
+    /// Begins to probe the servers; it ends with the pool. To be called within a tokio runtime.
+    pub fn watch(&self) {
+        let authorization = self.credentials.lasting();
+        for server in &self.servers {
+            tokio::spawn(health::watch(Arc::downgrade(server), authorization.clone()));
+        }
     }
 
-    /// Sends the permit's route, without a body, and waits for the answer's head.
+    /// True where clients get a blob's redirect to object storage.
+    pub fn passes_redirects(&self) -> bool {
+        self.redirects.is_none()
+    }
+
+    /// All its servers, for the log of a request that none of them answered.
+    pub fn describe(&self) -> String {
+        self.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The servers' names: their addresses as configured.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.servers.iter().map(|server| server.name())
+    }
+
+    /// Sends the permit's route, without a body, and waits for the answer's head. `at` is the server that holds the
+    /// upload session which the route goes on with.
     ///
-    /// A GET or HEAD that meets a connection which died while idle is sent once more over a fresh one.
-    pub async fn fetch(&self, permit: &Permit, headers: HeaderMap) -> Result<Exchange, Error> {
+    /// A GET or HEAD that meets a dead or failing server goes to another one, as long as there are any; where none can be
+    /// reached, it is tried again for `timeouts.connect`. What a replica does not have is asked of a primary. Anything
+    /// else is sent once.
+    pub async fn fetch(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
         let method = permit.route().method();
-        let repeatable = method == Method::GET || method == Method::HEAD;
-        if repeatable && let Some(wire) = self.reusable() {
-            let request = self.request(permit, headers.clone(), UploadBody::empty())?;
-            match self.head_of(permit, Pending::start(wire, request, Arc::clone(&self.shared))).await {
-                Err(Error::Broken(_)) => {}
+        if method != Method::GET && method != Method::HEAD {
+            let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
+            return self.answer(permit, pending).await;
+        }
+        let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut again = false;
+        loop {
+            match self.ask_each(permit, headers, at).await {
+                // Servers that are being restarted. What broke off may have done so because of the request.
+                Err(Error::Connect(_)) if rounds.pause().await => {}
+                Err(Error::Redirect(error)) if error.is_down() && rounds.pause().await => {}
+                // The registry signs anew.
+                Err(Error::Redirect(error)) if !again && error.is_storages() => again = true,
+                Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
+                    again = true;
+                    tokio::time::sleep(REWRITING).await;
+                }
                 answer => return answer,
             }
         }
-        let pending = self.send(permit, headers, UploadBody::empty()).await?;
-        self.head_of(permit, pending).await
+    }
+
+    /// Asks one server after the other until one has an answer that is no failure of its own. Where all fail, what the
+    /// last one answered.
+    async fn ask_each(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
+        let order = self.order(permit.route(), at)?;
+        let mut outcome = Err(Error::Unusable("no server for the route"));
+        let mut lacking = false;
+        for (index, server) in order.iter().enumerate() {
+            if lacking && !server.is_primary() {
+                continue;
+            }
+            let others = index + 1 < order.len();
+            match self.attempt(server, permit, headers, others).await {
+                Ok(answer) if answer.head.status == StatusCode::NOT_FOUND && !server.is_primary() => {
+                    lacking = true;
+                    outcome = Err(Error::Unusable("a replica lacks it, and no primary says so too"));
+                    self.moves_on(server, "lacking");
+                }
+                Ok(answer) if answer.head.status.is_server_error() => {
+                    outcome = Ok(answer);
+                    self.moves_on(server, "status");
+                }
+                Err(error) if !error.is_servers_fault() => return Err(error),
+                Err(error) => {
+                    self.moves_on(server, error.kind());
+                    outcome = Err(error);
+                }
+                answer => return answer,
+            }
+        }
+        outcome
+    }
+
+    /// Notes that a server's answer, or its silence, is not taken for the last word.
+    fn moves_on(&self, server: &Server, reason: &'static str) {
+        metrics::upstream_moved_on(&self.registry, server.name(), reason);
+    }
+
+    /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to. `others` where somebody
+    /// else could be asked instead.
+    pub(super) async fn attempt(
+        &self,
+        server: &Arc<Server>,
+        permit: &Permit,
+        headers: &HeaderMap,
+        others: bool,
+    ) -> Result<Exchange, Error> {
+        let answer = self.ask(server, permit, headers, others).await?;
+        let Some(redirects) = &self.redirects else { return Ok(answer) };
+        let followed = redirects.follow(permit, answer, headers).await;
+        // Whatever is wrong with the storage, the server is well.
+        followed.inspect_err(|error| warn!(server = %server.name(), %error, "a redirect came to nothing"))
+    }
+
+    /// The server's own answer. A connection that died while it was idle is the gate's affair: the request is sent once
+    /// more over a fresh one.
+    async fn ask(
+        &self,
+        server: &Arc<Server>,
+        permit: &Permit,
+        headers: &HeaderMap,
+        others: bool,
+    ) -> Result<Exchange, Error> {
+        let grace = if others { Duration::ZERO } else { self.timeouts.idle };
+        if let Some(wire) = server.reusable() {
+            let request = self.request(permit, headers.clone(), UploadBody::empty())?;
+            match self.head_of(permit, Pending::start(wire, request, server.occupy()), grace).await {
+                Err(Error::Broken(_)) => {}
+                answer => return judged(server, answer),
+            }
+        }
+        let answer = async {
+            let occupied = server.occupy();
+            let request = self.request(permit, headers.clone(), UploadBody::empty())?;
+            let wire = server.connect().await?;
+            self.head_of(permit, Pending::start(wire, request, occupied), grace).await
+        };
+        judged(server, answer.await)
     }
 
     /// How long the head of the answer may take once the request is out: a commit copies and hashes.
@@ -129,27 +244,74 @@ impl Pool {
         if commits { self.timeouts.commit } else { self.timeouts.first_byte }
     }
 
-    /// Sends the permit's route over a fresh connection and returns while the answer is pending.
+    /// Sends the permit's route over a fresh connection and returns while the answer is pending. `at` is as in
+    /// [`Pool::fetch`].
     ///
-    /// Writes go over fresh connections, since they cannot be repeated when an idle one turns out to be dead.
-    pub async fn send(&self, permit: &Permit, headers: HeaderMap, body: UploadBody) -> Result<Pending, Error> {
-        let request = self.request(permit, headers, body)?;
-        let wire = self.connector.connect().await?;
-        Ok(Pending::start(wire, request, Arc::clone(&self.shared)))
+    /// Writes go over fresh connections, since they cannot be repeated when an idle one turns out to be dead. Where a
+    /// server cannot be reached nothing was sent yet, and another one is tried, for `timeouts.connect` in all.
+    pub async fn send(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        body: UploadBody,
+        at: Option<&str>,
+    ) -> Result<Pending, Error> {
+        let request = self.request(permit, headers.clone(), body)?;
+        let (server, wire) = self.connect(permit, at).await?;
+        Ok(Pending::start(wire, request, server.occupy()))
     }
 
-    async fn head_of(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
-        let limit = self.patience(permit);
-        tokio::time::timeout(limit, pending).await.map_err(|_| Error::Silent(limit))?
-    }
-
-    fn reusable(&self) -> Option<Wire> {
-        while let Some(mut wire) = self.shared.idle.pop() {
-            if wire.idle_since.elapsed() < IDLE_AGE && wire.is_usable() {
-                return Some(wire);
+    async fn connect(&self, permit: &Permit, at: Option<&str>) -> Result<(Arc<Server>, Wire), Error> {
+        let mut rounds = Rounds::new(self.timeouts.connect);
+        loop {
+            let mut last = Error::Unusable("no server for the route");
+            for server in self.order(permit.route(), at)? {
+                match server.connect().await {
+                    Ok(wire) => return Ok((server, wire)),
+                    Err(error) => {
+                        server.health.failed();
+                        self.moves_on(&server, error.kind());
+                        last = error;
+                    }
+                }
+            }
+            if !rounds.pause().await {
+                return Err(last);
             }
         }
-        None
+    }
+
+    /// The servers for a route, the best first. An upload session is known to its own server alone.
+    pub(super) fn order(&self, route: &Route, at: Option<&str>) -> Result<Vec<Arc<Server>>, Error> {
+        if route.upload_session().is_none() {
+            return Ok(self.selector.order(&self.servers, route));
+        }
+        let holder = self.servers.iter().find(|server| Some(&**server.name()) == at);
+        holder.map(|server| vec![Arc::clone(server)]).ok_or(Error::Unusable("an upload session without its server"))
+    }
+
+    /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
+    /// server has lost its turn.
+    pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
+        self.head_of(permit, pending, self.timeouts.idle).await
+    }
+
+    /// `grace` is how long a server may be without its turn meanwhile.
+    async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
+        let limit = self.patience(permit);
+        let server = pending.server();
+        let (begun, mut lost) = (Instant::now(), None);
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
+                return answer;
+            }
+            let up = server.as_ref().is_none_or(|server| server.health.is_up());
+            lost = if up { None } else { lost.or(Some(Instant::now())) };
+            if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
+                return Err(Error::Silent(begun.elapsed()));
+            }
+        }
     }
 
     fn request(&self, permit: &Permit, headers: HeaderMap, body: UploadBody) -> Result<Request<UploadBody>, Error> {
@@ -164,65 +326,30 @@ impl Pool {
         }
         Ok(request)
     }
+
+    pub(super) fn registry(&self) -> &str {
+        &self.registry
+    }
 }
 
-impl Credentials {
-    fn authorization(&self, permit: &Permit) -> Result<Option<HeaderValue>, Error> {
-        match self {
-            Self::None => Ok(None),
-            Self::Basic(value) => Ok(Some(value.clone())),
-            Self::Token(minter) => {
-                let token = minter.token(permit.caller(), &permit.route().upstream_scopes())?;
-                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| KeyError::Signing)?;
-                value.set_sensitive(true);
-                Ok(Some(value))
-            }
+/// docker-registry empties a tag's file before it writes the new digest, and says 500 to whoever reads it in between.
+fn in_between(route: &Route, status: StatusCode) -> bool {
+    let by_tag = matches!(route, Route::Manifest { reference: Reference::Tag(_), .. });
+    by_tag && status == StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// Tells the server's health what its answer means. A 500 may be one repository's trouble and says nothing of the rest.
+fn judged(server: &Server, answer: Result<Exchange, Error>) -> Result<Exchange, Error> {
+    match &answer {
+        Ok(exchange) if matches!(exchange.head.status.as_u16(), 502..=504) => server.health.failed(),
+        Ok(_) => {}
+        // Its credentials are the operator's affair, and would be wrong elsewhere too.
+        Err(Error::Refused(_)) => {}
+        Err(error) if error.is_servers_fault() => {
+            warn!(server = %server.name(), %error, "a request failed");
+            server.health.failed();
         }
+        Err(_) => {}
     }
-
-    /// What an operator should look at where the upstream does not accept them.
-    fn refusal(&self) -> String {
-        match self {
-            Self::None => {
-                "it wants credentials: see upstream.credentials, or upstream.pass_token where it verifies tokens"
-                    .to_owned()
-            }
-            Self::Basic(_) => "it wants other credentials: see upstream.credentials".to_owned(),
-            Self::Token(minter) => format!(
-                "it does not accept the token of upstream.pass_token: it must have the keys that `portcullis token keys` \
-                 prints, the service {}, the issuer {} and a clock that agrees with ours",
-                minter.service(),
-                minter.issuer()
-            ),
-        }
-    }
-}
-
-/// What the exchanges of one pool share.
-pub(super) struct Shared {
-    /// Connections that wait for the next exchange. Bounded; a surplus one is closed.
-    idle: ArrayQueue<Wire>,
-    /// What to look at where the upstream does not accept our credentials.
-    refusal: String,
-}
-
-impl Shared {
-    pub(super) fn put(&self, wire: Wire) {
-        // A full queue gives the connection back, and dropping it closes it.
-        drop(self.idle.push(wire));
-    }
-
-    pub(super) fn refused(&self) -> Error {
-        Error::Refused(self.refusal.clone())
-    }
-}
-
-fn basic_header(credentials: &config::UpstreamCredentials) -> Result<HeaderValue, SetupError> {
-    use base64::Engine as _;
-    let text = format!("{}:{}", credentials.username, credentials.password.reveal());
-    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))
-        .map_err(|error| SetupError { server: "credentials".to_owned(), reason: error.to_string() })?;
-    value.set_sensitive(true);
-    Ok(value)
+    answer
 }

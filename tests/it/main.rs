@@ -1,7 +1,7 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker (`tests/run.sh`
-//! installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
+//! They need docker-registry, nginx, notary, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker
+//! (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
 //! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
@@ -9,9 +9,11 @@
 
 mod support;
 
+mod affinity;
 mod answers;
 mod architecture;
 mod attacks;
+mod balance;
 mod blobs;
 mod catalog;
 mod challenges;
@@ -22,19 +24,25 @@ mod examples;
 mod grace;
 mod htpasswd;
 mod login;
+mod outside;
 mod pairing;
 mod pass_token;
 mod permit;
 mod pull_push;
 mod quickstart;
 mod read_only;
+mod redirects;
 mod reload;
+mod replicas;
 mod restart;
 mod revocation;
+mod routes;
 mod sequences;
 mod serving;
+mod survive;
 mod tls;
 mod token_keys;
 mod tokens;
 mod uploads;
+mod upstream_tls;
 mod upstreams;

@@ -204,7 +204,7 @@ fn tunnels(gate: &Portcullis) {
 #[test]
 fn the_registry_hears_of_no_request_without_a_permit() {
     let registry = Registry::start();
-    let gate = Portcullis::start(&registry);
+    let gate = Portcullis::before(&registry).without_probes().start();
     let requests = requests(&callers(&gate));
     let before = registry.requests();
     over_http2(&gate, &requests);
@@ -227,6 +227,7 @@ fn no_connection_is_opened_without_a_permit() {
             upstream["servers"] = json!([{ "url": url }]);
             upstream["timeouts"] = json!({ "first_byte": "200ms" });
         })
+        .without_probes()
         .start();
     let requests = requests(&callers(&gate));
     over_http2(&gate, &requests);

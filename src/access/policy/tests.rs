@@ -1,4 +1,5 @@
 mod properties;
+mod visit;
 
 use http::Method;
 

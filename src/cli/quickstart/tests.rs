@@ -90,7 +90,7 @@ fn the_configuration_says_what_was_asked_for() {
     let registry = &config.registries[0];
     let hosts: Vec<_> = registry.hosts.iter().map(|host| host.name.to_string()).collect();
     assert_eq!(hosts, ["localhost", "127.0.0.1", "::1", "registry.example.com", "192.0.2.7"]);
-    assert_eq!(registry.upstream.server, crate::config::ServerUrl::Unix("/run/r.sock".into()));
+    assert_eq!(registry.upstream.servers[0].url, crate::config::ServerUrl::Unix("/run/r.sock".into()));
     assert_eq!(config.listen.https, ["[::]:18443".parse().unwrap()]);
     assert!(config.listen.http.is_empty());
     assert_eq!(config.listen.admin, Some("127.0.0.1:9090".parse().unwrap()));

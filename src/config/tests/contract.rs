@@ -131,9 +131,6 @@ shutdown: { drain: "30s" }
 fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
-        ("registries[].upstream.servers[]: more than one server is not available", "error"),
-        ("registries[].upstream.servers[].role: is not available", "error"),
-        ("registries[].routes: is not available", "error"),
         ("identity.providers[].ldap: is not available", "error"),
         ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
@@ -163,13 +160,7 @@ fn every_other_key_is_unknown() {
                 && told.contains(&format!("unknown key \"zz-{key}\""))
         });
         // Nothing is read below what is not available, and the names of groups are free.
-        let opaque = [
-            "tls.acme.",
-            "registries[].routes[].",
-            "identity.providers[].ldap.",
-            "events.endpoints[].",
-            "identity.groups.",
-        ];
+        let opaque = ["tls.acme.", "identity.providers[].ldap.", "events.endpoints[].", "identity.groups."];
         let expected = !opaque.iter().any(|start| path.starts_with(start));
         assert_eq!(unknown, expected, "{path}: {told:#?}");
     }
@@ -189,12 +180,8 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
     }
 }
 
-const UPSTREAM: &str = "    upstream: { servers: [{ url: \"http://r:5000\" }], ";
-
 #[test]
 fn what_is_not_available_is_an_error() {
-    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for (text, key) in [
         (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
@@ -203,20 +190,6 @@ fn what_is_not_available_is_an_error() {
                 "tls: { acme: { directory: letsencrypt }, certificates: [{ certificate_file: a, key_file: b }] }",
             ),
             "tls.acme",
-        ),
-        (registry("routes: [{}]"), "registries[].routes"),
-        (registry("notary: \"http://n\""), "registries[].notary"),
-        (registry("ui: \"http://n\""), "registries[].ui"),
-        (registry("cors: { origins: [\"https://u\"] }"), "registries[].cors.origins"),
-        (upstream("health: { interval: 1s }"), "registries[].upstream.health.interval"),
-        (upstream("health: { unhealthy_after: 3 }"), "registries[].upstream.health.unhealthy_after"),
-        (upstream("redirect_hosts: [\"https://b\"]"), "registries[].upstream.redirect_hosts"),
-        (upstream("verify: true"), "registries[].upstream.verify"),
-        (upstream("tls: { client_certificate_file: a }"), "registries[].upstream.tls.client_certificate_file"),
-        (upstream("tls: { client_key_file: a }"), "registries[].upstream.tls.client_key_file"),
-        (
-            with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: replica }] }"),
-            "registries[].upstream.servers[].role",
         ),
         (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
@@ -227,19 +200,9 @@ fn what_is_not_available_is_an_error() {
 
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
-    let registry = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    {value}"));
-    let upstream = |value: &str| with_line(6, &format!("{UPSTREAM}{value} }}"));
     for text in [
         with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
-        registry("read_only: false"),
-        registry("routes: []"),
-        registry("notary: null"),
-        registry("ui:"),
-        registry("cors: null"),
-        upstream("health: { path: \"/v2/\", interval: \"5s\", timeout: \"2s\", unhealthy_after: 2, healthy_after: 2 }"),
-        upstream("health: null, balance: round_robin, verify: false, pass_token: false, redirect_hosts: []"),
-        with_line(6, "    upstream: { servers: [{ url: \"http://r\", role: primary, weight: 3 }] }"),
         with_more("events: { endpoints: [] }\n"),
     ] {
         assert_eq!(told(&text), Vec::<String>::new(), "{text}");

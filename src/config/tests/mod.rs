@@ -1,11 +1,14 @@
+mod beside;
 mod contract;
 mod errors;
 mod files;
 mod hosts;
 mod random;
+mod redirects;
 mod sections;
 mod syntax;
 mod units;
+mod upstream;
 mod values;
 mod warnings;
 

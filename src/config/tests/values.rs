@@ -84,7 +84,7 @@ fn servers() {
         ("unix:///run/r.sock", ServerUrl::Unix("/run/r.sock".into())),
     ] {
         let text = with_line(6, &format!("    upstream: {{ servers: [{{ url: \"{url}\" }}] }}"));
-        assert_eq!(read(&text).unwrap().registries[0].upstream.server, server, "{url}");
+        assert_eq!(read(&text).unwrap().registries[0].upstream.servers[0].url, server, "{url}");
     }
 }
 

@@ -1,5 +1,6 @@
 use http::{Method, Response};
 
+use super::super::asking::Asking;
 use super::*;
 use crate::{config::Host, identity::Credentials};
 
@@ -14,6 +15,7 @@ fn head() -> RequestHead {
         client: "192.0.2.7".parse().unwrap(),
         credentials: Credentials::None,
         navigation: false,
+        asking: Asking::default(),
         expects_continue: false,
         content_length: None,
         user_agent: None,

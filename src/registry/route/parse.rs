@@ -6,36 +6,108 @@ use http::Method;
 
 use super::{BlobVerb, ManifestVerb, Page, Read, Route, RouteError, TokenVerb, UploadSession, UploadVerb};
 use crate::registry::{
-    Digest, DigestError, QueryError, QueryPairs, Reference, RepositoryName, Tag, UploadId, UploadSeal, UploadState,
+    Digest, DigestError, Gun, KeyRole, OwnHosts, QueryError, QueryPairs, Reference, RepositoryName, Surface, Tag,
+    TrustFile, TrustVerb, UiPath, UploadId, UploadSeal, UploadState,
 };
 
 /// Longest `last` and `artifactType`, in bytes after decoding.
 const MAX_TEXT: usize = 255;
 
-pub(super) fn parse(method: &Method, path: &str, query: Option<&str>, token_path: &str) -> Result<Route, RouteError> {
-    if path == token_path {
-        let verb = if allowed(method, "GET, POST")? == "POST" { TokenVerb::Form } else { TokenVerb::Query };
-        return Ok(Route::Token(verb));
+pub(super) fn parse(
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    surface: Surface<'_>,
+) -> Result<Route, RouteError> {
+    let request = Request { method, query: query.unwrap_or("") };
+    if path == surface.token_path {
+        return token(request).or_else(|error| preflight(error, request, surface, true));
     }
-    if path == "/" {
+    if path == "/" && !surface.ui {
         return read(method).map(Route::Landing);
     }
     if !path.starts_with('/') {
         return Err(RouteError::BadRequest("the request target is not a path"));
     }
-    let Some(rest) = path.strip_prefix("/v2") else { return Err(RouteError::NotFound) };
-    if !(rest.is_empty() || rest.starts_with('/')) {
-        return Err(RouteError::NotFound);
-    }
+    let Some(rest) = path.strip_prefix("/v2").filter(|rest| rest.is_empty() || rest.starts_with('/')) else {
+        return if surface.ui { ui(method, path, surface.token_path) } else { Err(RouteError::NotFound) };
+    };
     check_path(path)?;
     let (rest, escaped) = unescape_colon(rest.strip_prefix('/').unwrap_or(rest))?;
+    if let Some(own) = surface.trust
+        && let Some((gun, item)) = rest.rsplit_once("/_trust/")
+    {
+        return if escaped { Err(ESCAPE) } else { trust(gun, item, own, request) };
+    }
     match Shape::of(&rest) {
         Ok(shape) if !escaped || shape.ends_in_reference() => {
-            shape.route(Request { method, query: query.unwrap_or("") })
+            shape.route(request).or_else(|error| preflight(error, request, surface, false))
         }
         Err(error) if !escaped => Err(error),
         _ => Err(ESCAPE),
     }
+}
+
+fn token(request: Request<'_>) -> Result<Route, RouteError> {
+    let form = allowed(request.method, "GET, POST")? == "POST";
+    Ok(Route::Token(if form { TokenVerb::Form } else { TokenVerb::Query }))
+}
+
+/// Where pages of other origins may ask, OPTIONS is what a browser asks first.
+fn preflight(
+    error: RouteError,
+    request: Request<'_>,
+    surface: Surface<'_>,
+    token_endpoint: bool,
+) -> Result<Route, RouteError> {
+    if let RouteError::Method { allow } = error
+        && surface.preflights
+        && request.method == Method::OPTIONS
+    {
+        return Ok(Route::Preflight { allow, token_endpoint });
+    }
+    Err(error)
+}
+
+/// A UI is static, so it gets no query. The token endpoint has one spelling, and nothing lies below it.
+fn ui(method: &Method, path: &str, token_path: &str) -> Result<Route, RouteError> {
+    check_path(path)?;
+    if path.contains('%') {
+        return Err(ESCAPE);
+    }
+    let token = path.get(..token_path.len()).is_some_and(|start| start.eq_ignore_ascii_case(token_path));
+    let below = path.get(token_path.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let path = UiPath::parse(path).filter(|_| !(token && below)).ok_or(RouteError::NotFound)?;
+    Ok(Route::Ui { path, read: read(method)? })
+}
+
+/// What follows `/_trust/` for a collection. The last one counts, and a name can hold none, so there is only one.
+fn trust(gun: &str, item: &str, own: &OwnHosts, request: Request<'_>) -> Result<Route, RouteError> {
+    let file = item.strip_prefix("tuf/");
+    let mut verb = if file == Some("") {
+        let remove = allowed(request.method, "POST, DELETE")? == "DELETE";
+        if remove { TrustVerb::Remove } else { TrustVerb::Publish }
+    } else if let Some(role) = file.and_then(KeyRole::of_file) {
+        let rotate = allowed(request.method, "GET, POST")? == "POST";
+        if rotate { TrustVerb::Rotate { role } } else { TrustVerb::Key { role } }
+    } else if let Some(file) = file {
+        let file = TrustFile::parse(file).ok_or(RouteError::NotFound)?;
+        TrustVerb::File { file, read: read(request.method)? }
+    } else if item == "changefeed" {
+        TrustVerb::Changes { read: read(request.method)?, from: None, records: None }
+    } else {
+        return Err(RouteError::NotFound);
+    };
+    let gun = Gun::parse(gun, own).map_err(|_| RouteError::InvalidName)?;
+    let pairs = request.pairs()?;
+    if let TrustVerb::Changes { from, records, .. } = &mut verb {
+        *from = pairs.single("change_id")?.map(str::to_owned);
+        *records = pairs.single("records")?.map(str::parse).transpose().map_err(|_| RouteError::InvalidPage)?;
+    }
+    if matches!(&verb, TrustVerb::Changes { from: Some(from), .. } if from.len() > MAX_TEXT) {
+        return Err(RouteError::BadRequest("parameter too long"));
+    }
+    Ok(Route::Notary { gun, verb })
 }
 
 const ESCAPE: RouteError = RouteError::BadRequest("the path must not be escaped");

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::registry::OwnHosts;
 
 const TOKEN_PATH: &str = "/token";
 
@@ -97,6 +98,21 @@ fn route() -> impl Strategy<Value = Route> {
     ]
 }
 
+fn own_hosts() -> OwnHosts {
+    OwnHosts::new([("registry.test".to_owned(), None), ("a".to_owned(), Some(5000))])
+}
+
+/// With everything beside the registry.
+fn reparse_whole(route: &Route, own: &OwnHosts) -> Result<Route, RouteError> {
+    let line = route.to_upstream();
+    let (path, query) = line.split_once('?').map_or((line.as_str(), None), |(path, query)| (path, Some(query)));
+    Route::parse(&route.method(), path, query, whole_surface(own))
+}
+
+fn whole_surface(own: &OwnHosts) -> Surface<'_> {
+    Surface { token_path: TOKEN_PATH, ui: true, trust: Some(own), preflights: true }
+}
+
 /// Paths in the neighbourhood of real ones: segments of keywords and names, and now and then something wild among them.
 fn wild_path() -> impl Strategy<Value = String> {
     let hex = "0".repeat(64);
@@ -119,6 +135,13 @@ fn wild_path() -> impl Strategy<Value = String> {
         "blobs/uploads/",
         "referrers",
         "u=1",
+        "_trust",
+        "_trust/tuf",
+        "_trust/tuf/root.json",
+        "_trust/tuf/",
+        "snapshot.key",
+        "registry.test:5000",
+        "index.html",
     ];
     let mut segments: Vec<String> = segments.iter().map(|segment| (*segment).to_owned()).collect();
     segments.extend([
@@ -131,7 +154,7 @@ fn wild_path() -> impl Strategy<Value = String> {
         "/", "//", ".", "..", "/../", "/./", "%2f", "%2e", "%3A", "%3a", "%", "%73", "\\", ";", "#", " ", "\n", "é",
         "-", "_", ":", "=", "A", "_catalog", "token",
     ]);
-    let head = prop_oneof![16 => Just("/v2/"), 1 => Just("/v2"), 1 => Just("/"), 1 => Just("")];
+    let head = prop_oneof![16 => Just("/v2/"), 1 => Just("/v2"), 2 => Just("/"), 1 => Just(""), 1 => Just("/V2/")];
     let tail = prop::collection::vec(prop::sample::select(segments), 0..6);
     let insertion = prop::option::weighted(0.4, (wild, any::<prop::sample::Index>()));
     (head, tail, insertion).prop_map(|(head, tail, insertion)| {
@@ -236,6 +259,22 @@ proptest! {
             prop_assert!(matches!(canonical.strip_prefix(asked.as_str()), Some("" | "/")));
             prop_assert_eq!(route.method(), method);
             prop_assert_eq!(reparse(&route), Ok(route));
+        }
+    }
+
+    #[test]
+    fn so_is_what_is_served_beside_a_registry(method in wild_method(), path in wild_path(), query in wild_query()) {
+        let own = own_hosts();
+        let parsed = Route::parse(&method, &path, query.as_deref(), whole_surface(&own));
+        if let Ok(route @ (Route::Ui { .. } | Route::Notary { .. })) = &parsed {
+            let line = route.to_upstream();
+            prop_assert_eq!(line.split('?').next(), Some(path.as_str()));
+            prop_assert!(!path.contains(['%', '\\', ';', '#']) && !path.contains("//") && !path.contains("/."));
+            let first = path.split('/').nth(1).unwrap_or_default().to_lowercase();
+            prop_assert_eq!(matches!(route, Route::Notary { .. }), first == "v2");
+            prop_assert!(first != "v1" && path.to_lowercase() != TOKEN_PATH);
+            prop_assert!(first != "v2" || path.matches("/_trust/").count() == 1);
+            prop_assert_eq!(&reparse_whole(route, &own), &parsed);
         }
     }
 }

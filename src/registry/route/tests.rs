@@ -1,6 +1,7 @@
 use super::*;
 
 mod attacks;
+mod beside;
 
 const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

@@ -3,11 +3,13 @@
 use http::Method;
 
 use super::{BlobVerb, ManifestVerb, Needs, Page, Route, UploadSession, UploadVerb};
-use crate::registry::{Action, Actions, RepositoryName, Scope, ScopeSet, UploadState, query::push_encoded};
+use crate::registry::{
+    Action, Actions, Gun, RepositoryName, Scope, ScopeSet, TrustVerb, UploadState, query::push_encoded,
+};
 
 pub(super) fn line(route: &Route) -> String {
     match route {
-        Route::Landing(_) => "/".to_owned(),
+        Route::Landing(_) | Route::Preflight { .. } => "/".to_owned(),
         Route::Token(_) => "/token".to_owned(),
         Route::Base(_) => "/v2/".to_owned(),
         Route::Catalog { page, .. } => paged(Line::new("/v2/_catalog".to_owned()), page),
@@ -28,6 +30,8 @@ pub(super) fn line(route: &Route) -> String {
                 .with_some("artifactType", artifact_type.as_deref())
                 .text
         }
+        Route::Notary { gun, verb } => trust(gun, verb),
+        Route::Ui { path, .. } => path.to_string(),
     }
 }
 
@@ -72,6 +76,22 @@ fn upload(repository: &RepositoryName, verb: &UploadVerb) -> String {
         UploadVerb::Finish { session, digest } => open(session).with("digest", digest.as_str()),
     };
     line.text
+}
+
+fn trust(gun: &Gun, verb: &TrustVerb) -> String {
+    let collection = format!("/v2/{gun}/_trust");
+    match verb {
+        TrustVerb::Publish | TrustVerb::Remove => format!("{collection}/tuf/"),
+        TrustVerb::File { file, .. } => format!("{collection}/tuf/{}", file.as_str()),
+        TrustVerb::Key { role } | TrustVerb::Rotate { role } => format!("{collection}/tuf/{}", role.file()),
+        TrustVerb::Changes { from, records, .. } => {
+            let records = records.map(|records| records.to_string());
+            Line::new(format!("{collection}/changefeed"))
+                .with_some("change_id", from.as_deref())
+                .with_some("records", records.as_deref())
+                .text
+        }
+    }
 }
 
 /// A path, and the parameters that were added to it.

@@ -6,7 +6,10 @@
 //! not finish in time the next one goes on with.
 
 mod course;
+mod merged;
 mod walk;
+
+pub use merged::Catalogs;
 
 use std::{
     collections::HashMap,
@@ -65,6 +68,7 @@ pub enum CatalogError {
 }
 
 /// What is asked for.
+#[derive(Clone)]
 pub struct Question<'a> {
     /// Where names may lie that the caller may see.
     pub ranges: Ranges,
@@ -88,7 +92,7 @@ pub struct Found {
 }
 
 /// The walks over one upstream's catalog.
-pub struct Catalog {
+struct Catalog {
     pool: Arc<Pool>,
     /// The one asked for last at the end.
     walks: Mutex<Vec<Arc<Walk>>>,
@@ -101,7 +105,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    pub fn new(pool: Arc<Pool>) -> Self {
+    fn new(pool: Arc<Pool>) -> Self {
         Self {
             pool,
             walks: Mutex::default(),
@@ -119,7 +123,7 @@ impl Catalog {
     ///
     /// # Errors
     /// Where the upstream fails, or where nothing was found within 20 s.
-    pub async fn page(
+    async fn page(
         self: &Arc<Self>,
         question: Question<'_>,
         shows: impl Fn(&str) -> bool,
@@ -224,7 +228,7 @@ impl Catalog {
         loop {
             let page = Page { n: Some(size), last: last.clone() };
             let permit = permit.catalog_page(page).ok_or(Error::Unusable("no catalog permit"))?;
-            let mut exchange = self.pool.fetch(&permit, headers.clone()).await?;
+            let mut exchange = self.pool.fetch(&permit, headers, None).await?;
             let status = exchange.head.status;
             if status == StatusCode::BAD_REQUEST && size > SMALLER_SIZE {
                 size = if size > SIZE { SIZE } else { SMALLER_SIZE };

@@ -10,7 +10,7 @@ mod framing;
 mod headers;
 mod http2;
 mod mounts;
-mod paths;
+pub(crate) mod paths;
 mod sessions;
 mod slow;
 mod upstream;

@@ -1,15 +1,14 @@
 //! curl, and answers in general.
 
 use std::{
-    env,
     ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use tempfile::TempDir;
 
-use super::{Login, process::missing};
+use super::{Login, Place, process::missing};
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -66,22 +65,29 @@ impl Response {
     }
 }
 
-/// One request. Every name it dials is 127.0.0.1; redirects are not followed.
+/// One request. Every name it dials is 127.0.0.1, or the address of its place; redirects are not followed.
 #[derive(Clone, Debug)]
 pub(crate) struct Curl {
     url: String,
     ca: Option<PathBuf>,
+    place: Place,
     arguments: Vec<OsString>,
 }
 
 impl Curl {
     pub(crate) fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), ca: None, arguments: Vec::new() }
+        Self { url: url.into(), ca: None, place: Place::here(), arguments: Vec::new() }
     }
 
     /// Trusts this CA alone.
     pub(crate) fn trusting(mut self, ca: impl Into<PathBuf>) -> Self {
         self.ca = Some(ca.into());
+        self
+    }
+
+    /// Runs there.
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        self.place = place.clone();
         self
     }
 
@@ -133,11 +139,11 @@ impl Curl {
     pub(crate) fn attempt(&self) -> Result<Response, String> {
         let dir = TempDir::new().unwrap();
         let (head, body) = (dir.path().join("head"), dir.path().join("body"));
-        let mut command = Command::new("curl");
-        command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path))).env("HOME", dir.path());
+        let mut command = self.place.command("curl");
+        command.env("HOME", dir.path());
         command.args(["--silent", "--show-error", "--max-time", "60", "--path-as-is", "--globoff", "--noproxy", "*"]);
         // `*` covers every name: what a URL says is checked against certificates, not against a name service.
-        command.args(["--connect-to", &format!("::127.0.0.1:{}", self.port())]);
+        command.args(["--connect-to", &format!("::{}:{}", self.place.address, self.port())]);
         command.arg("--dump-header").arg(&head).arg("--output").arg(&body);
         if let Some(ca) = &self.ca {
             command.arg("--cacert").arg(ca).args(["--capath", "/nonexistent"]);

@@ -42,13 +42,19 @@ impl Done {
 /// Runs a command to its end, with `input` on its standard input. Panics where it is not installed or does not end.
 #[track_caller]
 pub(crate) fn run(command: &mut Command, input: &str) -> Done {
+    run_within(PATIENCE, command, input)
+}
+
+/// The same for a command that may take so long.
+#[track_caller]
+pub(crate) fn run_within(patience: Duration, command: &mut Command, input: &str) -> Done {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| missing(command, &error));
     // A command that does not read its input ends before all is written.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let readers = [thread::spawn(move || read(stdout)), thread::spawn(move || read(stderr))];
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break Some(status);
@@ -61,7 +67,7 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Done {
         thread::sleep(Duration::from_millis(5));
     };
     let [stdout, stderr] = readers.map(|reader| reader.join().unwrap());
-    let status = status.unwrap_or_else(|| panic!("{command:?} did not end in {PATIENCE:?}: {stdout}{stderr}"));
+    let status = status.unwrap_or_else(|| panic!("{command:?} did not end in {patience:?}: {stdout}{stderr}"));
     Done { success: status.success(), stdout, stderr }
 }
 

@@ -156,9 +156,46 @@ fn tar(name: &str, content: impl Read, size: usize) -> Vec<u8> {
 
 /// `sha256:…`
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    let mut hash = Hash::default();
+    hash.add(bytes);
+    hash.digest()
+}
+
+/// A digest of bytes that come in pieces, and their number.
+pub(crate) struct Hash {
+    context: aws_lc_rs::digest::Context,
+    pub(crate) bytes: u64,
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self { context: aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256), bytes: 0 }
+    }
+}
+
+impl Hash {
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        self.context.update(piece);
+        self.bytes += piece.len() as u64;
+    }
+
+    /// All that is there to be read.
+    pub(crate) fn add_all(&mut self, mut from: impl Read) -> io::Result<()> {
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            match from.read(&mut piece)? {
+                0 => return Ok(()),
+                count => self.add(&piece[..count]),
+            }
+        }
+    }
+
+    /// `sha256:…`
+    pub(crate) fn digest(self) -> String {
+        let hash = self.context.finish();
+        let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
+    }
 }
 
 fn blobs_of(layout: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -1,38 +1,49 @@
 //! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
 
 mod curl;
+mod dial;
+mod dice;
 mod done;
 mod ear;
 mod http2;
 mod image;
+mod notary;
 mod pki;
+mod place;
 mod portcullis;
 mod ports;
 mod private;
 mod process;
 mod raw;
 mod registry;
+mod site;
 mod skopeo;
 mod token;
 mod token_keys;
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 pub(crate) use curl::{Curl, Response};
-pub(crate) use done::{Done, assert_installed, assert_root, run};
+pub(crate) use dial::{dial, dialled};
+pub(crate) use dice::Dice;
+pub(crate) use done::{Done, assert_installed, assert_root, run, run_within};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use http2::{Asked, Http2, Waiting};
-pub(crate) use image::{Image, digest};
+pub(crate) use image::{Hash, Image, digest};
+pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
+pub(crate) use place::Place;
 pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;
 pub(crate) use raw::{Tls, client_config, exchange, http_get};
 pub(crate) use registry::{Acted, Registry};
+pub(crate) use site::{INDEX, Site};
 pub(crate) use skopeo::Skopeo;
 pub(crate) use token::{Deploy, access, claims, forged, forged_as, form, header};
 pub(crate) use token_keys::{TokenKeys, openssl};
@@ -46,5 +57,14 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says yes when it goes, however that comes about: what other threads wait for.
+pub(crate) struct AtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

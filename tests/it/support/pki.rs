@@ -18,7 +18,7 @@ pub(crate) struct Pki {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A server certificate with its key, on disk.
+/// A certificate with its key, on disk.
 pub(crate) struct Leaf {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -57,11 +57,20 @@ impl Pki {
 
     /// The same with its files in another folder.
     pub(crate) fn issue_into(&self, folder: &Path, names: &[&str]) -> Leaf {
+        self.issue_for(folder, names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate by which a client tells a server who it is.
+    pub(crate) fn issue_client(&self, name: &str) -> Leaf {
+        self.issue_for(self.dir.path(), &[name], ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue_for(&self, folder: &Path, names: &[&str], purpose: ExtendedKeyUsagePurpose) -> Leaf {
         let names: Vec<String> = names.iter().copied().map(String::from).collect();
         let stem = format!("{}-{}", names[0].replace(['*', ':'], "_"), self.issued.fetch_add(1, Ordering::Relaxed));
         let mut params = CertificateParams::new(names).unwrap();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![purpose];
         params.not_before = time::OffsetDateTime::now_utc() - time::Duration::hours(1);
         params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(30);
         let key = KeyPair::generate().unwrap();

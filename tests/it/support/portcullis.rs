@@ -8,8 +8,9 @@ use std::{
 };
 
 use portcullis::{
+    config::Config,
     registry::Route,
-    token::{self, Keys, Seals},
+    token::{self, Keys, Sealed, Seals},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,14 +83,19 @@ impl Portcullis {
     }
 
     pub(crate) fn before(registry: &Registry) -> Setup {
-        Self::before_url(&registry.url)
+        Self::before_upstream(json!({ "servers": [{ "url": registry.url }] }))
     }
 
-    /// In front of something that is no registry.
+    /// In front of something that is no registry and hears what tests count: no probe comes in between.
     pub(crate) fn before_url(url: &str) -> Setup {
+        Self::before_upstream(json!({ "servers": [{ "url": url }], "health": { "interval": "1d" } }))
+    }
+
+    /// In front of an upstream as the configuration has it.
+    pub(crate) fn before_upstream(upstream: Value) -> Setup {
         Setup {
             pki: Pki::new(),
-            upstream: json!({ "servers": [{ "url": url }] }),
+            upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
         }
@@ -201,13 +207,24 @@ impl Portcullis {
         let route = Route::parse(&http::Method::PATCH, path.split('?').next().unwrap(), None, "/token").unwrap();
         let (repository, session) = route.upload_session().unwrap();
         let keys = Keys::load_or_create(&[self.dir().join("token.key")]).unwrap();
-        let seal = Seals::new(Arc::new(keys)).seal(&self.host, repository, &session.id, subject.name, opened);
+        let sealed = Sealed { service: &self.host, repository, id: &session.id, subject: subject.name };
+        let config = Config::load(&self.configuration()).expect("the configuration is valid");
+        let server = &config.registries[0].upstream.servers[0].url;
+        let seal = Seals::new(Arc::new(keys)).seal(sealed, &server.to_string(), opened);
         format!("{path}{}_seal={}", if path.contains('?') { '&' } else { '?' }, seal.unwrap().as_str())
     }
 
     /// An answer of the admin address.
     pub(crate) fn admin(&self, path: &str) -> Response {
         http_get(self.admin, path).expect("the admin address answers")
+    }
+
+    /// What a metric counts, all its lines that hold `label` together.
+    pub(crate) fn counted(&self, metric: &str, label: &str) -> f64 {
+        let text = self.admin("/metrics").text();
+        let of_metric = |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let lines = text.lines().filter(of_metric).filter(|line| line.contains(label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
     /// The most memory it ever had resident, in KiB.
@@ -234,6 +251,11 @@ impl Setup {
     /// The CA that will sign its certificates.
     pub(crate) fn pki(&self) -> &Pki {
         &self.pki
+    }
+
+    /// A registry hears only what clients ask.
+    pub(crate) fn without_probes(self) -> Self {
+        self.with_upstream(|upstream| upstream["health"] = json!({ "interval": "1d" }))
     }
 
     /// The names it serves instead of the default ones; the first is the one that tests dial.

@@ -52,6 +52,12 @@ impl Process {
         assert!(status.success(), "cannot signal {}", self.name);
     }
 
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// SIGTERM, then SIGKILL after a bound. `None` where it had to be killed.
     pub(crate) fn stop(&mut self) -> Option<ExitStatus> {
         if let Some(status) = self.ended() {
@@ -66,8 +72,7 @@ impl Process {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.kill();
         None
     }
 }

@@ -129,18 +129,30 @@ pub(crate) fn http_get(port: u16, path: &str) -> Option<Response> {
     ask(&mut socket, path)
 }
 
+/// The same of another address.
+pub(crate) fn http_get_at(address: &str, path: &str) -> Option<Response> {
+    let mut socket = within_limits(TcpStream::connect(address)).ok()?;
+    ask(&mut socket, path)
+}
+
 /// The status of a plain GET over any connection.
 pub(crate) fn status(mut stream: impl Read + Write, path: &str) -> Option<u16> {
     ask(&mut stream, path).map(|response| response.status)
 }
 
 fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    // A registry keeps manifests from those who do not name their type.
+    const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, */*";
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {ACCEPT}\r\nConnection: close\r\n\r\n").ok()?;
     read_answer(stream, false)
 }
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
-    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    within_limits(TcpStream::connect(("127.0.0.1", port)))
+}
+
+fn within_limits(socket: std::io::Result<TcpStream>) -> std::io::Result<TcpStream> {
+    let socket = socket?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
     Ok(socket)

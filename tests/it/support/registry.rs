@@ -5,14 +5,13 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Change, Login, Pki, Process, TokenKeys, htpasswd_line, http_get, ports::free_port, raw};
+use super::{Change, Login, Pki, Place, Process, Response, TokenKeys, htpasswd_line, ports::free_port, raw};
 
 /// How a registry listens and whom it lets in. The default: plain HTTP on 127.0.0.1, for everybody.
 #[derive(Default)]
@@ -23,6 +22,7 @@ pub(crate) struct Setup {
     login: Option<Login>,
     tls: Option<(PathBuf, PathBuf)>,
     changes: Vec<Change>,
+    place: Place,
 }
 
 /// A running registry.
@@ -33,6 +33,7 @@ pub(crate) struct Registry {
     pub(crate) url: String,
     address: Address,
     dir: TempDir,
+    place: Place,
 }
 
 /// One line of the access log: what the registry acted on.
@@ -74,8 +75,33 @@ impl Registry {
     /// With the same address and storage.
     pub(crate) fn start_again(&mut self) {
         self.process.stop();
-        self.process = serve(self.dir.path());
+        self.process = serve(self.dir.path(), &self.place);
         assert!(self.address.await_answer(&mut self.process), "the registry ended:\n{}", self.process.log());
+    }
+
+    /// SIGKILL, in the middle of whatever it does.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP: it takes connections and says nothing.
+    pub(crate) fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Waits until it answers again.
+    pub(crate) fn await_answer(&mut self) {
+        assert!(self.address.await_answer(&mut self.process), "the registry ended:\n{}", self.process.log());
+    }
+
+    /// An answer of its own, past any gate.
+    pub(crate) fn get(&self, path: &str) -> Option<Response> {
+        raw::http_get_at(self.url.strip_prefix("http://")?, path)
     }
 
     /// All requests so far, health probes of `/v2/` left out.
@@ -83,9 +109,10 @@ impl Registry {
         self.process.log().lines().filter_map(parse_access_line).filter(|acted| acted.target != "/v2/").collect()
     }
 
-    /// How many requests of any kind reached it so far, its own start included.
+    /// How many requests of any kind reached it so far, its own start included and probes of its health not.
     pub(crate) fn requests(&self) -> usize {
-        self.process.log().lines().filter_map(parse_access_line).count()
+        let log = self.process.log();
+        log.lines().filter(|line| !line.contains("portcullis-health")).filter_map(parse_access_line).count()
     }
 
     /// What it holds of an upload under way, in bytes.
@@ -131,6 +158,12 @@ impl Setup {
     /// The registry's own htpasswd authentication.
     pub(crate) fn with_login(mut self, login: Login) -> Self {
         self.login = Some(login);
+        self
+    }
+
+    /// Runs there, and listens at its address.
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        self.place = place.clone();
         self
     }
 
@@ -180,15 +213,15 @@ impl Setup {
         let address = match (self.unix, self.tls.is_some()) {
             (true, _) => Address::Unix(dir.path().join("registry.sock")),
             (false, true) => Address::Https(port),
-            (false, false) => Address::Http(port),
+            (false, false) => Address::Http(self.place.address.clone(), port),
         };
         self.write_configuration(dir.path(), storage.path(), &address);
-        let mut process = serve(dir.path());
+        let mut process = serve(dir.path(), &self.place);
         if !address.await_answer(&mut process) {
             assert!(process.log().contains("address already in use"), "the registry ended:\n{}", process.log());
             return None;
         }
-        Some(Registry { process, storage, url: address.url(), address, dir })
+        Some(Registry { process, storage, url: address.url(), address, dir, place: self.place.clone() })
     }
 
     fn write_configuration(&self, dir: &Path, storage: &Path, address: &Address) {
@@ -227,7 +260,7 @@ impl Setup {
 
 #[derive(Debug)]
 enum Address {
-    Http(u16),
+    Http(String, u16),
     Https(u16),
     Unix(PathBuf),
 }
@@ -235,7 +268,7 @@ enum Address {
 impl Address {
     fn url(&self) -> String {
         match self {
-            Self::Http(port) => format!("http://127.0.0.1:{port}"),
+            Self::Http(host, port) => format!("http://{host}:{port}"),
             Self::Https(port) => format!("https://localhost:{port}"),
             Self::Unix(path) => format!("unix:{}", path.display()),
         }
@@ -243,7 +276,8 @@ impl Address {
 
     fn listen(&self) -> String {
         match self {
-            Self::Http(port) | Self::Https(port) => format!("127.0.0.1:{port}"),
+            Self::Http(host, port) => format!("{host}:{port}"),
+            Self::Https(port) => format!("127.0.0.1:{port}"),
             Self::Unix(path) => path.display().to_string(),
         }
     }
@@ -255,7 +289,7 @@ impl Address {
             ended = process.ended().is_some();
             ended
                 || match self {
-                    Self::Http(port) => http_get(*port, "/v2/").is_some(),
+                    Self::Http(host, port) => raw::http_get_at(&format!("{host}:{port}"), "/v2/").is_some(),
                     // It listens when it is ready.
                     Self::Https(port) => TcpStream::connect(("127.0.0.1", *port)).is_ok(),
                     Self::Unix(path) => {
@@ -267,11 +301,10 @@ impl Address {
     }
 }
 
-fn serve(dir: &Path) -> Process {
+fn serve(dir: &Path, place: &Place) -> Process {
     let program = env::var("PORTCULLIS_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".into());
-    let mut command = Command::new(program);
     // REGISTRY_* overrides its configuration, and REGISTRY_AUTH_FILE belongs to skopeo.
-    command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    let mut command = place.command(&program);
     command.env("HOME", dir).env("OTEL_TRACES_EXPORTER", "none").arg("serve").arg(dir.join("registry.yml"));
     Process::start("the registry", &mut command, &dir.join("registry.log"))
 }

@@ -1,14 +1,15 @@
 //! skopeo with an authentication file, a CA folder and an environment of its own.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use super::{Done, Login, Pki, run};
+use super::{Done, Login, Pki, Place, run};
 
 pub(crate) struct Skopeo {
     dir: TempDir,
     cert_dir: PathBuf,
+    place: Place,
 }
 
 impl Skopeo {
@@ -16,12 +17,12 @@ impl Skopeo {
     pub(crate) fn new(pki: &Pki) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("auth.json"), r#"{"auths":{}}"#).unwrap();
-        Self { dir, cert_dir: pki.cert_dir() }
+        Self { dir, cert_dir: pki.cert_dir(), place: Place::here() }
     }
 
     /// For what is no registry.
     pub(crate) fn local() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), cert_dir: PathBuf::new() }
+        Self { dir: tempfile::tempdir().unwrap(), cert_dir: PathBuf::new(), place: Place::here() }
     }
 
     /// Copies between folders and archives.
@@ -36,6 +37,12 @@ impl Skopeo {
         skopeo
     }
 
+    /// Runs there from now on.
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        self.place = place.clone();
+        self
+    }
+
     pub(crate) fn login(&self, host: &str, login: Login) -> Done {
         let mut command = self.command();
         command.arg("login").arg("--cert-dir").arg(&self.cert_dir);
@@ -44,10 +51,23 @@ impl Skopeo {
 
     /// Copies every platform, without changing a byte.
     pub(crate) fn copy(&self, from: &str, to: &str) -> Done {
+        run(&mut self.copying(from, to), "")
+    }
+
+    /// The command that does the same.
+    pub(crate) fn copying(&self, from: &str, to: &str) -> Command {
         let mut command = self.command();
         command.args(["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"]);
         command.arg("--src-cert-dir").arg(&self.cert_dir).arg("--dest-cert-dir").arg(&self.cert_dir);
-        run(command.arg(from).arg(to), "")
+        command.arg(from).arg(to);
+        command
+    }
+
+    /// Copies to a registry itself, past any gate.
+    pub(crate) fn copy_in_plain(&self, from: &str, to: &str) -> Done {
+        let mut command = self.command();
+        command.args(["--insecure-policy", "copy", "--quiet", "--all", "--preserve-digests"]);
+        run(command.args(["--dest-tls-verify=false", from, to]), "")
     }
 
     /// Any subcommand that takes `--cert-dir`: `inspect`, `list-tags`, `delete`.
@@ -58,9 +78,8 @@ impl Skopeo {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("skopeo");
         // SSL_CERT_* would bring other roots in.
-        command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+        let mut command = self.place.command("skopeo");
         command.env("HOME", self.dir.path()).env("TMPDIR", self.dir.path()).env("XDG_RUNTIME_DIR", self.dir.path());
         command.env("REGISTRY_AUTH_FILE", self.dir.path().join("auth.json"));
         command

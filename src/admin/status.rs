@@ -1,0 +1,70 @@
+//! What an operator asks of a running gate, as JSON.
+
+use serde::Serialize;
+
+use crate::{
+    config::{OpenUploads, ReadOnly},
+    runtime::{PublicRegistry, Runtime},
+    telemetry::metrics,
+};
+
+/// The form of the answer; it changes where a field changes its meaning or goes, not where one is added.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: u32,
+    /// Of all registries.
+    open_writes: usize,
+    registries: Vec<RegistryStatus<'a>>,
+}
+
+#[derive(Serialize)]
+struct RegistryStatus<'a> {
+    /// Its first host.
+    name: String,
+    read_only: ReadOnlyStatus<'a>,
+    read_only_uploads: &'static str,
+    open_writes: usize,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ReadOnlyStatus<'a> {
+    Whole(bool),
+    Patterns(Vec<&'a str>),
+}
+
+/// The configuration in force and what is open under it. What was read-only before this call admits no write that is
+/// not counted here.
+pub(super) fn report(runtime: &Runtime) -> String {
+    let registries: Vec<_> = runtime.registries().map(|registry| of(registry)).collect();
+    let open_writes = registries.iter().map(|registry| registry.open_writes).sum();
+    let status = Status { version: VERSION, open_writes, registries };
+    serde_json::to_string_pretty(&status).map_or_else(|_| "{}".to_owned(), |text| text + "\n")
+}
+
+/// Brings the metrics up to date that change by the passing of time alone.
+pub(super) fn refresh(runtime: &Runtime) {
+    for registry in runtime.registries() {
+        metrics::open_writes(registry.name(), registry.open_writes());
+    }
+}
+
+fn of(registry: &PublicRegistry) -> RegistryStatus<'_> {
+    RegistryStatus {
+        name: registry.first().to_string(),
+        read_only: match &registry.read_only {
+            ReadOnly::Nothing => ReadOnlyStatus::Whole(false),
+            ReadOnly::Everything => ReadOnlyStatus::Whole(true),
+            ReadOnly::Repositories(patterns) => {
+                ReadOnlyStatus::Patterns(patterns.iter().map(|pattern| pattern.as_str()).collect())
+            }
+        },
+        read_only_uploads: match registry.open_uploads {
+            OpenUploads::Finish => "finish",
+            OpenUploads::Refuse => "refuse",
+        },
+        open_writes: registry.open_writes(),
+    }
+}

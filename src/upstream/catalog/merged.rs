@@ -1,0 +1,91 @@
+//! One catalog out of those of several upstreams.
+
+use std::{iter::Peekable, sync::Arc, vec::IntoIter};
+
+use super::{Catalog, CatalogError, Found, Question};
+use crate::{
+    registry::{RepositoryName, segment_order},
+    upstream::Pools,
+};
+
+/// The catalog of a registry: of each upstream the names that live there.
+pub struct Catalogs {
+    pools: Arc<Pools>,
+    catalogs: Vec<Arc<Catalog>>,
+}
+
+impl Catalogs {
+    pub fn new(pools: Arc<Pools>) -> Self {
+        let catalogs = pools.all().iter().map(|pool| Arc::new(Catalog::new(Arc::clone(pool)))).collect();
+        Self { pools, catalogs }
+    }
+
+    /// The next names for which `shows` holds, in distribution's order; see [`Catalog::page`].
+    ///
+    /// # Errors
+    /// Where one of the upstreams fails or cannot say in time: a list that silently lacks a part would be wrong.
+    pub async fn page(
+        &self,
+        question: Question<'_>,
+        shows: impl Fn(&RepositoryName) -> bool,
+    ) -> Result<Found, CatalogError> {
+        let wanted = question.wanted;
+        let mut parts = Vec::new();
+        for (position, catalog) in self.catalogs.iter().enumerate() {
+            let here = |name: &RepositoryName| self.pools.position(name) == position && shows(name);
+            let named = |name: &str| RepositoryName::parse(name).is_ok_and(|name| here(&name));
+            parts.push(Part::from(catalog.page(question.clone(), named).await?));
+        }
+        Ok(merge(parts, wanted))
+    }
+}
+
+struct Part {
+    names: Peekable<IntoIter<String>>,
+    more: bool,
+}
+
+impl From<Found> for Part {
+    fn from(found: Found) -> Self {
+        Self { names: found.names.into_iter().peekable(), more: found.more }
+    }
+}
+
+fn merge(mut parts: Vec<Part>, wanted: usize) -> Found {
+    let mut names = Vec::new();
+    while names.len() < wanted {
+        // What follows in a part that is not known to its end could come before anything else.
+        if parts.iter_mut().any(|part| part.more && part.names.peek().is_none()) {
+            return Found { names, more: true };
+        }
+        let heads = parts.iter_mut().enumerate().filter_map(|(at, part)| Some((at, part.names.peek()?.clone())));
+        let Some((at, _)) = heads.min_by(|(_, one), (_, other)| segment_order(one, other)) else { break };
+        names.extend(parts.get_mut(at).and_then(|part| part.names.next()));
+    }
+    let more = parts.iter_mut().any(|part| part.more || part.names.peek().is_some());
+    Found { names, more }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(names: &[&str], more: bool) -> Part {
+        Found { names: names.iter().map(|name| (*name).to_owned()).collect(), more }.into()
+    }
+
+    #[test]
+    fn parts_are_merged_in_order_as_far_as_they_are_known() {
+        let merged = |parts, wanted| {
+            let Found { names, more } = merge(parts, wanted);
+            (names.join(" "), more)
+        };
+        let parts = |more| vec![part(&["a/x", "a-b", "z"], more), part(&["mirror/a", "mirror/b"], false)];
+        assert_eq!(merged(parts(false), 9), ("a/x a-b mirror/a mirror/b z".to_owned(), false));
+        assert_eq!(merged(parts(false), 5), ("a/x a-b mirror/a mirror/b z".to_owned(), false));
+        assert_eq!(merged(parts(false), 3), ("a/x a-b mirror/a".to_owned(), true));
+        assert_eq!(merged(parts(true), 9), ("a/x a-b mirror/a mirror/b z".to_owned(), true));
+        assert_eq!(merged(vec![part(&["b"], true), part(&["a", "c"], false)], 9), ("a b".to_owned(), true));
+        assert_eq!(merged(vec![part(&[], false), part(&[], false)], 9), (String::new(), false));
+    }
+}

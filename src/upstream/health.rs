@@ -1,0 +1,295 @@
+//! Whether a server may be asked: probes, what requests meet, growing pauses, and a slow return.
+//!
+//! A server loses its turn after `unhealthy_after` failures in a row, of probes or of requests. It gets it back when
+//! `healthy_after` probes in a row went well and its pause is over; the pause is one `interval` and doubles each time the
+//! server fails again soon after its return, up to [`LONGEST_PAUSE`] intervals. Then its share grows over [`RETURN`]
+//! intervals. A server without its turn is still asked where nobody else is left.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use hyper::Request;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::{Error, UploadBody, exchange::Pending, server::Server};
+use crate::{config, telemetry::metrics};
+
+/// The longest pause, in intervals: a minute where probes come every five seconds.
+const LONGEST_PAUSE: u32 = 12;
+/// How long a returned server's share grows, in intervals.
+const RETURN: u32 = 6;
+/// The share that it begins with.
+const FIRST_SHARE: f64 = 0.1;
+
+/// The state of one server. Reading it takes no lock.
+pub(super) struct Health {
+    settings: config::Health,
+    registry: Box<str>,
+    server: Box<str>,
+    up: AtomicBool,
+    /// Failures of requests in a row.
+    failures: AtomicU32,
+    /// When the server came back, in milliseconds since `epoch`; 0 where its share is whole.
+    returned: AtomicU64,
+    epoch: Instant,
+    course: Mutex<Course>,
+}
+
+/// What decides about leaving and coming back.
+#[derive(Debug)]
+struct Course {
+    /// Probes in a row.
+    good: u32,
+    bad: u32,
+    /// Ejections each of which came soon after the return from the one before.
+    ejections: u32,
+    /// The pause's end while the server is out; when it came back while it is in.
+    since: Instant,
+}
+
+impl Health {
+    pub(super) fn new(registry: &str, server: &str, settings: &config::Health) -> Self {
+        metrics::upstream_up(registry, server, true);
+        Self {
+            settings: settings.clone(),
+            registry: registry.into(),
+            server: server.into(),
+            up: AtomicBool::new(true),
+            failures: AtomicU32::new(0),
+            returned: AtomicU64::new(0),
+            epoch: Instant::now(),
+            course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now() }),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// 1 in ordinary times, less while the server is on its way back.
+    pub(super) fn share(&self) -> f64 {
+        let returned = self.returned.load(Ordering::Relaxed);
+        if returned == 0 {
+            return 1.0;
+        }
+        let gone = self.epoch.elapsed().saturating_sub(Duration::from_millis(returned));
+        let grown = gone.as_secs_f64() / (self.settings.interval * RETURN).as_secs_f64();
+        if grown >= 1.0 {
+            self.returned.store(0, Ordering::Relaxed);
+        }
+        grown.clamp(FIRST_SHARE, 1.0)
+    }
+
+    /// A request came to its end.
+    pub(super) fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A request failed by the server's fault.
+    pub(super) fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures >= self.settings.unhealthy_after && self.is_up() {
+            self.eject(&mut self.lock(), "requests");
+        }
+    }
+
+    fn probed(&self, outcome: Result<(), Error>) {
+        let mut course = self.lock();
+        match outcome {
+            Ok(()) => {
+                course.good = course.good.saturating_add(1);
+                course.bad = 0;
+                let due = course.good >= self.settings.healthy_after && Instant::now() >= course.since;
+                if !self.is_up() && due {
+                    self.take_back(&mut course);
+                }
+            }
+            Err(error) => {
+                course.good = 0;
+                course.bad = course.bad.saturating_add(1);
+                tracing::debug!(registry = self.registry, server = self.server, %error, "probe failed");
+                if course.bad >= self.settings.unhealthy_after && self.is_up() {
+                    self.eject(&mut course, "probes");
+                }
+            }
+        }
+    }
+
+    fn eject(&self, course: &mut Course, by: &'static str) {
+        if !self.up.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let longest = self.settings.interval * LONGEST_PAUSE;
+        // What stayed in for longer than the longest pause begins anew.
+        course.ejections = if course.since.elapsed() > longest { 0 } else { course.ejections.min(16) };
+        let pause = (self.settings.interval * 2_u32.pow(course.ejections)).min(longest);
+        course.ejections += 1;
+        course.good = 0;
+        course.since = Instant::now() + pause;
+        metrics::upstream_up(&self.registry, &self.server, false);
+        metrics::upstream_ejected(&self.registry, &self.server);
+        warn!(registry = self.registry, server = self.server, by, ?pause, "a server fails and loses its turn");
+    }
+
+    fn take_back(&self, course: &mut Course) {
+        course.since = Instant::now();
+        self.failures.store(0, Ordering::Relaxed);
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.returned.store(now.max(1), Ordering::Relaxed);
+        self.up.store(true, Ordering::Relaxed);
+        metrics::upstream_up(&self.registry, &self.server, true);
+        info!(registry = self.registry, server = self.server, "a server is back");
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one request that needs no permit: it can ask a server whether it is well, and nothing else.
+struct Probe {
+    authorization: Option<HeaderValue>,
+}
+
+impl Probe {
+    /// Good is an answer that is no server error: a registry that wants other credentials is alive too.
+    async fn ask(&self, server: &Arc<Server>) -> Result<(), Error> {
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(server.health.settings.path.as_str())
+            .header(header::HOST, server.authority())
+            .header(header::USER_AGENT, "portcullis-health")
+            .body(UploadBody::empty())
+            .map_err(|_| Error::Unusable("health.path makes no request line"))?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let wire = server.connect().await?;
+        match Pending::start(wire, request, server.occupy()).await {
+            Ok(exchange) => well(exchange.head.status),
+            Err(Error::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn well(status: StatusCode) -> Result<(), Error> {
+    let good = status.is_success() || status.is_redirection() || status == StatusCode::FORBIDDEN;
+    if good { Ok(()) } else { Err(Error::Unusable("a status that is no good sign")) }
+}
+
+/// Probes a server for as long as somebody holds it.
+pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValue>) {
+    let probe = Probe { authorization };
+    let Some(interval) = server.upgrade().map(|server| server.health.settings.interval) else { return };
+    loop {
+        sleep(interval).await;
+        let Some(held) = server.upgrade() else { return };
+        let limit = held.health.settings.timeout;
+        let outcome = timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit)));
+        held.health.probed(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(interval: Duration) -> Health {
+        let settings = config::Health {
+            path: "/v2/".to_owned(),
+            interval,
+            timeout: interval,
+            unhealthy_after: 2,
+            healthy_after: 2,
+        };
+        Health::new("r", "http://a:5000", &settings)
+    }
+
+    fn bad() -> Result<(), Error> {
+        Err(Error::Connect("refused".to_owned()))
+    }
+
+    #[test]
+    fn failures_in_a_row_end_a_turn_and_good_probes_begin_it_again() {
+        let health = health(Duration::ZERO);
+        health.failed();
+        health.succeeded();
+        health.failed();
+        assert!(health.is_up());
+        health.failed();
+        assert!(!health.is_up());
+        health.probed(Ok(()));
+        assert!(!health.is_up());
+        health.probed(bad());
+        health.probed(Ok(()));
+        assert!(!health.is_up());
+        health.probed(Ok(()));
+        assert!(health.is_up());
+        health.probed(bad());
+        assert!(health.is_up());
+        health.probed(bad());
+        assert!(!health.is_up());
+    }
+
+    #[test]
+    fn pauses_grow_with_each_relapse_up_to_a_limit() {
+        let second = Duration::from_secs(1);
+        let health = health(second);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            health.failed();
+            health.failed();
+            assert!(!health.is_up());
+            let pause = health.lock().since - Instant::now();
+            pauses.push(pause.as_secs_f64().round() as u64);
+            health.probed(Ok(()));
+            health.probed(Ok(()));
+            assert!(!health.is_up(), "the pause is not over");
+            health.lock().since = Instant::now();
+            health.probed(Ok(()));
+            assert!(health.is_up());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 12, 12, 12]);
+        health.lock().since = Instant::now() - second * 13;
+        health.failed();
+        health.failed();
+        assert_eq!((health.lock().since - Instant::now()).as_secs_f64().round() as u64, 1);
+    }
+
+    #[test]
+    fn a_returned_servers_share_grows() {
+        let health = health(Duration::from_millis(20));
+        assert!((health.share() - 1.0).abs() < f64::EPSILON);
+        health.failed();
+        health.failed();
+        health.lock().since = Instant::now();
+        health.probed(Ok(()));
+        health.probed(Ok(()));
+        assert!(health.is_up());
+        let first = health.share();
+        assert!(first < 1.0, "{first}");
+        std::thread::sleep(Duration::from_millis(130));
+        assert!((health.share() - 1.0).abs() < f64::EPSILON);
+        assert_eq!(health.returned.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_probe_is_good_where_the_server_answers_for_itself() {
+        for good in [200, 204, 301, 307, 403] {
+            assert!(well(StatusCode::from_u16(good).unwrap()).is_ok(), "{good}");
+        }
+        for bad in [400, 404, 429, 500, 502, 503] {
+            assert!(well(StatusCode::from_u16(bad).unwrap()).is_err(), "{bad}");
+        }
+    }
+}
