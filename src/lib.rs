@@ -18,7 +18,8 @@
 //!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
 //!    5  size limits                                   else 413
 //!    6  upstream::Pool::fetch / send (&Permit, …)     a server is chosen; the line is rebuilt from the permit's route
-//!    7  proxy::pump, upstream::Download               bodies both ways, a frame at a time; a blob whose server dies goes
+//!    7  budget::Budget::place                         else 503                 memory for a body
+//!    8  proxy::pump, upstream::Download               bodies both ways, a frame at a time; a blob whose server dies goes
 //!    │                                                on from another one
 //!    ▼
 //!  the registry's servers, reachable from here alone
@@ -40,6 +41,7 @@
 //! | what a page of another origin may | `proxy/asking.rs` |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
+//! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`] |
 //!
 //! ## Invariants
@@ -57,6 +59,7 @@
 //! - A replica's word counts for what is there, never for what is not.
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
+//! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived.
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //!

@@ -59,7 +59,8 @@ pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
 pub(super) struct Outlet<'a> {
     pub(super) activity: &'a Arc<Activity>,
     pub(super) patience: Duration,
-    pub(super) window: &'a ClientWindow,
+    /// Over HTTP/2: what the client may send unread.
+    pub(super) window: Option<&'a ClientWindow>,
     /// Memory for the body that is written.
     pub(super) held: Option<&'a Held>,
 }

@@ -65,7 +65,7 @@ impl Handler for Gate {
 pub(super) struct Connection {
     runtime: Arc<ArcSwap<Runtime>>,
     pub(super) info: ConnectionInfo,
-    /// Of HTTP/2.
+    /// Used over HTTP/2.
     pub(super) window: ClientWindow,
 }
 
@@ -97,7 +97,7 @@ impl Connection {
         let outlet = Outlet {
             activity: &self.info.activity,
             patience: waiting.limits.body_idle,
-            window: &self.window,
+            window: session.is_http2().then_some(&self.window),
             held: None,
         };
         let mut record = Record::new(request_id());

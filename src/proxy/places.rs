@@ -69,8 +69,10 @@ pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Re
     let Case { runtime, outlet, head, .. } = case;
     let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
     let held = take(runtime, outlet, demand).await?;
-    if demand.blob {
-        outlet.window.open(&runtime.buffers);
+    if demand.blob
+        && let Some(window) = outlet.window
+    {
+        window.open(&runtime.buffers);
     }
     Ok(held)
 }

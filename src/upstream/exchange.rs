@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     Error, Feed, UploadBody,
+    bounded::Growth,
     client::Wire,
     idle::Idle,
     server::{Occupied, Server},
@@ -89,6 +90,7 @@ pub struct Exchange {
     unfinished: Option<Feed>,
     /// Bytes of the body so far.
     read: usize,
+    growth: Growth,
 }
 
 impl Exchange {
@@ -118,7 +120,7 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, server, storage, unfinished: None, read: 0 })
+        Ok(Self { wire, head, body, server, storage, unfinished: None, read: 0, growth: Growth::default() })
     }
 
     /// The name of the server that answers.
@@ -176,6 +178,9 @@ impl Exchange {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
                         self.read = self.read.saturating_add(data.len());
+                        if let Some(wire) = &self.wire {
+                            self.growth.note(&data, wire.frame.get());
+                        }
                         Poll::Ready(Some(Ok(data)))
                     }
                     Err(_) => continue,
