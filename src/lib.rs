@@ -18,7 +18,8 @@
 //!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
 //!    5  size limits                                   else 413
 //!    6  upstream::Pool::fetch / send (&Permit, …)     a server is chosen; the line is rebuilt from the permit's route
-//!    7  proxy::pump, upstream::Download               bodies both ways, a frame at a time; a blob whose server dies goes
+//!    7  budget::Budget::place                         else 503                 memory for a body
+//!    8  proxy::pump, upstream::Download               bodies both ways, a frame at a time; a blob whose server dies goes
 //!    │                                                on from another one
 //!    ▼
 //!  the registry's servers, reachable from here alone
@@ -36,9 +37,11 @@
 //! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
 //! | which upstream, which server | [`upstream::Pools`] by repository; `upstream/select.rs` by role, health and balance |
 //! | what may be asked again | `upstream/pool.rs`: GET and HEAD; what goes on elsewhere: `upstream/resume.rs` |
-//! | what leaves | `proxy/forward.rs` (headers), [`registry::Route::to_upstream`] (the line) |
+//! | what leaves | `proxy/forward.rs`, `proxy/beside.rs` (headers), [`registry::Route::to_upstream`] (the line) |
+//! | what a page of another origin may | `proxy/asking.rs` |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
+//! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`] |
 //!
 //! ## Invariants
@@ -50,11 +53,13 @@
 //! - For every accepted request, parsing what is sent upstream gives the same route.
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
+//! - What a page elsewhere has a browser ask is refused before anybody is authenticated, unless its origin is allowed.
 //! - A body that breaks off, in either direction, never ends as if it were whole.
 //! - Nothing is sent twice but GET and HEAD; a body goes on from elsewhere only where length and digest (or ETag) agree.
 //! - A replica's word counts for what is there, never for what is not.
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
+//! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived.
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //!
@@ -68,7 +73,7 @@
 //!  5  listener   proxy   admin   reload
 //!  4  runtime
 //!  3  upstream
-//!  2  access    token
+//!  2  access    token    budget
 //!  1  identity  tls  telemetry
 //!  0.5 config
 //!  0  registry
@@ -76,6 +81,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod identity;

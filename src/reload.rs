@@ -52,7 +52,7 @@ impl Reloader {
     }
 
     /// Reads the configuration and all that it names again and puts it in force: registries, certificates, identity,
-    /// tokens, grants and limits of requests. Requests under way end under the snapshot they began with. Blocks while files
+    /// tokens, grants, limits of requests and of memory. Requests under way end under the snapshot they began with. Blocks while files
     /// are read.
     ///
     /// What holds for the whole process stays as it was at the start: `listen`, `tls.min_version`, `log`, `reload`,
@@ -72,6 +72,7 @@ impl Reloader {
                 }
                 self.certificates.install(built.certificates);
                 report_certificates(&built.config, &self.certificates);
+                built.runtime.buffers.resize(built.config.limits.buffers);
                 built.runtime.watch();
                 self.runtime.store(Arc::new(built.runtime));
                 info!(file = %self.path().display(), "the configuration was read again and is in force");

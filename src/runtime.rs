@@ -10,9 +10,8 @@ use ipnet::IpNet;
 
 use crate::{
     access::{Asker, Policy},
-    config::{
-        Beside, Config, Host, Limits, OpenUploads, Origin, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream,
-    },
+    budget::Budget,
+    config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
@@ -33,7 +32,7 @@ pub struct PublicRegistry {
     notary: Option<Arc<Pool>>,
     own_hosts: OwnHosts,
     /// Pages of these may ask with a person's credentials.
-    origins: Vec<Origin>,
+    origins: Vec<String>,
     pub read_only: ReadOnly,
     pub open_uploads: OpenUploads,
     /// The writes that are open; the same through reloads.
@@ -59,7 +58,7 @@ impl PublicRegistry {
 
     /// True where pages of this origin, as a browser names it, may ask.
     pub fn shares_with(&self, origin: &[u8]) -> bool {
-        self.origins.iter().any(|known| known.as_str().as_bytes() == origin)
+        self.origins.iter().any(|known| known.as_bytes() == origin)
     }
 
     /// The first host, which names the registry in logs and metrics.
@@ -116,6 +115,8 @@ pub struct Runtime {
     /// The life of a refresh token; None: there are none.
     pub refresh: Option<Duration>,
     pub limits: Limits,
+    /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
+    pub buffers: Arc<Budget>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -148,13 +149,15 @@ pub enum BuildError {
 
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        Self::assemble(config, keys, Chain::build(&config.identity)?, &[])
+        let buffers = Arc::new(Budget::new(config.limits.buffers));
+        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers, &[])
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
     /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        let next = Self::assemble(config, keys, self.chain.rebuild(&config.identity)?, &self.registries)?;
+        let chain = self.chain.rebuild(&config.identity)?;
+        let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
         // The sockets stay, and what is said of them must fit.
         Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
     }
@@ -163,6 +166,7 @@ impl Runtime {
         config: &Config,
         keys: Arc<Keys>,
         chain: Chain,
+        buffers: Arc<Budget>,
         before: &[Arc<PublicRegistry>],
     ) -> Result<Self, BuildError> {
         // The same registry is one that has a host in common.
@@ -190,6 +194,7 @@ impl Runtime {
             seals: Seals::new(keys),
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
+            buffers,
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),
@@ -382,7 +387,7 @@ fn public_registry(
         ui,
         notary,
         own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
-        origins: origins.clone(),
+        origins: origins.iter().map(ToString::to_string).collect(),
         read_only: registry.read_only.clone(),
         open_uploads: registry.open_uploads,
         writes,

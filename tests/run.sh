@@ -112,7 +112,7 @@ try_quickstart() {
 
 install_components
 install_deny
-step shellcheck .ci/run tests/run.sh deploy/quickstart.sh
+step shellcheck .ci/run tests/run.sh tests/lossy/run.sh deploy/quickstart.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

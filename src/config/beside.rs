@@ -1,8 +1,7 @@
 //! What is served beside a registry under its hosts: a web UI, trust data, answers for pages of other origins.
 
 use super::{
-    Host, ServerUrl, Upstream,
-    host::{self, Underscores},
+    Origin, ServerUrl, Upstream, host,
     reader::{Field, Section},
     upstream::read_url,
 };
@@ -13,18 +12,14 @@ pub struct Beside {
     pub ui: Option<ServerUrl>,
     /// Serves `/v2/<name>/_trust/…`.
     pub notary: Option<ServerUrl>,
-    /// Pages of these may ask with a person's credentials.
+    /// Pages of these may ask with a person's credentials. As text they are what browsers write (RFC 6454 §6.1).
     pub origins: Vec<Origin>,
 }
 
-/// Where a page is from, exactly as browsers write it (RFC 6454 §6.1): scheme, host in lower case, a port that is not the
-/// scheme's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(String);
-
 impl Beside {
-    pub(super) fn read(registry: &Section<'_>, upstream: Option<&Upstream>) -> Self {
-        let server = |key| registry.nullable(key).and_then(|field| read_server(&field, upstream));
+    /// `upstreams` are all those of the registry.
+    pub(super) fn read(registry: &Section<'_>, upstreams: &[&Upstream]) -> Self {
+        let server = |key| registry.nullable(key).and_then(|field| read_server(&field, upstreams));
         let (ui, notary) = (server("ui"), server("notary"));
         let cors = registry.section("cors");
         let origins = cors.list("origins").iter().filter_map(read_origin).collect();
@@ -33,43 +28,20 @@ impl Beside {
     }
 }
 
-impl Origin {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Of `https://host` and `http://host`, with or without a port.
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let own = match scheme {
-            "https" => 443,
-            "http" => 80,
-            _ => return None,
-        };
-        let (host, port) = host::split_port(authority)?;
-        let name = match host::parse_ip(host) {
-            Some(ip) => ip.to_string(),
-            None => host::parse_name(host, Underscores::Accepted)?,
-        };
-        let host = Host { name: name.into(), port: port.filter(|port| *port != own) };
-        Some(Self(format!("{scheme}://{host}")))
-    }
-
-    /// True where nobody on the way can put words into its pages: TLS, or this machine itself.
-    fn is_safe(&self) -> bool {
-        let local = |host: &str| host == "localhost" || host.ends_with(".localhost") || is_loopback(host);
-        self.0.strip_prefix("http://").is_none_or(|rest| host::split_port(rest).is_some_and(|(host, _)| local(host)))
-    }
+fn parse_origin(text: &str) -> Option<Origin> {
+    Origin::split(text).ok().filter(|url| url.rest.is_empty()).map(|url| url.origin)
 }
 
-fn is_loopback(host: &str) -> bool {
-    host::parse_ip(host).is_some_and(|ip| ip.is_loopback())
+/// True where nobody on the way can put words into its pages: TLS, or this machine itself.
+fn is_safe(origin: &Origin) -> bool {
+    let loopback = host::parse_ip(&origin.host).is_some_and(|ip| ip.is_loopback());
+    origin.tls || loopback || origin.host == "localhost" || origin.host.ends_with(".localhost")
 }
 
 /// A registry in the place of its own UI would be a registry without a gate.
-fn read_server(field: &Field<'_>, upstream: Option<&Upstream>) -> Option<ServerUrl> {
+fn read_server(field: &Field<'_>, upstreams: &[&Upstream]) -> Option<ServerUrl> {
     let server = read_url(field)?;
-    if upstream.is_some_and(|upstream| upstream.servers.iter().any(|other| other.url == server)) {
+    if upstreams.iter().flat_map(|upstream| &upstream.servers).any(|other| other.url == server) {
         field.error("is the registry itself: write the address of another server");
     }
     Some(server)
@@ -81,13 +53,13 @@ fn read_origin(field: &Field<'_>) -> Option<Origin> {
         field.error("must name each origin: with a * any page could act in the name of whoever opens it");
         return None;
     }
-    let Some(origin) = Origin::parse(text) else {
+    let Some(origin) = parse_origin(text) else {
         field.error(format_args!(
             "{text:?} is not an origin: write scheme and host, like \"https://ui.example.com\", and :port where it has one"
         ));
         return None;
     };
-    if !origin.is_safe() {
+    if !is_safe(&origin) {
         field.warning("is not https: whoever is between a person and that page acts in the person's name");
     }
     Some(origin)
@@ -95,7 +67,7 @@ fn read_origin(field: &Field<'_>) -> Option<Origin> {
 
 #[cfg(test)]
 mod tests {
-    use super::Origin;
+    use super::{is_safe, parse_origin};
 
     #[test]
     fn an_origin_is_written_as_browsers_write_it() {
@@ -110,7 +82,7 @@ mod tests {
             ("https://[::1]:8443", "https://[::1]:8443"),
             ("https://192.0.2.7", "https://192.0.2.7"),
         ] {
-            assert_eq!(Origin::parse(text).as_ref().map(Origin::as_str), Some(origin), "{text}");
+            assert_eq!(parse_origin(text).map(|parsed| parsed.to_string()), Some(origin.to_owned()), "{text}");
         }
         for text in [
             "",
@@ -127,12 +99,11 @@ mod tests {
             "https://ui.example.com:0",
             "https://ui.example.com:",
             "ftp://ui.example.com",
-            "HTTPS://ui.example.com",
             "https://ui.example.com https://b",
             "https://ui.example.com,https://b",
             "https://bücher.example",
         ] {
-            assert_eq!(Origin::parse(text), None, "{text}");
+            assert_eq!(parse_origin(text), None, "{text}");
         }
     }
 
@@ -141,10 +112,10 @@ mod tests {
         for text in
             ["https://a.example", "http://localhost:3000", "http://ui.localhost", "http://127.0.0.1", "http://[::1]:80"]
         {
-            assert!(Origin::parse(text).unwrap().is_safe(), "{text}");
+            assert!(is_safe(&parse_origin(text).unwrap()), "{text}");
         }
         for text in ["http://ui.example.com", "http://localhost.example.com", "http://192.0.2.7:8080"] {
-            assert!(!Origin::parse(text).unwrap().is_safe(), "{text}");
+            assert!(!is_safe(&parse_origin(text).unwrap()), "{text}");
         }
     }
 }

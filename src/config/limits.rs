@@ -6,6 +6,8 @@ use super::reader::Section;
 
 /// Connections that a process can reasonably hold; semaphores and tables are sized by it.
 const COUNT: RangeInclusive<usize> = 1..=1_000_000;
+/// A push of some layers at a time, and its manifests, must have room.
+const LEAST_BUFFERS: u64 = 4 << 20;
 /// Manifests are held in memory to be checked.
 const LARGEST_MANIFEST: u64 = 64 << 20;
 
@@ -21,6 +23,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a client may neither send nor read.
     pub body_idle: Duration,
+    /// Bytes of memory for bodies under way and HTTP/2 windows.
+    pub buffers: u64,
     /// Bytes.
     pub manifest: u64,
     /// Bytes of one blob; None: no limit.
@@ -37,14 +41,23 @@ impl Limits {
             request_head: time("request_head", 10),
             idle: time("idle", 75),
             body_idle: time("body_idle", 60),
+            buffers: read_buffers(&section).unwrap_or(512 << 20),
             manifest: read_manifest(&section).unwrap_or(4 << 20),
             upload: section.nullable("upload").and_then(|field| field.size()),
         };
-        section.get("buffers").and_then(|field| field.size());
         read_failed_logins(section.section("failed_logins"));
         section.finish();
         limits
     }
+}
+
+fn read_buffers(section: &Section<'_>) -> Option<u64> {
+    let field = section.get("buffers")?;
+    let size = field.size()?;
+    if size < LEAST_BUFFERS {
+        field.error("too little to serve a few transfers at a time: at least 4MiB");
+    }
+    Some(size)
 }
 
 fn read_manifest(section: &Section<'_>) -> Option<u64> {

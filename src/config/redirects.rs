@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{
-    StorageOrigin,
+    Origin,
     reader::{Field, Section},
     yaml::Value,
 };
@@ -20,7 +20,7 @@ pub enum Redirects {
 /// Object storage that redirects may lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectHost {
-    pub origin: StorageOrigin,
+    pub origin: Origin,
     /// Where its name may lead, and nowhere else. Empty: to public addresses; a host that is an address leads to itself.
     pub addresses: Vec<IpNet>,
 }
@@ -62,9 +62,9 @@ fn read_host(field: &Field<'_>) -> Option<RedirectHost> {
     }
 }
 
-fn read_origin(field: &Field<'_>) -> Option<StorageOrigin> {
+fn read_origin(field: &Field<'_>) -> Option<Origin> {
     let text = field.text()?;
-    let origin = match StorageOrigin::split(text) {
+    let origin = match Origin::split(text) {
         Ok(split) if split.rest.is_empty() || split.rest == "/" => split.origin,
         Ok(_) => {
             field.error("an origin has no path, query or fragment: write scheme, host and port alone");
@@ -83,7 +83,7 @@ fn read_origin(field: &Field<'_>) -> Option<StorageOrigin> {
     Some(origin)
 }
 
-fn read_addresses(field: &Field<'_>, origin: Option<&StorageOrigin>) -> Vec<IpNet> {
+fn read_addresses(field: &Field<'_>, origin: Option<&Origin>) -> Vec<IpNet> {
     const WHY: &str = "write the networks that the host may be in, or leave the key out for public addresses alone";
     if origin.is_some_and(|origin| origin.host.parse::<std::net::IpAddr>().is_ok()) {
         field.error_at_key("the host is an address already: leave this out");

@@ -73,7 +73,8 @@ fn read(section: Section<'_>, seen: &mut HashMap<Host, Place>) -> Option<Registr
         &[("finish", OpenUploads::Finish), ("refuse", OpenUploads::Refuse)],
         OpenUploads::Finish,
     );
-    let beside = Beside::read(&section, upstream.as_ref());
+    let upstreams: Vec<&Upstream> = routes.iter().map(|routed| &routed.upstream).chain(&upstream).collect();
+    let beside = Beside::read(&section, &upstreams);
     section.finish();
     Some(Registry { hosts, upstream: upstream?, routes, read_only, open_uploads, beside })
 }

@@ -18,7 +18,6 @@ use super::{
     buffer::BufferedTcp,
     not_tls,
     socket::{Accepted, Sockets, canonical, stopped, tune},
-    stream::TLS_BUFFER,
 };
 use crate::{config::Limits, telemetry::metrics};
 
@@ -152,7 +151,7 @@ impl Reception {
         deadline: Instant,
     ) -> io::Result<(ClientStream, Option<Arc<str>>)> {
         let started = Instant::now();
-        let handshake = self.acceptor.accept_with(tcp, |session| session.set_buffer_limit(Some(TLS_BUFFER)));
+        let handshake = self.acceptor.accept(tcp);
         let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
             if error.kind() != io::ErrorKind::TimedOut {
                 metrics::connection_refused("handshake");

@@ -1,17 +1,48 @@
 //! What a connection's stream and its server tell each other.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use crate::budget::SMALLEST_FRAME;
+
 /// Shared by a [`super::ClientStream`] and whoever serves it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
     heard: AtomicU64,
     taken: AtomicU64,
     /// Milliseconds.
     lingers: AtomicU64,
+    transfers: AtomicUsize,
+    frame: AtomicUsize,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            heard: AtomicU64::default(),
+            taken: AtomicU64::default(),
+            lingers: AtomicU64::default(),
+            transfers: AtomicUsize::default(),
+            frame: AtomicUsize::new(SMALLEST_FRAME),
+        }
+    }
+}
+
+/// A body that moves over a connection, until it is dropped.
+#[derive(Debug)]
+pub struct Transfer(Arc<Activity>);
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if self.0.transfers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.frame.store(SMALLEST_FRAME, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Activity {
@@ -41,5 +72,22 @@ impl Activity {
 
     pub(super) fn lingers(&self) -> Option<Duration> {
         Some(Duration::from_millis(self.lingers.load(Ordering::Relaxed))).filter(|time| !time.is_zero())
+    }
+
+    /// Lets the connection's own buffers hold a frame of this size, each way, while the transfer lives. Of several
+    /// transfers the smallest frame counts, since each has a place for its own.
+    pub fn transfer(self: &Arc<Self>, frame: usize) -> Transfer {
+        // A transfer that ends between these steps may leave the buffers small: slower, and never more than was asked.
+        if self.transfers.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.frame.store(frame, Ordering::Relaxed);
+        } else {
+            self.frame.fetch_min(frame, Ordering::Relaxed);
+        }
+        Transfer(Arc::clone(self))
+    }
+
+    /// What the connection's own buffers may hold each way, in bytes of bodies.
+    pub(super) fn frame(&self) -> usize {
+        self.frame.load(Ordering::Relaxed)
     }
 }

@@ -17,10 +17,9 @@ use tokio_util::io::poll_read_buf;
 use super::activity::Activity;
 
 const SMALLEST: usize = 16 * 1024;
-const LARGEST: usize = 256 * 1024;
 
-/// rustls reads 4 KiB at a time, which makes uploads a fifth dearer; this reads up to 256 KiB for
-/// it.
+/// rustls reads 4 KiB at a time, which makes uploads a fifth dearer; this reads for it as much as the frames of the
+/// connection's transfers hold, up to 256 KiB.
 ///
 /// The buffer doubles while reads fill it, halves while they fill less than a quarter, and is given
 /// back when there is nothing to read: an idle connection holds none.
@@ -77,7 +76,8 @@ impl BufferedTcp {
         }
         self.position = 0;
         self.buffer.clear();
-        if self.buffer.capacity() < self.size {
+        self.size = self.size.min(self.activity.frame());
+        if !(self.size..=self.activity.frame()).contains(&self.buffer.capacity()) {
             self.buffer = Vec::with_capacity(self.size);
         }
         let Poll::Ready(read) = poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.buffer) else {
@@ -90,7 +90,7 @@ impl BufferedTcp {
 
     fn adapt(&mut self, read: usize) {
         if read >= self.size {
-            self.size = (self.size * 2).min(LARGEST);
+            self.size = (self.size * 2).min(self.activity.frame());
         } else if read < self.size / 4 {
             self.size = (self.size / 2).max(SMALLEST);
         }
@@ -148,6 +148,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::budget::{LARGEST_FRAME, SMALLEST_FRAME};
 
     async fn pair() -> (TcpStream, BufferedTcp) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -172,6 +173,7 @@ mod tests {
     async fn grows_with_a_bulk_transfer_and_holds_nothing_when_idle() {
         const TOTAL: usize = 32 * 1024 * 1024;
         let (mut client, mut server) = pair().await;
+        let transfer = server.activity().transfer(LARGEST_FRAME);
         let sent: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
         let sender = tokio::spawn(async move {
             client.write_all(&sent).await.unwrap();
@@ -190,15 +192,44 @@ mod tests {
         }
         let (_client, sent) = sender.await.unwrap();
         assert!(received == sent);
-        assert_eq!(largest, LARGEST);
+        assert_eq!(largest, LARGEST_FRAME);
         assert!(timeout(Duration::from_millis(20), server.read(&mut piece)).await.is_err());
         assert_eq!(server.buffer.capacity(), 0);
+        drop(transfer);
+    }
+
+    #[tokio::test]
+    async fn holds_no_more_than_a_frame() {
+        let (mut client, mut server) = pair().await;
+        let sender = tokio::spawn(async move {
+            client.write_all(&vec![7; 8 * LARGEST_FRAME]).await.unwrap();
+            client
+        });
+        let (mut piece, mut largest) = ([0; 4096], 0);
+        for (frame, bytes) in [(LARGEST_FRAME, 4 * LARGEST_FRAME), (SMALLEST_FRAME, 2 * LARGEST_FRAME)] {
+            let transfer = server.activity().transfer(frame);
+            let mut read = 0;
+            while read < bytes {
+                // What comes is waited for, so that there is enough of it.
+                if server.unread().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                read += server.read(&mut piece).await.unwrap();
+                // A part of a larger frame is used up first.
+                if read > LARGEST_FRAME {
+                    largest = largest.max(server.buffer.capacity());
+                }
+            }
+            assert_eq!(std::mem::take(&mut largest), frame);
+            drop(transfer);
+        }
+        drop(sender);
     }
 
     #[tokio::test]
     async fn shrinks_when_little_arrives() {
         let (mut client, mut server) = pair().await;
-        server.size = LARGEST;
+        server.size = SMALLEST_FRAME;
         let mut piece = [0; 64];
         for _ in 0..5 {
             client.write_all(b"small").await.unwrap();

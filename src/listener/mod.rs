@@ -11,7 +11,7 @@ mod socket;
 mod stream;
 
 pub use accept::{ConnectionInfo, Handler, Terms, TlsListener};
-pub use activity::Activity;
+pub use activity::{Activity, Transfer};
 pub use drain::{Drain, DrainGuard};
 pub use plain::PlainListener;
 pub use stream::ClientStream;

@@ -25,8 +25,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::{activity::Activity, buffer::BufferedTcp};
 
-/// Ciphertext that may wait for the socket; a frame of 256 KiB with its record headers fits.
-pub(super) const TLS_BUFFER: usize = 300 * 1024;
+/// Ciphertext that may wait for the socket, so that a frame with its record headers fits.
+fn tls_buffer(frame: usize) -> usize {
+    frame + frame / 6
+}
+
 /// A client that reads nothing would hold up the closing alert for ever.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
 /// Unread bytes dropped before a lingering connection is closed for good.
@@ -41,6 +44,8 @@ pub struct ClientStream {
     socket: Arc<SocketDigest>,
     session: Arc<SslDigest>,
     activity: Arc<Activity>,
+    /// What the TLS buffer has been given room for.
+    frame: usize,
     /// Runs from the first attempt to close that had to wait.
     closing: Option<Pin<Box<Sleep>>>,
     /// The alert and the end of our side are out; what the client still sends is dropped.
@@ -60,6 +65,7 @@ impl ClientStream {
             established: SystemTime::now(),
             handshake,
             activity: Arc::clone(buffered.activity()),
+            frame: 0,
             closing: None,
             lingering: None,
             peer,
@@ -70,6 +76,16 @@ impl ClientStream {
     /// What this stream and its server tell each other.
     pub(super) fn activity(&self) -> Arc<Activity> {
         Arc::clone(&self.activity)
+    }
+
+    /// Gives TLS as much room as the frames of the connection's transfers need.
+    fn fit(&mut self) -> Pin<&mut TlsStream<BufferedTcp>> {
+        let frame = self.activity.frame();
+        if self.frame != frame {
+            self.frame = frame;
+            self.tls.get_mut().1.set_buffer_limit(Some(tls_buffer(frame)));
+        }
+        Pin::new(&mut self.tls)
     }
 
     /// Reads and drops until the client ends too, or `LINGER_BYTES` have come.
@@ -118,7 +134,7 @@ impl AsyncRead for ClientStream {
     /// Fills `into` from as many TLS records as have arrived, and flushes before it waits.
     ///
     /// pingora flushes a body of known length only at its end, and rustls keeps up to
-    /// `TLS_BUFFER` of it. So while the upstream pauses, the client would miss bytes that were
+    /// [`tls_buffer`] of it. So while the upstream pauses, the client would miss bytes that were
     /// written long ago. Whoever waits for the client to speak, or to leave, has nothing more to
     /// write for now.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -139,7 +155,7 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write(cx, bytes)
+        self.get_mut().fit().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -147,7 +163,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write_vectored(cx, slices)
+        self.get_mut().fit().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

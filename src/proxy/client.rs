@@ -1,6 +1,6 @@
 //! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -8,7 +8,7 @@ use pingora_core::{ErrorType, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
-use super::{asking::Sharing, respond::Answer};
+use super::{asking::Sharing, http2::ClientWindow, places::Held, respond::Answer};
 use crate::listener::Activity;
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
@@ -57,8 +57,12 @@ pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
 /// The way to the client, and how long it may refuse to take anything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outlet<'a> {
-    pub(super) activity: &'a Activity,
+    pub(super) activity: &'a Arc<Activity>,
     pub(super) patience: Duration,
+    /// Over HTTP/2: what the client may send unread.
+    pub(super) window: Option<&'a ClientWindow>,
+    /// Memory for the body that is written.
+    pub(super) held: Option<&'a Held>,
 }
 
 impl Outlet<'_> {
@@ -123,7 +127,8 @@ pub(super) async fn write_head(
 }
 
 /// Writes a part of a body. Over HTTP/2 it goes in slices: there the time limit is the stream's own and counts for
-/// each, since other streams say nothing of this one.
+/// each, since other streams say nothing of this one. What the connection has not sent when this returns still holds
+/// its memory.
 pub(super) async fn write_body(
     session: &mut ServerSession,
     mut data: Bytes,
@@ -131,6 +136,9 @@ pub(super) async fn write_body(
 ) -> Result<(), ClientGone> {
     if !session.is_http2() {
         return outlet.watch(session.write_response_body(data, false)).await;
+    }
+    if let Some(held) = outlet.held {
+        data = held.keep(data);
     }
     while !data.is_empty() {
         let slice = data.split_to(data.len().min(HTTP2_SLICE));

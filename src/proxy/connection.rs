@@ -1,35 +1,23 @@
 //! One client connection: when a request is awaited, and when the connection has to end.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::{
-    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _},
-    protocols::{
-        ALPN, Stream,
-        http::{
-            ServerSession,
-            v2::server::{H2Options, default_h2_options},
-        },
-    },
+    apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp as _},
+    protocols::{ALPN, Stream, http::ServerSession},
     server::ShutdownWatch,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     client::{self, ClientGone, Common, Outlet},
+    http2::{self, ClientWindow},
     record::Record,
     reject,
     respond::Rejection,
     serve,
-    windows::{Grant, Windows},
 };
 use crate::{
     config::Limits,
@@ -38,85 +26,80 @@ use crate::{
     telemetry::metrics,
 };
 
-const LARGEST_FRAME: u32 = 256 * 1024;
-const CONCURRENT_STREAMS: u32 = 128;
-/// What an HTTP/2 client sends before anything else (RFC 9113 §3.4).
-const PREFACE: u64 = 24;
 /// How long what a client still sends is read, so that it gets the answer to a head that is none.
 const UNREAD: Duration = Duration::from_secs(2);
 /// How long an HTTP/2 client may take for the last frames of a connection that is closed.
 const LAST_FRAMES: Duration = Duration::from_secs(10);
 /// How often an idle connection is looked at.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Serves every connection under the snapshot in force when a request arrives.
 pub struct Gate {
     runtime: Arc<ArcSwap<Runtime>>,
-    windows: Arc<Windows>,
 }
 
 impl Gate {
     pub fn new(runtime: Arc<ArcSwap<Runtime>>) -> Self {
-        Self { runtime, windows: Arc::default() }
+        Self { runtime }
     }
 }
 
 #[async_trait]
 impl Handler for Gate {
-    async fn serve(&self, stream: Stream, connection: ConnectionInfo, shutdown: ShutdownWatch) {
+    async fn serve(&self, stream: Stream, info: ConnectionInfo, shutdown: ShutdownWatch) {
         let _open = metrics::connection();
-        let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        if http2 {
+        let window = ClientWindow::default();
+        let connection = Arc::new(Connection { runtime: Arc::clone(&self.runtime), info, window });
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
             // frames are still on their way.
-            connection.activity.linger(LAST_FRAMES);
-        }
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(self.runtime.load().limits.idle);
-        let app = Arc::new(Connection {
-            runtime: Arc::clone(&self.runtime),
-            info: connection,
-            options,
-            windows: if http2 { self.windows.grant() } else { Grant::default() },
-            active: AtomicUsize::new(0),
-        });
-        tokio::select! {
-            _ = app.process_new(stream, &shutdown) => {}
-            () = app.without_preface(), if http2 => {}
-            () = app.left_over(shutdown.clone()), if http2 => {}
+            connection.info.activity.linger(LAST_FRAMES);
+            http2::serve(connection, stream, shutdown).await;
+        } else {
+            connection.process_new(stream, &shutdown).await;
         }
     }
 }
 
 /// One client connection.
-struct Connection {
+pub(super) struct Connection {
     runtime: Arc<ArcSwap<Runtime>>,
-    info: ConnectionInfo,
-    options: HttpServerOptions,
-    windows: Grant,
-    /// Requests under way; HTTP/2 has several.
-    active: AtomicUsize,
+    pub(super) info: ConnectionInfo,
+    /// Used over HTTP/2.
+    pub(super) window: ClientWindow,
 }
 
-struct Active<'a>(&'a AtomicUsize);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
+/// HTTP/1.1: one request after the other.
 #[async_trait]
 impl HttpServerApp for Connection {
     async fn process_new_http(
         self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.request(session, shutdown).await
+    }
+}
+
+impl Connection {
+    /// As they are in force now.
+    pub(super) fn limits(&self) -> Limits {
+        self.runtime.load().limits.clone()
+    }
+
+    /// Awaits a request and serves it; over HTTP/2 its head is there already.
+    pub(super) async fn request(
+        &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        let _active = Active(&self.active);
         let waiting = self.runtime.load_full();
-        let outlet = Outlet { activity: &self.info.activity, patience: waiting.limits.body_idle };
+        let outlet = Outlet {
+            activity: &self.info.activity,
+            patience: waiting.limits.body_idle,
+            window: session.is_http2().then_some(&self.window),
+            held: None,
+        };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());
         let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
@@ -146,20 +129,6 @@ impl HttpServerApp for Connection {
                 None
             }
         }
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options
-            .initial_connection_window_size(self.windows.connection())
-            .initial_window_size(self.windows.stream())
-            .max_frame_size(LARGEST_FRAME)
-            .max_concurrent_streams(CONCURRENT_STREAMS);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
     }
 }
 
@@ -218,32 +187,9 @@ impl Connection {
             std::future::pending::<()>().await;
         }
     }
-
-    /// Ends when an HTTP/2 client has not said so much as the preface within `limits.request_head`: the engine waits
-    /// for it without a limit.
-    async fn without_preface(&self) {
-        sleep(self.runtime.load().limits.request_head).await;
-        if self.info.activity.heard() >= PREFACE {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Ends when the server stops, no request is under way any more and nothing moves: a client need not close an
-    /// HTTP/2 connection that it was told to leave.
-    async fn left_over(&self, mut shutdown: ShutdownWatch) {
-        stopped(&mut shutdown).await;
-        let moved = || (self.info.activity.heard(), self.info.activity.taken());
-        let (mut silent, mut before) = (0, moved());
-        while silent < 2 {
-            sleep(TICK).await;
-            let now = moved();
-            silent = if self.active.load(Ordering::Relaxed) == 0 && now == before { silent + 1 } else { 0 };
-            before = now;
-        }
-    }
 }
 
-async fn stopped(shutdown: &mut ShutdownWatch) {
+pub(super) async fn stopped(shutdown: &mut ShutdownWatch) {
     // The value behind the watch must not be held over an await.
     let _ = async { shutdown.wait_for(|stopping| *stopping).await.map(drop) }.await;
 }

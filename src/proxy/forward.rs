@@ -5,9 +5,11 @@ use pingora_http::ResponseHeader;
 
 use super::{beside, head::RequestHead, respond::Rejection};
 use crate::{
-    registry::{ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
+    registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     upstream,
 };
+
+const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// Request headers that any route passes on.
 const REQUEST_HEADERS: [HeaderName; 7] = [
@@ -29,7 +31,7 @@ const RESPONSE_HEADERS: [&str; 19] = [
     "content-length",
     "content-range",
     "content-type",
-    "docker-content-digest",
+    CONTENT_DIGEST,
     "docker-upload-uuid",
     "etag",
     "last-modified",
@@ -149,6 +151,13 @@ pub(super) fn response_head(
     }
     if let Some(link) = upstream.headers.get(header::LINK) {
         response.insert_header(header::LINK, public_link(link, public.token_path)?).map_err(unusable)?;
+    }
+    if let Route::Blob { digest, verb: BlobVerb::Get | BlobVerb::Head, .. } = route
+        && matches!(upstream.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+        && !upstream.headers.contains_key(CONTENT_DIGEST)
+    {
+        // Object storage does not say it.
+        response.insert_header(CONTENT_DIGEST, digest.as_str()).map_err(unusable)?;
     }
     Ok(response)
 }

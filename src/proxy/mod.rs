@@ -9,13 +9,14 @@ mod form;
 mod forward;
 mod gate;
 mod head;
+mod http2;
 mod pages;
+mod places;
 mod pump;
 mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
-mod windows;
 mod writes;
 
 pub use connection::Gate;
@@ -142,6 +143,8 @@ async fn act(
         }
         Verdict::Forward(admitted) => return forward(session, case, &admitted, record).await,
     };
+    let held = places::for_page(session, case, &answer.body).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
     record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
     linger_where_needed(session, head.expects_continue).await;
@@ -159,6 +162,7 @@ async fn forward(
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
+    record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
     let write = writes::begin(case, permit)?;
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
@@ -168,6 +172,7 @@ async fn forward(
             None => None,
         };
         let terms = Terms {
+            place: places::for_upload(case, permit.route()).await?,
             length: head.content_length,
             limit,
             patience: runtime.limits.body_idle,
@@ -197,10 +202,16 @@ async fn forward(
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
+    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
-        pump::deliver(session, pool.download(permit, headers, exchange), response, outlet, record).await?;
+        let mut download = pool.download(permit, headers, exchange);
+        if let Some(held) = &held {
+            download.in_frames_of(held.frame());
+        }
+        pump::deliver(session, download, response, outlet, record).await?;
     }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
+    places::Held,
     record::Record,
     respond::Rejection,
 };
@@ -16,8 +17,6 @@ use crate::{
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
-/// Pieces of an upload are gathered to this much before they are written to the upstream in one go.
-const FRAME: usize = 256 * 1024;
 /// A client that sends slowly has what it sent passed on after this time.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
@@ -61,8 +60,10 @@ pub(super) async fn ask(
 }
 
 /// An upload's terms.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Terms {
+    /// Pieces are gathered to a frame of this place before they are written to the upstream in one go.
+    pub place: Held,
     pub length: Option<u64>,
     /// The most it may hold.
     pub limit: Option<u64>,
@@ -85,16 +86,17 @@ pub(super) async fn upload(
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
-    let mut pending = pin!(pool.send(permit, headers, body, at).await?);
+    let mut pending = pool.send(permit, headers, body, at).await?;
     if terms.expects_continue {
         client::ask_for_body(session, terms.patience).await?;
     }
-    if let Some(early) = feed_body(session, pool, &feed, &mut pending, terms, record).await? {
+    if let Some(early) = feed_body(session, pool, &feed, &mut pending, &terms, record).await? {
         return Ok(early.keeping(feed));
     }
-    let patience = pool.patience(permit);
+    // All of it is written, and a commit may take its time.
+    drop(terms);
     tokio::select! {
-        answer = timeout(patience, pending) => Ok(answer.map_err(|_| upstream::Error::Silent(patience))??),
+        answer = pool.answer(permit, pending) => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
@@ -104,8 +106,8 @@ async fn feed_body(
     session: &mut ServerSession,
     pool: &Pool,
     feed: &Feed,
-    pending: &mut std::pin::Pin<&mut Pending>,
-    terms: Terms,
+    pending: &mut Pending,
+    terms: &Terms,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
     let mut hold = Pieces::default();
@@ -116,7 +118,7 @@ async fn feed_body(
         if whole && hold.is_empty() {
             return end(pool, feed, pending).await;
         }
-        let full = hold.len() >= FRAME || whole || due;
+        let full = hold.len() >= terms.place.frame() || whole || due;
         tokio::select! {
             biased;
             answer = &mut *pending => return Ok(Some(answer?)),
@@ -150,7 +152,7 @@ async fn feed_body(
 }
 
 /// Says the body's end, unless the answer comes first.
-async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Option<Exchange>, Stop> {
+async fn end(pool: &Pool, feed: &Feed, pending: &mut Pending) -> Result<Option<Exchange>, Stop> {
     tokio::select! {
         biased;
         answer = &mut *pending => Ok(Some(answer?)),
@@ -162,7 +164,7 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut std::pin::Pin<&mut Pending>
     }
 }
 
-async fn settle(pool: &Pool, pending: &mut std::pin::Pin<&mut Pending>) -> Result<Exchange, Stop> {
+async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     let limit = pool.timeouts.idle;
     Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
 }

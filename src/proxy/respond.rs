@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     access::Denial,
+    budget,
     registry::{ErrorBody, ErrorCode, RouteError},
     runtime::NotAuthenticated,
     token::Refusal,
@@ -65,6 +66,9 @@ pub(super) enum Rejection {
     /// More is under way than may be.
     #[error("too much is under way")]
     Busy,
+    /// No memory for the body became free in time.
+    #[error(transparent)]
+    BuffersFull(#[from] budget::Full),
     #[error(transparent)]
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
@@ -102,6 +106,7 @@ impl Rejection {
             | Self::InvalidToken(Some(refusal))
             | Self::InvalidRefresh(Some(refusal)) => refusal.reason.as_str(),
             Self::Busy => "busy",
+            Self::BuffersFull(_) => "buffers_full",
             Self::WrongCredentials(None) | Self::NotBasic => "wrong_credentials",
             Self::InvalidToken(None) | Self::InvalidRefresh(None) => "invalid_token",
             Self::ForeignUpload => "upload_of_another",
@@ -247,6 +252,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         ),
         Rejection::InvalidRefresh(_) => challenge(challenger, None, "the refresh token is not valid: log in again"),
         Rejection::Busy => unavailable("too much is under way", request_id),
+        Rejection::BuffersFull(_) => unavailable("too many transfers are under way", request_id),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         // What was read is kept, but not for long.

@@ -24,6 +24,9 @@ const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
+const BUFFERS: &str = "portcullis_buffer_bytes";
+const BUFFER_LIMIT: &str = "portcullis_buffer_limit_bytes";
+const BUFFER_WAITS: &str = "portcullis_buffer_waits_total";
 
 /// Installs the recorder of this process; called once by the server.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
@@ -60,6 +63,12 @@ fn describe() {
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
     describe_gauge!(CERTIFICATE_EXPIRY, "When the certificate in use ends, in seconds since 1970.");
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
+    describe_gauge!(BUFFERS, Unit::Bytes, "Memory set aside for bodies under way and HTTP/2 windows.");
+    describe_gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that may be set aside (limits.buffers).");
+    describe_counter!(
+        BUFFER_WAITS,
+        "Bodies that had to wait for memory, by outcome: served, refused, or the client left."
+    );
 }
 
 /// A request was answered. `registry` is its first host, or `none`.
@@ -149,6 +158,26 @@ pub fn certificate_expiry(name: &str, not_after: i64) {
 
 pub fn htpasswd_readable(readable: bool) {
     gauge!(PASSWORD_FILE).set(if readable { 1.0 } else { 0.0 });
+}
+
+#[allow(clippy::cast_precision_loss)] // sizes of memory fit a double's mantissa
+pub fn buffer_limit(bytes: u64) {
+    gauge!(BUFFER_LIMIT).set(bytes as f64);
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub fn buffers_taken(bytes: u64) {
+    gauge!(BUFFERS).increment(bytes as f64);
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub fn buffers_given_back(bytes: u64) {
+    gauge!(BUFFERS).decrement(bytes as f64);
+}
+
+/// `outcome` is `served`, `refused` or `left`.
+pub fn buffer_wait(outcome: &'static str) {
+    counter!(BUFFER_WAITS, "outcome" => outcome).increment(1);
 }
 
 /// Counts one request as under way for as long as it lives.

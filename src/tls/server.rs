@@ -40,6 +40,9 @@ pub fn server_config(store: Arc<CertStore>, min_version: MinVersion) -> Result<A
     config.ticketer = Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
+    // With its header and tag a record is 16 KiB, which the allocator has a size for; of larger ones it would waste a
+    // fifth.
+    config.max_fragment_size = Some(16 * 1024);
     // A request that can be replayed must not reach the registry (RFC 8470).
     config.max_early_data_size = 0;
     Ok(Arc::new(config))

@@ -4,21 +4,25 @@ use std::{
     collections::VecDeque,
     io::IoSlice,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Frames that may wait for the connection: one being written, one ready.
-const QUEUED_FRAMES: usize = 2;
+/// Frames that may be on their way, however many of them the connection would take: while one is written, the next is
+/// gathered.
+const FRAMES_ON_THEIR_WAY: usize = 1;
 
 /// Pieces of a body sent as one frame: one vectored write, no copy.
 #[derive(Debug, Default)]
 pub struct Pieces {
     parts: VecDeque<Bytes>,
     length: usize,
+    /// Theirs while they are on their way.
+    _way: Option<OwnedSemaphorePermit>,
 }
 
 impl Pieces {
@@ -76,25 +80,37 @@ enum Message {
 }
 
 /// The sending half of an [`UploadBody`].
-pub struct Feed(mpsc::Sender<Message>);
+pub struct Feed {
+    sender: mpsc::Sender<Message>,
+    /// A permit for each frame that may be on its way.
+    way: Arc<Semaphore>,
+}
 
 /// The upstream no longer takes the body: it answered, or broke off.
 #[derive(Debug)]
 pub struct FeedClosed;
 
 impl Feed {
-    /// Hands a frame on, waiting while two are still on their way.
+    /// Hands a frame on once the one before it has been written.
     ///
     /// Cancel safe in that a frame is either taken whole or left in `pieces`.
     pub async fn send(&self, pieces: &mut Pieces) -> Result<(), FeedClosed> {
-        let slot = self.0.reserve().await.map_err(|_| FeedClosed)?;
-        slot.send(Message::Frame(std::mem::take(pieces)));
+        let way = tokio::select! {
+            biased;
+            () = self.sender.closed() => return Err(FeedClosed),
+            way = Arc::clone(&self.way).acquire_owned() => way.map_err(|_| FeedClosed)?,
+        };
+        let slot = self.sender.reserve().await.map_err(|_| FeedClosed)?;
+        slot.send(Message::Frame(Pieces { _way: Some(way), ..std::mem::take(pieces) }));
         Ok(())
     }
 
-    /// Says that the body is whole. A feed dropped without this aborts the request.
+    /// Waits until all frames have been written, and says that the body is whole. A feed dropped without this aborts the
+    /// request.
     pub async fn end(&self) -> Result<(), FeedClosed> {
-        self.0.send(Message::End).await.map_err(|_| FeedClosed)
+        let all = u32::try_from(FRAMES_ON_THEIR_WAY).map_err(|_| FeedClosed)?;
+        let _written = self.way.acquire_many(all).await.map_err(|_| FeedClosed)?;
+        self.sender.send(Message::End).await.map_err(|_| FeedClosed)
     }
 }
 
@@ -117,8 +133,9 @@ impl UploadBody {
 
     /// A body that is fed; `length` where the client announced it.
     pub fn fed(length: Option<u64>) -> (Feed, Self) {
-        let (sender, receiver) = mpsc::channel(QUEUED_FRAMES);
-        (Feed(sender), Self { feed: Some(receiver), length })
+        let (sender, receiver) = mpsc::channel(FRAMES_ON_THEIR_WAY);
+        let way = Arc::new(Semaphore::new(FRAMES_ON_THEIR_WAY));
+        (Feed { sender, way }, Self { feed: Some(receiver), length })
     }
 }
 
@@ -182,6 +199,39 @@ mod tests {
         drop(feed);
         assert!(next(&mut body).await.unwrap().is_ok());
         assert!(next(&mut body).await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_frame_waits_until_the_one_before_it_is_written() {
+        use std::time::Duration;
+
+        use tokio::time::timeout;
+
+        const SOON: Duration = Duration::from_millis(50);
+        let (feed, mut body) = UploadBody::fed(None);
+        let frame = || {
+            let mut pieces = Pieces::default();
+            pieces.push(Bytes::from_static(b"frame"));
+            pieces
+        };
+        feed.send(&mut frame()).await.unwrap();
+        // Taken by the connection, but not written.
+        let first = next(&mut body).await.unwrap().unwrap();
+        let mut second = frame();
+        timeout(SOON, feed.send(&mut second)).await.unwrap_err();
+        assert_eq!(second.len(), 5);
+        drop(first);
+        timeout(SOON, feed.send(&mut second)).await.unwrap().unwrap();
+        // The end waits for it, also where the connection already knows that it is the last.
+        drop(body);
+        timeout(SOON, feed.send(&mut frame())).await.unwrap().unwrap_err();
+        let (feed, mut body) = UploadBody::fed(Some(5));
+        feed.send(&mut frame()).await.unwrap();
+        let last = next(&mut body).await.unwrap().unwrap();
+        drop(body);
+        timeout(SOON, feed.end()).await.unwrap_err();
+        drop(last);
+        timeout(SOON, feed.end()).await.unwrap().unwrap_err();
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -20,13 +20,13 @@ use tokio_rustls::client::TlsStream;
 
 use super::{
     Error, SetupError, UploadBody,
+    bounded::{Bounded, FrameSize},
     tls::{self, Tls},
 };
-use crate::config::{self, ServerUrl};
-
-/// Frames of a blob as they come from the upstream: large enough that the kernel's share of the work stays small,
-/// small enough that a stalled client costs well under a mebibyte.
-const READ_BUFFER: usize = 256 * 1024;
+use crate::{
+    budget::LARGEST_FRAME,
+    config::{self, ServerUrl},
+};
 
 /// How one server is dialled.
 pub(super) struct Connector {
@@ -85,15 +85,36 @@ async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<UploadBody>,
-    connection: Connection<TokioIo<Io>, UploadBody>,
+    connection: Connection<TokioIo<Bounded<Io>>, UploadBody>,
+    /// In which frames bodies are read from it.
+    pub(super) frame: FrameSize,
     pub(super) idle_since: Instant,
 }
 
 impl Wire {
     /// Speaks HTTP/1.1 over a fresh connection.
     pub(super) async fn over(io: Io) -> Result<Self, Error> {
-        let (sender, connection) = Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(io)).await?;
-        Ok(Self { sender, connection, idle_since: Instant::now() })
+        let frame = FrameSize::smallest();
+        Ok(Self::speak(TokioIo::new(Bounded::new(io, frame.clone())), frame).await?)
+    }
+
+    async fn speak(io: TokioIo<Bounded<Io>>, frame: FrameSize) -> Result<Self, hyper::Error> {
+        let (sender, connection) = Builder::new().max_buf_size(LARGEST_FRAME).handshake(io).await?;
+        Ok(Self { sender, connection, frame, idle_since: Instant::now() })
+    }
+
+    /// The same idle connection without its read buffer: hyper would keep the largest that it ever had.
+    pub(super) fn renewed(self) -> Option<Self> {
+        let parts = self.connection.into_parts();
+        if !parts.read_buf.is_empty() {
+            return None;
+        }
+        // Nothing is exchanged in it, so it is ready at once.
+        let mut handshake = pin!(Self::speak(parts.io, self.frame));
+        match handshake.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(wire) => wire.ok(),
+            Poll::Pending => None,
+        }
     }
 
     /// Moves the connection on; ready where it ended.

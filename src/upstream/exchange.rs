@@ -16,10 +16,12 @@ use tokio::time::timeout;
 
 use super::{
     Error, Feed, UploadBody,
+    bounded::Growth,
     client::Wire,
     idle::Idle,
     server::{Occupied, Server},
 };
+use crate::budget::SMALLEST_FRAME;
 
 /// A body that nobody wants is read up to this much, so that its connection can be used again; a new one costs more.
 const LARGEST_DISCARDED: usize = 64 * 1024;
@@ -86,6 +88,9 @@ pub struct Exchange {
     /// Whose connection it is, where object storage answers in the server's place.
     storage: Option<Arc<Idle>>,
     unfinished: Option<Feed>,
+    /// Bytes of the body so far.
+    read: usize,
+    growth: Growth,
 }
 
 impl Exchange {
@@ -115,7 +120,7 @@ impl Exchange {
         if head.status.is_informational() {
             return Err(Error::Unusable("an informational status as the final one"));
         }
-        Ok(Self { wire, head, body, server, storage, unfinished: None })
+        Ok(Self { wire, head, body, server, storage, unfinished: None, read: 0, growth: Growth::default() })
     }
 
     /// The name of the server that answers.
@@ -151,6 +156,13 @@ impl Exchange {
         self.unfinished.is_some()
     }
 
+    /// Has the body come in frames of this size, for which memory was taken; otherwise they are the smallest.
+    pub fn in_frames_of(&self, frame: usize) {
+        if let Some(wire) = &self.wire {
+            wire.frame.set(frame);
+        }
+    }
+
     /// The next frame of the body; None at its end. Cancel safe.
     pub async fn frame(&mut self) -> Option<Result<Bytes, Error>> {
         poll_fn(|context| self.poll_frame(context)).await
@@ -164,7 +176,13 @@ impl Exchange {
             return match Pin::new(&mut self.body).poll_frame(context) {
                 // Trailers are of no use to a registry's client.
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Poll::Ready(Some(Ok(data))),
+                    Ok(data) => {
+                        self.read = self.read.saturating_add(data.len());
+                        if let Some(wire) = &self.wire {
+                            self.growth.note(&data, wire.frame.get());
+                        }
+                        Poll::Ready(Some(Ok(data)))
+                    }
                     Err(_) => continue,
                 },
                 Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
@@ -199,8 +217,15 @@ impl Exchange {
         if self.storage.is_none() && !self.head.status.is_server_error() {
             self.server.health.succeeded();
         }
-        let Some(wire) = self.wire.take() else { return };
+        let Some(mut wire) = self.wire.take() else { return };
         drop(self.body);
+        if !wire.is_usable() {
+            return;
+        }
+        wire.frame.set(SMALLEST_FRAME);
+        // An idle connection has no part of the memory for bodies.
+        let wire = if self.read > SMALLEST_FRAME { wire.renewed() } else { Some(wire) };
+        let Some(wire) = wire else { return };
         match &self.storage {
             Some(storage) => storage.keep(wire),
             None => self.server.keep(wire),

@@ -6,6 +6,7 @@
 
 mod address;
 mod body;
+mod bounded;
 mod catalog;
 mod client;
 mod credentials;

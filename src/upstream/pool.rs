@@ -97,7 +97,7 @@ impl Pool {
         Ok(Self {
             registry: registry.into(),
             servers: upstream.servers.iter().map(server).collect::<Result<_, _>>()?,
-            selector: Selector::new(upstream.balance),
+            selector: Selector::new(upstream.balance, upstream.servers.len()),
             credentials,
             timeouts: upstream.timeouts.clone(),
             redirects: Redirects::new(upstream)?,
@@ -118,6 +118,11 @@ impl Pool {
         self.redirects.is_none()
     }
 
+    /// All its servers, for the log of a request that none of them answered.
+    pub fn describe(&self) -> String {
+        self.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
+    }
+
     /// The servers' names: their addresses as configured.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<str>> {
         self.servers.iter().map(|server| server.name())
@@ -133,7 +138,7 @@ impl Pool {
         let method = permit.route().method();
         if method != Method::GET && method != Method::HEAD {
             let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
-            return self.head_of(permit, pending, false).await;
+            return self.answer(permit, pending).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect);
         let mut again = false;
@@ -215,9 +220,10 @@ impl Pool {
         headers: &HeaderMap,
         others: bool,
     ) -> Result<Exchange, Error> {
+        let grace = if others { Duration::ZERO } else { self.timeouts.idle };
         if let Some(wire) = server.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
-            match self.head_of(permit, Pending::start(wire, request, server.occupy()), others).await {
+            match self.head_of(permit, Pending::start(wire, request, server.occupy()), grace).await {
                 Err(Error::Broken(_)) => {}
                 answer => return judged(server, answer),
             }
@@ -226,7 +232,7 @@ impl Pool {
             let occupied = server.occupy();
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             let wire = server.connect().await?;
-            self.head_of(permit, Pending::start(wire, request, occupied), others).await
+            self.head_of(permit, Pending::start(wire, request, occupied), grace).await
         };
         judged(server, answer.await)
     }
@@ -284,19 +290,25 @@ impl Pool {
         holder.map(|server| vec![Arc::clone(server)]).ok_or(Error::Unusable("an upload session without its server"))
     }
 
-    /// Waits for the head; where somebody else could be asked, no longer than the server has its turn.
-    async fn head_of(&self, permit: &Permit, pending: Pending, others: bool) -> Result<Exchange, Error> {
+    /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
+    /// server has lost its turn.
+    pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
+        self.head_of(permit, pending, self.timeouts.idle).await
+    }
+
+    /// `grace` is how long a server may be without its turn meanwhile.
+    async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
         let limit = self.patience(permit);
         let server = pending.server();
-        let mut pending = std::pin::pin!(pending);
-        let begun = Instant::now();
+        let (begun, mut lost) = (Instant::now(), None);
         loop {
             let left = limit.saturating_sub(begun.elapsed());
-            if let Ok(answer) = timeout(if others { left.min(TICK) } else { left }, &mut pending).await {
+            if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
                 return answer;
             }
-            let forsaken = others && server.as_ref().is_some_and(|server| !server.health.is_up());
-            if forsaken || begun.elapsed() >= limit {
+            let up = server.as_ref().is_none_or(|server| server.health.is_up());
+            lost = if up { None } else { lost.or(Some(Instant::now())) };
+            if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
                 return Err(Error::Silent(begun.elapsed()));
             }
         }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::Permit,
-    config::{self, RedirectHost, StorageOrigin},
+    config::{self, Origin, RedirectHost},
     registry::{BlobVerb, Digest, Route},
 };
 
@@ -48,7 +48,7 @@ pub enum RedirectError {
         "a redirect to {0}, which upstream.redirect_hosts does not list: add it there, or set redirects: pass, or switch \
          the registry's storage redirects off"
     )]
-    Elsewhere(StorageOrigin),
+    Elsewhere(Origin),
     #[error("a redirect with a Location that is not followed: {0}")]
     Malformed(&'static str),
     #[error("{MOST_HOPS} redirects in a row, and another one")]
@@ -58,16 +58,16 @@ pub enum RedirectError {
         "a redirect to {origin}, which is at {found} and may be at {allowed} alone: write {{ origin: \"{origin}\", \
          addresses: […] }} in upstream.redirect_hosts with the networks that it may be in"
     )]
-    Address { origin: StorageOrigin, found: String, allowed: &'static str },
+    Address { origin: Origin, found: String, allowed: &'static str },
     #[error("object storage {origin} answered {status}")]
-    Answered { origin: StorageOrigin, status: StatusCode },
+    Answered { origin: Origin, status: StatusCode },
     #[error("object storage {origin} gave another blob than the one asked for")]
-    OtherBlob { origin: StorageOrigin },
+    OtherBlob { origin: Origin },
     #[error("object storage {origin}: {reason}")]
-    Unreachable { origin: StorageOrigin, reason: String },
+    Unreachable { origin: Origin, reason: String },
     #[error("object storage {origin}: {error}")]
     Failed {
-        origin: StorageOrigin,
+        origin: Origin,
         #[source]
         error: Box<Error>,
     },
@@ -123,7 +123,7 @@ impl Redirects {
     /// answer as it is. `headers` are those of the request to the registry: of them only the range and our request id go
     /// on, and nothing of what the registry is shown of us or of the client.
     ///
-    /// The head is as the registry's would be: 200, 206 or 416, with the blob's digest and type.
+    /// The head is as the registry's would be: 200, 206 or 416, with the blob's type; its digest only where the storage says it.
     ///
     /// # Errors
     /// Whatever keeps the redirect from being followed, and any other answer of the storage. The registry may well have a
@@ -164,7 +164,7 @@ fn is_followed(status: StatusCode) -> bool {
 
 /// Where a redirect leads.
 struct Target {
-    origin: StorageOrigin,
+    origin: Origin,
     /// As it was written: signatures hold it.
     host: HeaderValue,
     path: Uri,
@@ -184,7 +184,7 @@ impl Target {
         if text.len() > LONGEST_LOCATION {
             return Err(Malformed("it is too long"));
         }
-        let split = StorageOrigin::split(text).map_err(Malformed)?;
+        let split = Origin::split(text).map_err(Malformed)?;
         let path = if split.rest.starts_with('/') { split.rest.to_owned() } else { format!("/{}", split.rest) };
         let path = PathAndQuery::try_from(path).map_err(|_| Malformed("its path cannot be read"))?;
         let host = HeaderValue::from_str(split.authority).map_err(|_| Malformed("its host cannot be read"))?;
@@ -213,7 +213,7 @@ fn blob_headers(
     head: &http::response::Parts,
     digest: &Digest,
     ranged: bool,
-    origin: StorageOrigin,
+    origin: Origin,
 ) -> Result<HeaderMap, RedirectError> {
     let status = head.status;
     let expected = match status {
@@ -238,11 +238,11 @@ fn blob_headers(
     let several = said.filter(|said| said.as_bytes().starts_with(b"multipart/byteranges"));
     let content_type = several.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, content_type);
-    if head.headers.get_all(&CONTENT_DIGEST).iter().any(|said| said.as_bytes() != digest.as_str().as_bytes()) {
-        return Err(RedirectError::OtherBlob { origin });
-    }
-    if let Ok(digest) = HeaderValue::from_str(digest.as_str()) {
-        headers.insert(CONTENT_DIGEST, digest);
+    for said in head.headers.get_all(&CONTENT_DIGEST) {
+        if said.as_bytes() != digest.as_str().as_bytes() {
+            return Err(RedirectError::OtherBlob { origin });
+        }
+        headers.insert(CONTENT_DIGEST, said.clone());
     }
     Ok(headers)
 }
@@ -314,7 +314,7 @@ impl Storage {
 
     /// The addresses of the host that may be dialled; never none.
     async fn addresses(&self) -> Result<Vec<IpAddr>, RedirectError> {
-        let StorageOrigin { host, port, .. } = &self.host.origin;
+        let Origin { host, port, .. } = &self.host.origin;
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }

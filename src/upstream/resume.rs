@@ -34,6 +34,8 @@ pub struct Download<'a> {
     received: u64,
     /// Bytes still to be left out: a server that knows no ranges begins anew.
     skip: u64,
+    /// See [`Exchange::in_frames_of`].
+    frame: Option<usize>,
     /// Since when nothing has come but failures.
     trouble: Option<Rounds>,
     resumed: u32,
@@ -52,6 +54,7 @@ impl Pool {
             exchange,
             received: 0,
             skip: 0,
+            frame: None,
             trouble: None,
             resumed: 0,
         }
@@ -59,6 +62,12 @@ impl Pool {
 }
 
 impl Download<'_> {
+    /// The size of the frames from here on, whichever server they come from; see [`Exchange::in_frames_of`].
+    pub fn in_frames_of(&mut self, size: usize) {
+        self.frame = Some(size);
+        self.exchange.in_frames_of(size);
+    }
+
     /// How often another server went on with it.
     pub fn resumed(&self) -> u32 {
         self.resumed
@@ -166,6 +175,9 @@ impl Download<'_> {
             "a body broke off and goes on"
         );
         self.exchange = exchange;
+        if let Some(frame) = self.frame {
+            self.exchange.in_frames_of(frame);
+        }
         self.skip = skip;
         self.resumed = self.resumed.saturating_add(1);
         Ok(())

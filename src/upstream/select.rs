@@ -4,7 +4,7 @@ use std::{
     cmp::Ordering as Compared,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -16,9 +16,12 @@ use crate::{
     registry::{BlobVerb, ManifestVerb, Reference, Route},
 };
 
-/// 2^64 divided by the golden ratio: its multiples fall evenly everywhere, so that each server's part of the line is met
-/// as often as its weight says, without a state that requests would have to share.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+/// What a server may have under way beyond its part before it counts as busy: even those who keep up do not always.
+const SLACK: f64 = 1.25;
+/// One turn, in the unit that turns are counted in.
+const TURN: i64 = 1 << 20;
+/// How many turns a server may be owed, or have had too many.
+const MOST_OWED: i64 = 4 * TURN;
 
 /// Who may serve a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,84 +62,135 @@ impl Eligible {
 #[derive(Debug)]
 pub(super) struct Selector {
     balance: Balance,
-    turn: AtomicU64,
+    /// The turns that each server is owed, by its position. Requests at the same time may take the same one; the next ones
+    /// make up for it.
+    owed: Vec<AtomicI64>,
 }
 
 impl Selector {
-    pub(super) fn new(balance: Balance) -> Self {
-        Self { balance, turn: AtomicU64::new(0) }
+    /// For this many servers.
+    pub(super) fn new(balance: Balance, servers: usize) -> Self {
+        Self { balance, owed: (0..servers).map(|_| AtomicI64::new(0)).collect() }
     }
 
     /// The servers that may serve the route, the best first; those that lost their turn come last.
     pub(super) fn order(&self, servers: &[Arc<Server>], route: &Route) -> Vec<Arc<Server>> {
+        if let [only] = servers {
+            return vec![Arc::clone(only)];
+        }
         let eligible = Eligible::of(route);
-        let mut order: Vec<(Rank, &Arc<Server>)> = servers
-            .iter()
-            .filter(|server| eligible != Eligible::Primaries || server.is_primary())
-            .map(|server| (self.rank(server, eligible, route), server))
+        let name = if self.balance == Balance::ByDigest { digest_of(route) } else { None };
+        let may =
+            servers.iter().enumerate().filter(|(_, server)| eligible != Eligible::Primaries || server.is_primary());
+        let mut order: Vec<Candidate<'_>> = may
+            .map(|(index, server)| Candidate {
+                server,
+                index,
+                out: !server.health.is_up(),
+                behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
+                busy: false,
+                share: server.share(),
+                cost: name.as_ref().map_or_else(|| load(server), |name| distance(name, server)),
+            })
             .collect();
-        order.sort_by(|(one, _), (other, _)| one.compare(other));
-        self.take_turns(&mut order);
-        order.into_iter().map(|(_, server)| Arc::clone(server)).collect()
+        if name.is_none() && self.balance != Balance::RoundRobin {
+            mark_busy(&mut order);
+        }
+        order.sort_by(Candidate::compare);
+        if name.is_none() {
+            self.take_turns(&mut order);
+        }
+        order.into_iter().map(|candidate| Arc::clone(candidate.server)).collect()
     }
 
-    fn rank(&self, server: &Server, eligible: Eligible, route: &Route) -> Rank {
-        let cost = match (self.balance, digest_of(route)) {
-            (Balance::ByDigest, Some(name)) => distance(&name, server),
-            (Balance::RoundRobin, _) => 0.0,
-            (Balance::LeastRequests | Balance::ByDigest, _) => {
-                #[allow(clippy::cast_precision_loss)] // requests under way are few
-                let load = server.under_way() as f64;
-                load / server.share()
-            }
-        };
-        Rank {
-            behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
-            down: !server.health.is_up(),
-            cost,
-            share: server.share(),
+    /// Among the best that are not busy, the one that is owed most comes first: each request owes every server a turn in
+    /// part, by weight, and the one that is asked has had a whole one.
+    fn take_turns(&self, order: &mut [Candidate<'_>]) {
+        let Some(class) = order.first().map(Candidate::class) else { return };
+        let free = order.iter().take_while(|candidate| candidate.class() == class && !candidate.busy).count();
+        let equals: Vec<(usize, f64)> = order
+            .iter()
+            .take_while(|candidate| candidate.class() == class)
+            .map(|candidate| (candidate.index, candidate.share))
+            .collect();
+        let chosen = next(&self.owed, &equals, free.max(1));
+        if let Some(first) = order.get_mut(..=chosen) {
+            first.rotate_right(1);
         }
-    }
-
-    /// Among the best that are equal, the next whose turn it is by weight.
-    fn take_turns(&self, order: &mut [(Rank, &Arc<Server>)]) {
-        let Some((best, _)) = order.first() else { return };
-        let equal: Vec<f64> =
-            order.iter().map(|(rank, _)| rank).take_while(|rank| rank.compare(best).is_eq()).map(|r| r.share).collect();
-        if equal.len() < 2 {
-            return;
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
-        let chosen = pick(&equal, turn);
-        order.get_mut(..equal.len()).unwrap_or_default().rotate_left(chosen);
     }
 }
 
 /// What servers are compared by.
-struct Rank {
+struct Candidate<'a> {
+    server: &'a Arc<Server>,
+    index: usize,
+    out: bool,
     behind: bool,
-    down: bool,
-    cost: f64,
+    /// It has its part of the requests under way already.
+    busy: bool,
     share: f64,
+    cost: f64,
 }
 
-impl Rank {
+impl Candidate<'_> {
+    fn class(&self) -> (bool, bool) {
+        (self.behind, self.out)
+    }
+
     fn compare(&self, other: &Self) -> Compared {
-        self.behind.cmp(&other.behind).then(self.down.cmp(&other.down)).then(self.cost.total_cmp(&other.cost))
+        let classes = self.class().cmp(&other.class());
+        classes.then(self.busy.cmp(&other.busy)).then(self.cost.total_cmp(&other.cost))
     }
 }
 
-/// Whose part of a line the point lies in, where each part is as long as the share says; `point` is a fraction of 2^64.
-fn pick(shares: &[f64], point: u64) -> usize {
-    #[allow(clippy::cast_precision_loss)] // a point on a line need not be exact
-    let mut left = (point >> 11) as f64 / 2_f64.powi(53) * shares.iter().sum::<f64>();
-    for (index, share) in shares.iter().enumerate() {
-        left -= share;
-        if left < 0.0 {
-            return index;
+/// Requests under way, for the server's share.
+fn load(server: &Server) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // requests under way are few
+    let requests = server.under_way() as f64;
+    requests / server.share()
+}
+
+/// A server is busy that has more requests under way, by [`SLACK`], than it would have if those of all were dealt out by
+/// weight. So a slow one gets no more than it finishes, and among the others weights alone decide, however few requests
+/// there are.
+fn mark_busy(order: &mut [Candidate<'_>]) {
+    let class = order.iter().map(Candidate::class).min();
+    let best = order.iter().filter(|candidate| Some(candidate.class()) == class);
+    let (requests, shares) = best.fold((1.0, 0.0), |(requests, shares), candidate| {
+        (requests + candidate.cost * candidate.share, shares + candidate.share)
+    });
+    for candidate in order {
+        candidate.busy = is_busy(candidate.cost * candidate.share, candidate.share, requests / shares);
+    }
+}
+
+fn is_busy(requests: f64, share: f64, level: f64) -> bool {
+    // Of numbers that were multiplied and divided, one that should be whole may be a little more.
+    requests + 0.5 > (level * share * SLACK - 1e-6).ceil()
+}
+
+/// Which of the first `free` of these servers, each with its share, is owed most; all are owed a part of this turn.
+fn next(owed: &[AtomicI64], servers: &[(usize, f64)], free: usize) -> usize {
+    let shares: f64 = servers.iter().map(|(_, share)| share).sum();
+    let (mut chosen, mut most) = (0, i64::MIN);
+    for (position, (index, share)) in servers.iter().enumerate() {
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // at most one turn
+        let part = (share / shares * TURN as f64) as i64;
+        let Some(owed) = owed.get(*index) else { continue };
+        let now = change(owed, part);
+        if position < free && now > most {
+            (chosen, most) = (position, now);
         }
     }
-    shares.len().saturating_sub(1)
+    if let Some(owed) = servers.get(chosen).and_then(|(index, _)| owed.get(*index)) {
+        change(owed, -TURN);
+    }
+    chosen
+}
+
+fn change(owed: &AtomicI64, by: i64) -> i64 {
+    let changed = |now: i64| (now + by).clamp(-MOST_OWED, MOST_OWED);
+    changed(owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(changed(now))).unwrap_or_default())
 }
 
 fn digest_of(route: &Route) -> Option<String> {
@@ -177,17 +231,66 @@ fn draw(name: &str, server: &str) -> f64 {
 mod tests {
     use super::*;
 
+    /// Where this many clients ask one after the other, and each server needs so long for an answer.
+    fn dealt(shares: [f64; 3], times: [u64; 3], clients: usize) -> [i32; 3] {
+        let (owed, mut counts) = ([const { AtomicI64::new(0) }; 3], [0; 3]);
+        // When each request ends, and where it is.
+        let mut under_way: Vec<(u64, usize)> = Vec::new();
+        for turn in 0..8000_u64 {
+            let mut now = 0;
+            if under_way.len() == clients {
+                under_way.sort_unstable();
+                now = under_way.remove(0).0;
+            }
+            let busy = |index: usize| {
+                let requests = under_way.iter().filter(|(_, at)| *at == index).count() as f64;
+                let level = (under_way.len() + 1) as f64 / shares.iter().sum::<f64>();
+                is_busy(requests, shares[index], level)
+            };
+            let mut servers: Vec<_> = shares.into_iter().enumerate().collect();
+            servers.sort_by_key(|(index, _)| busy(*index));
+            let free = servers.iter().filter(|(index, _)| !busy(*index)).count();
+            let at = servers[next(&owed, &servers, free)].0;
+            counts[at] += 1;
+            // No two take exactly as long.
+            under_way.push((now + times[at] * (50 + turn.wrapping_mul(7919) % 101), at));
+        }
+        counts
+    }
+
     #[test]
     fn turns_follow_the_weights() {
-        let shares = [1.0, 2.0, 5.0];
-        let mut counts = [0_i32; 3];
-        for turn in 0..800_u64 {
-            counts[pick(&shares, turn.wrapping_mul(GOLDEN))] += 1;
+        for clients in [1, 2, 3, 4, 8, 16, 64] {
+            for shares in [[1.0, 1.0, 1.0], [1.0, 2.0, 5.0], [0.1, 1.0, 1.0]] {
+                let counts = dealt(shares, [1, 1, 1], clients);
+                let all = shares.iter().sum::<f64>();
+                for (count, share) in counts.into_iter().zip(shares) {
+                    let wanted = 8000.0 * share / all;
+                    assert!(
+                        (f64::from(count) - wanted).abs() < wanted / 12.0 + 1.0,
+                        "{clients} of {shares:?}: {counts:?}"
+                    );
+                }
+            }
         }
-        for (count, wanted) in counts.into_iter().zip([100, 200, 500]) {
-            assert!((count - wanted).abs() <= 5, "{counts:?}");
+    }
+
+    #[test]
+    fn a_slow_server_gets_less_as_soon_as_somebody_waits_for_it() {
+        assert_eq!(dealt([1.0, 1.0, 1.0], [8, 1, 1], 1).map(|count| (count + 50) / 100), [27, 27, 27]);
+        for clients in [4, 8, 16, 64] {
+            let [slow, second, third] = dealt([1.0, 1.0, 1.0], [8, 1, 1], clients);
+            assert!(slow * 3 < second.min(third), "{clients}: {slow} {second} {third}");
         }
-        assert_eq!(pick(&shares, u64::MAX), 2);
+    }
+
+    #[test]
+    fn what_is_owed_has_a_limit() {
+        let owed = [const { AtomicI64::new(0) }; 2];
+        for _ in 0..100 {
+            assert_eq!(next(&owed, &[(0, 1.0), (1, 1.0)], 1), 0);
+        }
+        assert!(owed.iter().all(|owed| owed.load(Ordering::Relaxed).abs() <= MOST_OWED), "{owed:?}");
     }
 
     #[test]

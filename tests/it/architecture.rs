@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["telemetry"],
     &["identity", "tls"],
-    &["access", "token"],
+    &["access", "token", "budget"],
     &["outbound"],
     &["upstream"],
     &["runtime"],

@@ -17,19 +17,19 @@ use crate::support::{AtEnd, Portcullis, dialled};
 
 /// Requests of one measurement.
 fn requests() -> usize {
-    dialled("BALANCE_REQUESTS", 800)
+    dialled("BALANCE_REQUESTS", 400)
 }
 
-/// Within a tenth of the weights.
+/// No further off than one of so many.
 #[track_caller]
-fn follows(what: &str, asked: &[usize], weights: &[u16]) {
+fn follows(what: &str, asked: &[usize], weights: &[u16], of: f64) {
     let total: u16 = weights.iter().sum();
     let all: usize = asked.iter().sum();
     eprintln!("{what}: {asked:?} of {all}, weights {weights:?}");
     for (asked, weight) in asked.iter().zip(weights) {
         #[allow(clippy::cast_precision_loss)]
         let (found, wanted) = (*asked as f64, all as f64 * f64::from(*weight) / f64::from(total));
-        assert!((found - wanted).abs() <= wanted / 10.0, "{what}: {found} instead of {wanted}");
+        assert!((found - wanted).abs() <= wanted / of, "{what}: {found} instead of {wanted}");
     }
 }
 
@@ -40,16 +40,16 @@ fn load_follows_the_weights() {
         for balance in ["round_robin", "least_requests"] {
             let gate = scene.gate(balance, &weights);
             let asked = scene.asked_by(|| ask(&gate, &digests(190, requests())));
-            follows(&format!("{balance}, many at a time"), &asked, &weights);
-            let few = digests(191, requests() / 5);
-            let asked = scene.asked_by(|| ask_in_turn(&gate, &few));
-            follows(&format!("{balance}, one at a time"), &asked, &weights);
+            follows(&format!("{balance}, many at a time"), &asked, &weights, 10.0);
+            let asked = scene.asked_by(|| ask_in_turn(&gate, &digests(191, requests())));
+            follows(&format!("{balance}, one at a time"), &asked, &weights, 10.0);
         }
     }
-    // What chance makes of so many digests is closer to the weights than a tenth.
+    // Where a digest lives is chance: the part of the lightest server is a tenth off where one is unlucky with 8000.
+    let few = requests() * 6;
     let gate = scene.gate("by_digest", &[1, 2, 5]);
-    let asked = scene.asked_by(|| ask(&gate, &digests(192, 8000)));
-    follows("by_digest", &asked, &[1, 2, 5]);
+    let asked = scene.asked_by(|| ask(&gate, &digests(192, few)));
+    follows("by_digest", &asked, &[1, 2, 5], if few < 10_000 { 4.0 } else { 10.0 });
 }
 
 /// Stopped and woken again and again, one server needs longer for everything.

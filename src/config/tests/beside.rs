@@ -23,13 +23,19 @@ fn servers_beside_a_registry() {
     ] {
         tells(&registry(value), "6:", &format!("error: {words}"));
     }
+    let routed = "routes: [{ repositories: [\"m/**\"], upstream: { servers: [{ url: \"http://m\" }] } }]";
+    tells(
+        &registry(&format!("{routed}\n    ui: \"http://m:80\"")),
+        "7:",
+        "error: registries[].ui: is the registry itself",
+    );
 }
 
 #[test]
 fn origins_are_named_one_by_one() {
     let config =
         read(&registry("cors: { origins: [\"https://UI.example.com:443\", \"http://localhost:3000\"] }")).unwrap();
-    let origins: Vec<&str> = config.registries[0].beside.origins.iter().map(|origin| origin.as_str()).collect();
+    let origins: Vec<String> = config.registries[0].beside.origins.iter().map(ToString::to_string).collect();
     assert_eq!(origins, ["https://ui.example.com", "http://localhost:3000"]);
     assert!(config.warnings.is_empty());
     for (value, words) in [

@@ -33,8 +33,8 @@ fn defaults() {
     assert!(config.access.grants.is_empty());
     let limits = &config.limits;
     assert_eq!(
-        (limits.connections, limits.connections_per_client, limits.manifest, limits.upload),
-        (4096, 256, 4 << 20, None)
+        (limits.connections, limits.connections_per_client, limits.buffers, limits.manifest, limits.upload),
+        (4096, 256, 512 << 20, 4 << 20, None)
     );
     assert_eq!(
         [limits.handshake, limits.request_head, limits.idle, limits.body_idle].map(|time| time.as_secs()),

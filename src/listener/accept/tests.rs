@@ -33,6 +33,7 @@ const LIMITS: Limits = Limits {
     request_head: Duration::from_secs(5),
     idle: Duration::from_secs(5),
     body_idle: Duration::from_secs(5),
+    buffers: 512 << 20,
     manifest: 0,
     upload: None,
 };

@@ -119,6 +119,7 @@ impl Running {
             request_head,
             idle: Duration::from_secs(5),
             body_idle: Duration::from_secs(5),
+            buffers: 512 << 20,
             manifest: 0,
             upload: None,
         };

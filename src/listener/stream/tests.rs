@@ -12,6 +12,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 use super::*;
 use crate::{
+    budget::{LARGEST_FRAME, SMALLEST_FRAME},
     config::MinVersion,
     tls::{
         CertStore, load, server_config,
@@ -40,7 +41,7 @@ async fn connected(alpn: &[&[u8]]) -> (client::TlsStream<TcpStream>, ClientStrea
     let name = ServerName::try_from("a.test").unwrap();
     let (client, server) = tokio::join!(
         TlsConnector::from(Arc::new(config)).connect(name, client.unwrap()),
-        acceptor.accept_with(BufferedTcp::new(server), |session| session.set_buffer_limit(Some(TLS_BUFFER))),
+        acceptor.accept(BufferedTcp::new(server)),
     );
     let server = ClientStream::new(server.unwrap(), peer, Duration::from_millis(1));
     (client.unwrap(), server)
@@ -53,6 +54,7 @@ async fn read_what_comes(client: &mut client::TlsStream<TcpStream>, received: &m
 #[tokio::test]
 async fn what_was_written_arrives_while_the_server_waits_to_read() {
     let (mut client, mut server) = connected(&[]).await;
+    let _transfer = server.activity().transfer(LARGEST_FRAME);
     let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
     for piece in body.chunks(10_000) {
         server.write_all(piece).await.unwrap();
@@ -76,8 +78,34 @@ async fn what_was_written_arrives_while_the_server_waits_to_read() {
 }
 
 #[tokio::test]
+async fn tls_holds_no_more_than_the_smallest_frame_of_the_transfers() {
+    let (_client, mut server) = connected(&[]).await;
+    let activity = server.activity();
+    // Until the client's and our socket are full and TLS holds what it may.
+    let mut fill = async || {
+        let mut written = 0;
+        while let Ok(count) = timeout(Duration::from_millis(200), server.write(&[0; 8 * 1024])).await {
+            written += count.unwrap();
+        }
+        written
+    };
+    let idle = fill().await;
+    let large = activity.transfer(LARGEST_FRAME);
+    let held = fill().await;
+    assert!((LARGEST_FRAME - SMALLEST_FRAME..LARGEST_FRAME).contains(&held), "{held}, after {idle}");
+    let small = activity.transfer(SMALLEST_FRAME);
+    assert_eq!((fill().await, activity.frame()), (0, SMALLEST_FRAME));
+    drop(large);
+    assert_eq!(activity.frame(), SMALLEST_FRAME);
+    drop(small);
+    let _large = activity.transfer(LARGEST_FRAME);
+    assert_eq!(activity.frame(), LARGEST_FRAME);
+}
+
+#[tokio::test]
 async fn a_failed_flush_ends_the_read() {
     let (client, mut server) = connected(&[]).await;
+    let _transfer = server.activity().transfer(LARGEST_FRAME);
     server.write_all(&[0; 200_000]).await.unwrap();
     // With unread bytes in its buffer the client's close is a reset.
     drop(client);
@@ -108,6 +136,7 @@ async fn one_read_takes_several_records() {
 #[tokio::test]
 async fn closing_does_not_wait_for_a_client_that_does_not_read() {
     let (_client, mut server) = connected(&[]).await;
+    let _transfer = server.activity().transfer(LARGEST_FRAME);
     server.write_all(&[0; 250_000]).await.unwrap();
     // As pingora's sessions do it.
     let closed = timeout(LONGEST_SHUTDOWN * 2, AsyncWriteExt::shutdown(&mut server)).await;

@@ -84,7 +84,7 @@ fn who_may_only_pull_cannot_sign_replace_or_remove() {
     let thief = Notary::new(&scene.gate.url(""), scene.gate.pki(), Some(ALICE));
     thief.sign(&scene.gun("team-a/stolen"), "content").succeeded();
     let before = before + 1;
-    let thief = thief.as_user(Some(BOB));
+    let thief = thief.in_the_hands_of(Some(BOB));
     let file = thief.file("forged");
     thief.ask(&["add", &scene.gun("team-a/stolen"), "v2", file.to_str().unwrap()]).succeeded();
     thief.ask(&["publish", &scene.gun("team-a/stolen")]).failed_with(&["403"]);

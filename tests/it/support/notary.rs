@@ -72,7 +72,7 @@ impl Notary {
     }
 
     /// The same keys and the same memory in the hands of another.
-    pub(crate) fn as_user(mut self, login: Option<Login>) -> Self {
+    pub(crate) fn in_the_hands_of(mut self, login: Option<Login>) -> Self {
         self.login = login;
         self
     }

@@ -48,12 +48,9 @@ impl Site {
     pub(crate) fn start() -> Self {
         for _ in 0..5 {
             let port = free_port();
-            let dir = files();
-            if let Some(site) =
-                Self::listening(dir, format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"), || {
-                    http_get(port, "/ready").is_some()
-                })
-            {
+            let listen = format!("127.0.0.1:{port}");
+            let url = format!("http://{listen}");
+            if let Some(site) = Self::listening(files(), &listen, url, || http_get(port, "/ready").is_some()) {
                 return site;
             }
         }
@@ -64,16 +61,13 @@ impl Site {
         let dir = files();
         let socket = dir.path().join("ui.sock");
         let url = format!("unix:{}", socket.display());
-        let answers = {
-            let socket = socket.clone();
-            move || UnixStream::connect(&socket).is_ok()
-        };
-        Self::listening(dir, format!("unix:{}", socket.display()), url, answers).expect("nginx listens on a socket")
+        let listens = || UnixStream::connect(&socket).is_ok();
+        Self::listening(dir, &url, url.clone(), listens).expect("nginx listens on a socket")
     }
 
     /// None where it ended instead.
-    fn listening(dir: TempDir, listen: String, url: String, answers: impl Fn() -> bool) -> Option<Self> {
-        let configuration = CONFIGURATION.replace("DIR", &dir.path().display().to_string()).replace("LISTEN", &listen);
+    fn listening(dir: TempDir, listen: &str, url: String, answers: impl Fn() -> bool) -> Option<Self> {
+        let configuration = CONFIGURATION.replace("DIR", &dir.path().display().to_string()).replace("LISTEN", listen);
         fs::write(dir.path().join("nginx.conf"), configuration).unwrap();
         let mut command = Command::new("nginx");
         command.arg("-p").arg(dir.path()).arg("-c").arg(dir.path().join("nginx.conf"));

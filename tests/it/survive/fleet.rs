@@ -124,7 +124,7 @@ impl Fleet {
 }
 
 /// A gate in front of them that takes silence for death after two seconds; more where the way to them is long.
-pub(super) fn gate(fleet: &Fleet, far: bool, clients: &Place, change: impl FnOnce(&mut Value)) -> Portcullis {
+pub(super) fn gate(fleet: &Fleet, far: bool, clients: &Place, verify: bool) -> Portcullis {
     let timeouts = if far {
         json!({ "connect": "5s", "first_byte": "10s", "idle": "6s", "commit": "60s" })
     } else {
@@ -135,7 +135,7 @@ pub(super) fn gate(fleet: &Fleet, far: bool, clients: &Place, change: impl FnOnc
         upstream["servers"] = fleet.configured();
         upstream["health"] = json!({ "interval": "1s", "timeout": patience });
         upstream["timeouts"] = timeouts;
-        change(upstream);
+        upstream["verify"] = json!(verify);
     });
     if clients.is_here() {
         return setup.start();

@@ -33,7 +33,7 @@ fn no_pull_fails_while_servers_die() {
     let mut fleet = Fleet::of_three(&servers_at);
     let image = Image::new(160, &[size / 2, size / 4, size / 4]);
     fleet.hold(&image, "team-a/app");
-    let gate = gate(&fleet, !servers_at.is_here(), &clients_at, |_| {});
+    let gate = gate(&fleet, !servers_at.is_here(), &clients_at, dial("CHAOS_VERIFY", 0) > 0);
     let wanted = Wanted::of(&image, "team-a/app");
     let kinds = if clients_at.is_here() { &KINDS[..] } else { &KINDS_ELSEWHERE };
 

@@ -27,7 +27,7 @@ fn no_push_is_corrupted_while_servers_die() {
         (Place::named_by("PORTCULLIS_TEST_SERVERS_AT"), Place::named_by("PORTCULLIS_TEST_CLIENTS_AT"));
 
     let mut fleet = Fleet::of_three(&servers_at);
-    let gate = gate(&fleet, !servers_at.is_here(), &clients_at, |_| {});
+    let gate = gate(&fleet, !servers_at.is_here(), &clients_at, false);
     let (over, tally, mut dice) = (AtomicBool::new(false), Tally::default(), Dice::new(seed));
     let (taken, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let begin = Instant::now();

@@ -7,7 +7,7 @@ use super::host::{self, Underscores};
 /// Scheme, host and port of object storage. Two are equal where they name the same scheme, host and port; a port that was
 /// left out is the scheme's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StorageOrigin {
+pub struct Origin {
     /// `https`, else `http`.
     pub tls: bool,
     /// A DNS name in lower case or an IP address without brackets (`::ffff:a.b.c.d` as `a.b.c.d`).
@@ -18,14 +18,14 @@ pub struct StorageOrigin {
 /// An absolute URL taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SplitUrl<'a> {
-    pub origin: StorageOrigin,
+    pub origin: Origin,
     /// Host and port as they are written, for a `Host` header.
     pub authority: &'a str,
     /// All that follows: empty, or from its `/`, `?` or `#` on.
     pub rest: &'a str,
 }
 
-impl StorageOrigin {
+impl Origin {
     /// Takes an absolute `http` or `https` URL apart. The text of the error quotes nothing of it: it may hold secrets.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl StorageOrigin {
     }
 }
 
-impl fmt::Display for StorageOrigin {
+impl fmt::Display for Origin {
     /// `https://host[:port]`, the port where it is not the scheme's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tls, host, port } = self;
@@ -85,9 +85,9 @@ mod tests {
             ("https://[2001:db8::1]:9000/", "https://[2001:db8::1]:9000", "[2001:db8::1]:9000", "/"),
             ("https://[::ffff:127.0.0.1]/", "https://127.0.0.1", "[::ffff:127.0.0.1]", "/"),
         ] {
-            let split = StorageOrigin::split(url).unwrap();
+            let split = Origin::split(url).unwrap();
             assert_eq!((split.origin.to_string().as_str(), split.authority, split.rest), (origin, authority, rest));
-            assert_eq!(StorageOrigin::split(origin).unwrap().origin, split.origin, "{url}");
+            assert_eq!(Origin::split(origin).unwrap().origin, split.origin, "{url}");
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
             "https://[fe80::1%25eth0]",
             "https://[127.0.0.1]",
         ] {
-            assert!(StorageOrigin::split(url).is_err(), "{url}");
+            assert!(Origin::split(url).is_err(), "{url}");
         }
     }
 }

@@ -1,0 +1,308 @@
+//! Memory for bodies: `limits.buffers`, one budget for the whole process.
+//!
+//! Before a body goes through, a [`Place`] is taken for the most that the process may hold of it at a time, and given
+//! back once its last byte is gone. As the budget fills, a place is smaller and so are the frames that a body moves in,
+//! which costs CPU time instead of memory; when it is full, further bodies wait for their turn, and not for ever.
+//!
+//! Blobs leave a part of the budget alone. It is for what is small, so that manifests never wait behind blobs.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{Mutex, Notify},
+    time::timeout,
+};
+
+use crate::telemetry::metrics;
+
+/// The largest frame; above it the kernel's share of the work no longer falls.
+pub const LARGEST_FRAME: usize = 256 * 1024;
+/// The smallest frame, and what a connection's own buffers may hold while no body is under way on it.
+pub const SMALLEST_FRAME: usize = 64 * 1024;
+/// The frames that blobs may use, and up to which fill of the budget, in quarters.
+const FRAMES: [(usize, u64); 3] = [(LARGEST_FRAME, 1), (128 * 1024, 2), (SMALLEST_FRAME, 4)];
+/// One part in so many is for what is small.
+const RESERVE: u64 = 8;
+/// How long a body waits for a place: a client that waits longer for the head of an answer may take the gate for dead.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most that one connection's window gets: over longer distances than this serves at 1 Gbit/s, pushes are slower.
+const LARGEST_WINDOW: u64 = 16 << 20;
+/// Below this a window is no better than what the protocol gives each connection anyway (RFC 9113 §6.9.2).
+const LEAST_WINDOW: u64 = 128 * 1024;
+/// A window is at most this part of what is left for windows, so that many connections still get one.
+const SHARE: u64 = 16;
+
+/// How much memory bodies may take, and how much they have taken. All sizes are in bytes.
+#[derive(Debug)]
+pub struct Budget {
+    total: AtomicU64,
+    used: AtomicU64,
+    /// What of `used` is windows.
+    windows: AtomicU64,
+    blobs: Queue,
+    small: Queue,
+}
+
+/// Those that wait for a place of one kind, first come, first served.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: AtomicUsize,
+    /// Held by the first of them.
+    turn: Mutex<()>,
+    /// Wakes the first of them.
+    freed: Notify,
+}
+
+/// No place became free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("limits.buffers is used up")]
+pub struct Full;
+
+/// A body that wants to go through.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    pub direction: Direction,
+    /// A blob's place comes out of what the reserve leaves.
+    pub blob: bool,
+    /// As it was announced.
+    pub length: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the client.
+    Answer,
+    /// From the client.
+    Upload,
+}
+
+impl Demand {
+    /// The most that the process holds of the body at a time when it moves in frames of this size.
+    fn bytes(&self, frame: usize) -> u64 {
+        /// What a transfer costs besides its body: tasks, heads, what lies between TLS and HTTP.
+        const BESIDES: u64 = 48 * 1024;
+        /// What the client's connection hands over at a time.
+        const PIECES: u64 = 128 * 1024;
+        let frame = size(frame);
+        let body = self.length.map_or(frame, |length| length.min(frame));
+        let held = match self.direction {
+            // A frame, and another as TLS records, of which the allocator rounds each up by a quarter; over HTTP/2
+            // two frames of which parts wait for the client's window.
+            Direction::Answer => body * 5 / 2,
+            // A frame that is gathered, one on its way, and what was read of the next.
+            Direction::Upload => body * 3,
+        };
+        match (self.blob, self.direction) {
+            (false, _) => held,
+            (true, Direction::Answer) => held + BESIDES,
+            (true, Direction::Upload) => held + BESIDES + PIECES,
+        }
+    }
+}
+
+impl Budget {
+    /// `total` is `limits.buffers`.
+    pub fn new(total: u64) -> Self {
+        metrics::buffer_limit(total);
+        Self {
+            total: AtomicU64::new(total),
+            used: AtomicU64::default(),
+            windows: AtomicU64::default(),
+            blobs: Queue::default(),
+            small: Queue::default(),
+        }
+    }
+
+    /// Changes the total. Where more is in use than that, nothing is given until it is less.
+    pub fn resize(&self, total: u64) {
+        metrics::buffer_limit(total);
+        self.total.store(total, SeqCst);
+        self.wake();
+    }
+
+    /// Takes a place, at once where there is one and nobody waits for one of its kind, else when its turn comes.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Full`] where that takes more than five seconds.
+    pub async fn place(self: &Arc<Self>, demand: Demand) -> Result<Place, Full> {
+        let queue = if demand.blob { &self.blobs } else { &self.small };
+        if queue.waiting.load(SeqCst) == 0
+            && let Some(place) = self.try_place(demand)
+        {
+            return Ok(place);
+        }
+        let mut waiting = Waiting::join(queue);
+        let turn = timeout(PATIENCE, self.turn(queue, demand)).await;
+        waiting.outcome = if turn.is_ok() { "served" } else { "refused" };
+        turn.map_err(|_| Full)
+    }
+
+    async fn turn(self: &Arc<Self>, queue: &Queue, demand: Demand) -> Place {
+        let _turn = queue.turn.lock().await;
+        loop {
+            let mut freed = pin!(queue.freed.notified());
+            // What is freed from here on is told.
+            freed.as_mut().enable();
+            if let Some(place) = self.try_place(demand) {
+                return place;
+            }
+            freed.await;
+        }
+    }
+
+    /// A place with the largest frames that the fill of the budget allows.
+    fn try_place(self: &Arc<Self>, demand: Demand) -> Option<Place> {
+        let total = self.total.load(SeqCst);
+        if !demand.blob {
+            return self.try_take(demand.bytes(SMALLEST_FRAME), total).map(|taken| Place::new(taken, SMALLEST_FRAME));
+        }
+        let ceiling = for_blobs(total);
+        FRAMES.iter().find_map(|(frame, quarters)| {
+            let taken = self.try_take(demand.bytes(*frame), ceiling / 4 * quarters)?;
+            Some(Place::new(taken, *frame))
+        })
+    }
+
+    /// An HTTP/2 window for a connection's uploads: from 128 KiB to 16 MiB, a sixteenth of what is left for windows.
+    /// All windows together get at most half of the budget. None where that is too little; it is never waited for.
+    pub fn window(self: &Arc<Self>) -> Option<Window> {
+        let total = self.total.load(SeqCst);
+        let free = for_blobs(total).saturating_sub(self.used.load(SeqCst));
+        let part = |windows: u64| {
+            let left = (total / 2).saturating_sub(windows).min(free);
+            Some((left / SHARE).min(LARGEST_WINDOW)).filter(|part| *part >= LEAST_WINDOW)
+        };
+        let before = self.windows.fetch_update(SeqCst, SeqCst, |windows| Some(windows + part(windows)?)).ok()?;
+        let bytes = part(before)?;
+        let taken = self.try_take(bytes, for_blobs(total));
+        if taken.is_none() {
+            self.windows.fetch_sub(bytes, SeqCst);
+        }
+        taken.map(Window)
+    }
+
+    fn try_take(self: &Arc<Self>, bytes: u64, ceiling: u64) -> Option<Taken> {
+        let with = |used: u64| used.checked_add(bytes).filter(|used| *used <= ceiling);
+        self.used.fetch_update(SeqCst, SeqCst, with).ok()?;
+        metrics::buffers_taken(bytes);
+        Some(Taken { budget: Arc::clone(self), bytes })
+    }
+
+    /// Lets the first of each queue look again. Whoever joins a queue looks after it has joined, and this comes after
+    /// something was freed: one of both sees the other.
+    fn wake(&self) {
+        for queue in [&self.small, &self.blobs] {
+            if queue.waiting.load(SeqCst) > 0 {
+                queue.freed.notify_one();
+            }
+        }
+    }
+}
+
+/// What blobs and windows may use of the total.
+fn for_blobs(total: u64) -> u64 {
+    total - total / RESERVE
+}
+
+fn size(frame: usize) -> u64 {
+    u64::try_from(frame).unwrap_or(u64::MAX)
+}
+
+/// One that waits in a queue, until it is dropped.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    outcome: &'static str,
+}
+
+impl<'a> Waiting<'a> {
+    fn join(queue: &'a Queue) -> Self {
+        queue.waiting.fetch_add(1, SeqCst);
+        Self { queue, outcome: "left" }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, SeqCst);
+        metrics::buffer_wait(self.outcome);
+    }
+}
+
+/// A part of the budget, until it is dropped.
+#[derive(Debug)]
+struct Taken {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, SeqCst);
+        metrics::buffers_given_back(self.bytes);
+        self.budget.wake();
+    }
+}
+
+/// Memory for one body. It is given back when the place and every frame that was [kept](Self::keep) in it are gone.
+#[derive(Debug)]
+pub struct Place {
+    taken: Arc<Taken>,
+    frame: usize,
+}
+
+impl Place {
+    fn new(taken: Taken, frame: usize) -> Self {
+        Self { taken: Arc::new(taken), frame }
+    }
+
+    /// The frame size that the body may move in: 256, 128 or 64 KiB.
+    pub fn frame(&self) -> usize {
+        self.frame
+    }
+
+    /// The same bytes, which hold the place for as long as any part of them lives: for what may wait on its way after
+    /// the transfer itself is over.
+    pub fn keep(&self, frame: Bytes) -> Bytes {
+        Bytes::from_owner(Kept { frame, _taken: Arc::clone(&self.taken) })
+    }
+}
+
+struct Kept {
+    frame: Bytes,
+    _taken: Arc<Taken>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
+/// Memory for what a client may send unread over one HTTP/2 connection.
+#[derive(Debug)]
+pub struct Window(Taken);
+
+impl Window {
+    pub fn size(&self) -> u32 {
+        u32::try_from(self.0.bytes).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.0.budget.windows.fetch_sub(self.0.bytes, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Which bodies take memory out of `limits.buffers`, and for how long.
+
+use bytes::Bytes;
+use http::{Method, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+
+use super::{
+    Case,
+    client::{self, Outlet},
+    pump::Stop,
+    respond::Rejection,
+};
+use crate::{
+    budget::{Demand, Direction, Place, SMALLEST_FRAME},
+    listener::Transfer,
+    registry::Route,
+    runtime::Runtime,
+};
+
+/// Answers of our own up to this size are taken for a part of the connection.
+const SMALLEST_PAGE: usize = 16 * 1024;
+
+/// Memory for a body under way, and the room that goes with it in the buffers of the client's connection.
+#[derive(Debug)]
+pub(super) struct Held {
+    place: Place,
+    _transfer: Transfer,
+}
+
+impl Held {
+    pub(super) fn frame(&self) -> usize {
+        self.place.frame()
+    }
+
+    /// See [`Place::keep`].
+    pub(super) fn keep(&self, frame: Bytes) -> Bytes {
+        self.place.keep(frame)
+    }
+}
+
+/// For the body of the registry's answer, whose head has come; None where it has none.
+pub(super) async fn for_answer(
+    session: &mut ServerSession,
+    case: Case<'_>,
+    route: &Route,
+    head: &ResponseHeader,
+) -> Result<Option<Held>, Stop> {
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if case.head.method == Method::HEAD || !client::has_body(head.status) || length == Some(0) {
+        return Ok(None);
+    }
+    let demand = demand(Direction::Answer, matches!(route, Route::Blob { .. }), length);
+    wait(session, case, demand).await.map(Some)
+}
+
+/// For the body of an answer of our own.
+pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: &Bytes) -> Result<Option<Held>, Stop> {
+    if page.len() <= SMALLEST_PAGE {
+        return Ok(None);
+    }
+    let demand = demand(Direction::Answer, false, u64::try_from(page.len()).ok());
+    wait(session, case, demand).await.map(Some)
+}
+
+/// For a request's body on its way to the registry. A client that leaves meanwhile is not noticed: its body would have
+/// to be read for that.
+pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Rejection> {
+    let Case { runtime, outlet, head, .. } = case;
+    let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
+    let held = take(runtime, outlet, demand).await?;
+    if demand.blob
+        && let Some(window) = outlet.window
+    {
+        window.open(&runtime.buffers);
+    }
+    Ok(held)
+}
+
+/// Blobs that fit into the smallest frame (most are images' configurations) count as small, like manifests.
+fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
+    let small = u64::try_from(SMALLEST_FRAME).unwrap_or(u64::MAX);
+    Demand { direction, blob: blob && length.is_none_or(|length| length > small), length }
+}
+
+async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {
+    tokio::select! {
+        biased;
+        held = take(case.runtime, case.outlet, demand) => Ok(held?),
+        () = client::gone(session) => Err(Stop::ClientGone),
+    }
+}
+
+async fn take(runtime: &Runtime, outlet: Outlet<'_>, demand: Demand) -> Result<Held, Rejection> {
+    let place = runtime.buffers.place(demand).await?;
+    let transfer = outlet.activity.transfer(place.frame());
+    Ok(Held { place, _transfer: transfer })
+}
