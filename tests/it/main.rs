@@ -19,6 +19,7 @@ mod catalog;
 mod challenges;
 mod cli;
 mod clients;
+mod collect;
 mod differential;
 mod examples;
 mod grace;

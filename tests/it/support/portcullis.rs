@@ -154,6 +154,11 @@ impl Portcullis {
 
     /// Changes its configuration and has it read again; returns once that is done, whatever came of it.
     pub(crate) fn reload_with(&mut self, change: impl FnOnce(&mut Value)) {
+        self.reload_under_way(change);
+    }
+
+    /// The same while others use it.
+    pub(crate) fn reload_under_way(&self, change: impl FnOnce(&mut Value)) {
         let ends = |log: &str| {
             log.lines()
                 .filter(|line| {

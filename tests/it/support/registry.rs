@@ -5,13 +5,14 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Change, Login, Pki, Place, Process, Response, TokenKeys, htpasswd_line, ports::free_port, raw};
+use super::{Change, Login, Pki, Place, Process, Response, TokenKeys, htpasswd_line, ports::free_port, raw, run};
 
 /// How a registry listens and whom it lets in. The default: plain HTTP on 127.0.0.1, for everybody.
 #[derive(Default)]
@@ -77,6 +78,12 @@ impl Registry {
         self.process.stop();
         self.process = serve(self.dir.path(), &self.place);
         assert!(self.address.await_answer(&mut self.process), "the registry ended:\n{}", self.process.log());
+    }
+
+    /// Collects garbage by its own command, beside whatever it does; what that said.
+    pub(crate) fn collect(&self) -> String {
+        let mut command = command(self.dir.path(), &self.place);
+        run(command.arg("garbage-collect").arg(self.dir.path().join("registry.yml")), "").succeeded().stdout
     }
 
     /// SIGKILL, in the middle of whatever it does.
@@ -302,11 +309,17 @@ impl Address {
 }
 
 fn serve(dir: &Path, place: &Place) -> Process {
+    let mut command = command(dir, place);
+    command.arg("serve").arg(dir.join("registry.yml"));
+    Process::start("the registry", &mut command, &dir.join("registry.log"))
+}
+
+fn command(dir: &Path, place: &Place) -> Command {
     let program = env::var("PORTCULLIS_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".into());
     // REGISTRY_* overrides its configuration, and REGISTRY_AUTH_FILE belongs to skopeo.
     let mut command = place.command(&program);
-    command.env("HOME", dir).env("OTEL_TRACES_EXPORTER", "none").arg("serve").arg(dir.join("registry.yml"));
-    Process::start("the registry", &mut command, &dir.join("registry.log"))
+    command.env("HOME", dir).env("OTEL_TRACES_EXPORTER", "none");
+    command
 }
 
 /// `127.0.0.1 - - [01/Jan/2026:00:00:00 +0000] "GET /v2/a/b/tags/list HTTP/1.1" 200 12 "" "agent"`
