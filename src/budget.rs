@@ -81,8 +81,6 @@ pub struct Demand {
 pub enum Direction {
     /// To the client.
     Answer,
-    /// To the client, where a frame is kept back until the digest is known.
-    Verified,
     /// From the client.
     Upload,
 }
@@ -100,13 +98,12 @@ impl Demand {
             // A frame, and another as TLS records, of which the allocator rounds each up by a quarter; over HTTP/2
             // two frames of which parts wait for the client's window.
             Direction::Answer => body * 5 / 2,
-            Direction::Verified => body * 7 / 2,
             // A frame that is gathered, one on its way, and what was read of the next.
             Direction::Upload => body * 3,
         };
         match (self.blob, self.direction) {
             (false, _) => held,
-            (true, Direction::Answer | Direction::Verified) => held + BESIDES,
+            (true, Direction::Answer) => held + BESIDES,
             (true, Direction::Upload) => held + BESIDES + PIECES,
         }
     }

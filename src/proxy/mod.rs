@@ -202,14 +202,12 @@ async fn forward(
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
+    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
-        let held = places::for_answer(session, case, permit.route(), &response, false).await?;
-        let outlet = Outlet { held: held.as_ref(), ..outlet };
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
     } else {
         let mut download = pool.download(permit, headers, exchange);
-        let held = places::for_answer(session, case, permit.route(), &response, download.is_verified()).await?;
-        let outlet = Outlet { held: held.as_ref(), ..outlet };
         if let Some(held) = &held {
             download.in_frames_of(held.frame());
         }

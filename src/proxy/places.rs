@@ -45,14 +45,12 @@ pub(super) async fn for_answer(
     case: Case<'_>,
     route: &Route,
     head: &ResponseHeader,
-    verified: bool,
 ) -> Result<Option<Held>, Stop> {
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if case.head.method == Method::HEAD || !client::has_body(head.status) || length == Some(0) {
         return Ok(None);
     }
-    let direction = if verified { Direction::Verified } else { Direction::Answer };
-    let demand = demand(direction, matches!(route, Route::Blob { .. }), length);
+    let demand = demand(Direction::Answer, matches!(route, Route::Blob { .. }), length);
     wait(session, case, demand).await.map(Some)
 }
 

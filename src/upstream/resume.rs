@@ -68,11 +68,6 @@ impl Download<'_> {
         self.exchange.in_frames_of(size);
     }
 
-    /// True where a frame is kept back until the digest is known.
-    pub fn is_verified(&self) -> bool {
-        self.check.is_some()
-    }
-
     /// How often another server went on with it.
     pub fn resumed(&self) -> u32 {
         self.resumed
