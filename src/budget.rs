@@ -75,6 +75,8 @@ pub struct Demand {
     pub blob: bool,
     /// As it was announced.
     pub length: Option<u64>,
+    /// A frame is kept back until the next has come.
+    pub verified: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,7 @@ impl Demand {
         let held = match self.direction {
             // A frame, and another as TLS records, of which the allocator rounds each up by a quarter; over HTTP/2
             // two frames of which parts wait for the client's window.
+            Direction::Answer if self.verified => body * 7 / 2,
             Direction::Answer => body * 5 / 2,
             // A frame that is gathered, one on its way, and what was read of the next.
             Direction::Upload => body * 3,

@@ -6,15 +6,15 @@ use tokio::time::{Instant, sleep};
 use super::*;
 
 const MIB: u64 = 1 << 20;
-const BLOB: Demand = Demand { direction: Direction::Answer, blob: true, length: None };
-const PUSH: Demand = Demand { direction: Direction::Upload, blob: true, length: None };
+const BLOB: Demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
+const PUSH: Demand = Demand { direction: Direction::Upload, blob: true, length: None, verified: false };
 
 fn budget(total: u64) -> Arc<Budget> {
     Arc::new(Budget::new(total))
 }
 
 fn manifest(length: u64) -> Demand {
-    Demand { direction: Direction::Answer, blob: false, length: Some(length) }
+    Demand { direction: Direction::Answer, blob: false, length: Some(length), verified: false }
 }
 
 fn used(budget: &Budget) -> u64 {
@@ -57,7 +57,7 @@ fn what_is_announced_as_short_takes_less() {
     assert!(cost(manifest(4 * MIB)) < 256 * 1024);
     assert!(cost(Demand { length: Some(100_000), ..BLOB }) < 350_000);
     assert_eq!(cost(Demand { length: Some(1 << 40), ..BLOB }), cost(BLOB));
-    assert!(cost(PUSH) > cost(BLOB));
+    assert!(cost(PUSH) > cost(BLOB) && cost(Demand { verified: true, ..BLOB }) > cost(BLOB));
     assert_eq!(used(&budget), 0);
 }
 
@@ -214,9 +214,9 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let demand = (any::<bool>(), any::<bool>(), proptest::option::of(0..2 * MIB)).prop_map(|(up, blob, length)| {
+    let demand = (any::<[bool; 3]>(), proptest::option::of(0..2 * MIB)).prop_map(|([up, blob, verified], length)| {
         let direction = if up { Direction::Upload } else { Direction::Answer };
-        Step::Take(Demand { direction, blob, length })
+        Step::Take(Demand { direction, blob, length, verified })
     });
     let step = prop_oneof![
         6 => demand,

@@ -163,16 +163,18 @@ async fn forward(
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
     record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
+    let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
+    let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
+    // Nothing is under way while memory for it is awaited.
     let write = writes::begin(case, permit)?;
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
-    let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
-    let exchange = if feeds {
+    let exchange = if let Some(place) = place {
         let limit = match gate::body_limit(runtime, permit.route()) {
             Some(limit) => Some(quota::remaining(pool, permit, head, at, limit).await?),
             None => None,
         };
         let terms = Terms {
-            place: places::for_upload(case, permit.route()).await?,
+            place,
             length: head.content_length,
             limit,
             patience: runtime.limits.body_idle,
@@ -202,7 +204,7 @@ async fn forward(
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
-    let held = places::for_answer(session, case, permit.route(), &response).await?;
+    let held = places::for_answer(session, case, pool, permit.route(), &response).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
         pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;

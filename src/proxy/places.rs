@@ -16,6 +16,7 @@ use crate::{
     listener::Transfer,
     registry::Route,
     runtime::Runtime,
+    upstream::Pool,
 };
 
 /// Answers of our own up to this size are taken for a part of the connection.
@@ -43,6 +44,7 @@ impl Held {
 pub(super) async fn for_answer(
     session: &mut ServerSession,
     case: Case<'_>,
+    pool: &Pool,
     route: &Route,
     head: &ResponseHeader,
 ) -> Result<Option<Held>, Stop> {
@@ -51,6 +53,7 @@ pub(super) async fn for_answer(
         return Ok(None);
     }
     let demand = demand(Direction::Answer, matches!(route, Route::Blob { .. }), length);
+    let demand = Demand { verified: pool.verifies(), ..demand };
     wait(session, case, demand).await.map(Some)
 }
 
@@ -80,7 +83,7 @@ pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Re
 /// Blobs that fit into the smallest frame (most are images' configurations) count as small, like manifests.
 fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
     let small = u64::try_from(SMALLEST_FRAME).unwrap_or(u64::MAX);
-    Demand { direction, blob: blob && length.is_none_or(|length| length > small), length }
+    Demand { direction, blob: blob && length.is_none_or(|length| length > small), length, verified: false }
 }
 
 async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {

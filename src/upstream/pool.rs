@@ -113,6 +113,11 @@ impl Pool {
         }
     }
 
+    /// True where the last frame of a blob is kept back until its digest is right.
+    pub fn verifies(&self) -> bool {
+        self.verify
+    }
+
     /// True where clients get a blob's redirect to object storage.
     pub fn passes_redirects(&self) -> bool {
         self.redirects.is_none()
