@@ -8,8 +8,15 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use super::{
-    Error, Exchange, Pending, SetupError, UploadBody, client::Wire, credentials::Credentials, health,
-    redirect::Redirects, rounds::Rounds, select::Selector, server::Server, tls,
+    Error, Exchange, Pending, SetupError, UploadBody,
+    client::Wire,
+    credentials::Credentials,
+    health,
+    redirect::Redirects,
+    rounds::{Failures, Rounds},
+    select::Selector,
+    server::Server,
+    tls,
 };
 use crate::{
     access::Permit,
@@ -136,24 +143,25 @@ impl Pool {
     /// Sends the permit's route, without a body, and waits for the answer's head. `at` is the server that holds the
     /// upload session which the route goes on with.
     ///
-    /// A GET or HEAD that meets a dead or failing server goes to another one, as long as there are any; where none can be
-    /// reached, it is tried again for `timeouts.connect`. What a replica does not have is asked of a primary. Anything
-    /// else is sent once.
+    /// A GET or HEAD that meets a dead or failing server goes to another one, as long as there are any. Where none can be
+    /// reached, all are tried again for `timeouts.connect`; where some were waited for in vain, for `timeouts.first_byte`,
+    /// since others may have come back meanwhile. What a replica does not have is asked of a primary. Anything else is
+    /// sent once.
     pub async fn fetch(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
         let method = permit.route().method();
         if method != Method::GET && method != Method::HEAD {
             let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
             return self.answer(permit, pending).await;
         }
-        let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut rounds = Rounds::new(self.timeouts.connect, self.timeouts.first_byte);
         let mut again = false;
         loop {
-            match self.ask_each(permit, headers, at).await {
-                // Servers that are being restarted. What broke off may have done so because of the request.
-                Err(Error::Connect(_)) if rounds.pause().await => {}
-                Err(Error::Redirect(error)) if error.is_down() && rounds.pause().await => {}
+            let mut failures = Failures::None;
+            match self.ask_each(permit, headers, at, &mut failures).await {
+                Err(Error::Redirect(error)) if error.is_down() && rounds.pause(Failures::Refused).await => {}
                 // The registry signs anew.
                 Err(Error::Redirect(error)) if !again && error.is_storages() => again = true,
+                Err(error) if error.is_servers_fault() && rounds.pause(failures).await => {}
                 Ok(answer) if !again && in_between(permit.route(), answer.head.status) => {
                     again = true;
                     tokio::time::sleep(REWRITING).await;
@@ -165,7 +173,13 @@ impl Pool {
 
     /// Asks one server after the other until one has an answer that is no failure of its own. Where all fail, what the
     /// last one answered.
-    async fn ask_each(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
+    async fn ask_each(
+        &self,
+        permit: &Permit,
+        headers: &HeaderMap,
+        at: Option<&str>,
+        failures: &mut Failures,
+    ) -> Result<Exchange, Error> {
         let order = self.order(permit.route(), at)?;
         let mut outcome = Err(Error::Unusable("no server for the route"));
         let mut lacking = false;
@@ -187,6 +201,7 @@ impl Pool {
                 Err(error) if !error.is_servers_fault() => return Err(error),
                 Err(error) => {
                     self.moves_on(server, error.kind());
+                    *failures = failures.and(&error);
                     outcome = Err(error);
                 }
                 answer => return answer,
@@ -267,7 +282,7 @@ impl Pool {
     }
 
     async fn connect(&self, permit: &Permit, at: Option<&str>) -> Result<(Arc<Server>, Wire), Error> {
-        let mut rounds = Rounds::new(self.timeouts.connect);
+        let mut rounds = Rounds::new(self.timeouts.connect, self.timeouts.connect);
         loop {
             let mut last = Error::Unusable("no server for the route");
             for server in self.order(permit.route(), at)? {
@@ -280,7 +295,7 @@ impl Pool {
                     }
                 }
             }
-            if !rounds.pause().await {
+            if !rounds.pause(Failures::Refused).await {
                 return Err(last);
             }
         }

@@ -1,15 +1,22 @@
 //! A body that goes on from another server where the first one dies, falls silent or resets half way.
 
-use std::{cmp::Ordering, sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::{Error, Exchange, Pool, pool::TICK, rounds::Rounds, server::Server, verify::Check};
+use super::{
+    Error, Exchange, Pool,
+    pool::TICK,
+    rounds::{Failures, Rounds},
+    server::Server,
+    verify::Check,
+};
 use crate::{
     access::Permit,
+    config::Timeouts,
     registry::{BlobVerb, ManifestVerb, Route},
     telemetry::metrics,
 };
@@ -21,7 +28,7 @@ const CONDITIONS: [HeaderName; 5] =
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// An answer's body. Of a blob or manifest it goes on from wherever the rest can be had, for up to `timeouts.idle`
-/// without a byte; any other body ends where its server ends.
+/// without a byte, or `timeouts.first_byte` where some servers are silent; any other body ends where its server ends.
 pub struct Download<'a> {
     pool: &'a Pool,
     permit: &'a Permit,
@@ -187,28 +194,31 @@ impl Download<'_> {
     async fn elsewhere(&mut self, failed: &Arc<Server>) -> Result<Option<(Exchange, u64)>, Error> {
         let Some(plan) = &self.plan else { return Ok(None) };
         let headers = plan.headers(&self.headers, self.received);
-        let patience: Duration = self.pool.timeouts.idle;
+        let Timeouts { idle, first_byte, .. } = self.pool.timeouts;
         // A head that fits and not a byte behind it was no success.
         let again = self.trouble.is_some();
-        let trouble = self.trouble.get_or_insert_with(|| Rounds::new(patience));
-        if again && !trouble.pause().await {
+        let trouble = self.trouble.get_or_insert_with(|| Rounds::new(idle, first_byte));
+        if again && !trouble.pause(Failures::Refused).await {
             return Ok(None);
         }
         loop {
+            let mut failures = Failures::None;
             let mut order = self.pool.order(self.permit.route(), None)?;
             order.sort_by_key(|server| Arc::ptr_eq(server, failed));
-            let mut hope = false;
             for (index, server) in order.iter().enumerate() {
                 match self.pool.attempt(server, self.permit, &headers, index + 1 < order.len()).await {
                     Ok(answer) => match plan.skip(&answer.head, self.received) {
                         Some(skip) => return Ok(Some((answer, skip))),
-                        None => hope |= answer.head.status.is_server_error(),
+                        None if answer.head.status.is_server_error() => failures = Failures::Mixed,
+                        None => {}
                     },
                     Err(error) if !error.is_servers_fault() => return Err(error),
-                    Err(_) => hope = true,
+                    Err(error) => failures = failures.and(&error),
                 }
             }
-            if !hope || !trouble.pause().await {
+            // The request is harmless: it was answered before.
+            let harmless = matches!(failures, Failures::Broken | Failures::Silent);
+            if !trouble.pause(if harmless { Failures::Refused } else { failures }).await {
                 return Ok(None);
             }
         }

@@ -126,9 +126,9 @@ impl Fleet {
 /// A gate in front of them that takes silence for death after two seconds; more where the way to them is long.
 pub(super) fn gate(fleet: &Fleet, far: bool, clients: &Place, verify: bool) -> Portcullis {
     let timeouts = if far {
-        json!({ "connect": "5s", "first_byte": "10s", "idle": "6s", "commit": "60s" })
+        json!({ "connect": "5s", "first_byte": "30s", "idle": "6s", "commit": "60s" })
     } else {
-        json!({ "connect": "1s", "first_byte": "5s", "idle": "2s", "commit": "10s" })
+        json!({ "connect": "1s", "first_byte": "20s", "idle": "2s", "commit": "10s" })
     };
     let patience = if far { "4s" } else { "1s" };
     let setup = Portcullis::before(&fleet.servers[0]).with_upstream(|upstream| {
