@@ -68,6 +68,11 @@ impl Download<'_> {
         self.exchange.in_frames_of(size);
     }
 
+    /// True where the body is hashed on its way.
+    pub fn is_verified(&self) -> bool {
+        self.check.is_some()
+    }
+
     /// How often another server went on with it.
     pub fn resumed(&self) -> u32 {
         self.resumed

@@ -22,6 +22,7 @@ mod clients;
 mod collect;
 mod differential;
 mod examples;
+mod faults;
 mod grace;
 mod htpasswd;
 mod login;

@@ -1,0 +1,42 @@
+//! What a fault of one server, or of one blob, must not do to anything else.
+
+use serde_json::{Value, json};
+
+use crate::support::{ALICE, Ear, Portcullis};
+
+fn digest(number: usize) -> String {
+    format!("sha256:{number:064x}")
+}
+
+fn blob(number: usize) -> String {
+    format!("/v2/team-a/app/blobs/{}", digest(number))
+}
+
+/// In front of these, under settings that no probe disturbs unless they say so.
+fn gate(servers: Value, settings: Value) -> Portcullis {
+    let mut upstream = json!({
+        "servers": servers,
+        "health": { "interval": "1d" },
+        "timeouts": { "connect": "500ms", "idle": "1s" },
+    });
+    for (key, value) in settings.as_object().unwrap() {
+        upstream[key] = value.clone();
+    }
+    Portcullis::before_upstream(upstream).start()
+}
+
+/// Its head would be all that a client waits for.
+#[test]
+fn a_verified_blob_that_is_empty_and_must_not_be_is_refused() {
+    let ear = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let gate = gate(json!([{ "url": ear.url() }]), json!({ "verify": true }));
+    for version in ["--http1.1", "--http2"] {
+        let answer = gate.curl(&blob(1)).user(ALICE).argument(version).send();
+        assert_eq!((answer.status, answer.code().as_str()), (502, "UNAVAILABLE"), "{version}");
+    }
+    let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for version in ["--http1.1", "--http2"] {
+        let answer = gate.curl(&format!("/v2/team-a/app/blobs/{empty}")).user(ALICE).argument(version).send();
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{version}");
+    }
+}
