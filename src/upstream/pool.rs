@@ -1,6 +1,6 @@
 //! One upstream: its servers, and how a request finds the one that answers it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::Request;
@@ -166,33 +166,29 @@ impl Pool {
     /// Asks one server after the other until one has an answer that is no failure of its own. Where all fail, what the
     /// last one answered.
     async fn ask_each(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
-        let order = self.order(permit.route(), at)?;
-        let mut outcome = Err(Error::Unusable("no server for the route"));
-        let mut lacking = false;
-        for (index, server) in order.iter().enumerate() {
-            if lacking && !server.is_primary() {
-                continue;
-            }
-            let others = index + 1 < order.len();
-            match self.attempt(server, permit, headers, others).await {
+        let mut order = VecDeque::from(self.order(permit.route(), at)?);
+        let mut outcome = None;
+        while let Some(server) = order.pop_front() {
+            match self.attempt(&server, permit, headers, !order.is_empty()).await {
                 Ok(answer) if answer.head.status == StatusCode::NOT_FOUND && !server.is_primary() => {
-                    lacking = true;
-                    outcome = Err(Error::Unusable("a replica lacks it, and no primary says so too"));
-                    self.moves_on(server, "lacking");
+                    // A primary knows; another replica may have it, and is asked where no primary answers.
+                    order.make_contiguous().sort_by_key(|other| !other.is_primary());
+                    outcome.get_or_insert(Err(Error::Unusable("a replica lacks it, and no primary says so too")));
+                    self.moves_on(&server, "lacking");
                 }
                 Ok(answer) if answer.head.status.is_server_error() => {
-                    outcome = Ok(answer);
-                    self.moves_on(server, "status");
+                    outcome = Some(Ok(answer));
+                    self.moves_on(&server, "status");
                 }
                 Err(error) if !error.is_servers_fault() => return Err(error),
                 Err(error) => {
-                    self.moves_on(server, error.kind());
-                    outcome = Err(error);
+                    self.moves_on(&server, error.kind());
+                    outcome = Some(Err(error));
                 }
                 answer => return answer,
             }
         }
-        outcome
+        outcome.unwrap_or(Err(Error::Unusable("no server for the route")))
     }
 
     /// Notes that a server's answer, or its silence, is not taken for the last word.

@@ -40,3 +40,21 @@ fn a_verified_blob_that_is_empty_and_must_not_be_is_refused() {
         assert_eq!((answer.status, answer.body.len()), (200, 0), "{version}");
     }
 }
+
+#[test]
+fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
+    let lacking = Ear::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let having = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let primary = Ear::answering("").url();
+    let servers = json!([
+        { "url": primary },
+        { "url": lacking.url(), "role": "replica" },
+        { "url": having.url(), "role": "replica" },
+    ]);
+    let gate = gate(servers, json!({ "balance": "by_digest" }));
+    for number in 0..12 {
+        let answer = gate.curl(&blob(number)).user(ALICE).send();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{number}");
+    }
+    assert!(!lacking.heard().is_empty(), "it was asked first for some");
+}
