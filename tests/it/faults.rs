@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, Ear, Portcullis};
+use crate::support::{ALICE, Caller, Ear, Portcullis};
+
+const WHOLE: usize = 1000;
+/// Up to here a blob can be read.
+const READABLE: usize = 500;
 
 fn digest(number: usize) -> String {
     format!("sha256:{number:064x}")
@@ -23,6 +27,21 @@ fn gate(servers: Value, settings: Value) -> Portcullis {
         upstream[key] = value.clone();
     }
     Portcullis::before_upstream(upstream).start()
+}
+
+/// A blob's answer, cut short where the medium is damaged.
+fn damaged(caller: &mut Caller) {
+    let Some(request) = caller.request() else { return };
+    let from = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+    let digest = request.target.rsplit('/').next().unwrap_or_default();
+    let begin: usize = from.unwrap_or(0);
+    let status = match from {
+        Some(begin) => format!("206 Partial Content\r\nContent-Range: bytes {begin}-{}/{WHOLE}", WHOLE - 1),
+        None => "200 OK".to_owned(),
+    };
+    let length = WHOLE - begin;
+    caller.say(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nDocker-Content-Digest: {digest}\r\n\r\n"));
+    caller.say(vec![b'x'; READABLE.saturating_sub(begin)]);
 }
 
 /// Its head would be all that a client waits for.
@@ -57,4 +76,15 @@ fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{number}");
     }
     assert!(!lacking.heard().is_empty(), "it was asked first for some");
+}
+
+#[test]
+fn a_blob_of_which_nobody_has_the_rest_costs_no_server_its_turn() {
+    let ears = [(); 2].map(|()| Ear::following(damaged));
+    let gate = gate(json!(ears.each_ref().map(|ear| json!({ "url": ear.url() }))), json!({}));
+    let cut = gate.curl(&blob(1)).user(ALICE).attempt();
+    assert!(cut.is_err(), "{cut:?}");
+    assert!(gate.counted("portcullis_upstream_resumes_total", "") > 2.5, "the rest was asked for again and again");
+    let ejections = gate.counted("portcullis_upstream_ejections_total", "");
+    assert!(ejections < 0.5, "{ejections} servers lost their turn");
 }
