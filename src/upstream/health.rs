@@ -34,6 +34,8 @@ pub(super) struct Health {
     registry: Box<str>,
     server: Box<str>,
     up: AtomicBool,
+    /// It answers no probes.
+    silent: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
     /// When the server came back, in milliseconds since `epoch`; 0 where its share is whole.
@@ -62,6 +64,7 @@ impl Health {
             registry: registry.into(),
             server: server.into(),
             up: AtomicBool::new(true),
+            silent: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             returned: AtomicU64::new(0),
             epoch: Instant::now(),
@@ -71,6 +74,11 @@ impl Health {
 
     pub(super) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// True where the server itself does not answer, rather than fail some requests.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
     }
 
     /// 1 in ordinary times, less while the server is on its way back.
@@ -108,6 +116,7 @@ impl Health {
             Ok(()) => {
                 course.good = course.good.saturating_add(1);
                 course.bad = 0;
+                self.silent.store(false, Ordering::Relaxed);
                 let due = course.good >= self.settings.healthy_after && Instant::now() >= course.since;
                 if !self.is_up() && due {
                     self.take_back(&mut course);
@@ -117,7 +126,8 @@ impl Health {
                 course.good = 0;
                 course.bad = course.bad.saturating_add(1);
                 tracing::debug!(registry = self.registry, server = self.server, %error, "probe failed");
-                if course.bad >= self.settings.unhealthy_after && self.is_up() {
+                if course.bad >= self.settings.unhealthy_after {
+                    self.silent.store(true, Ordering::Relaxed);
                     self.eject(&mut course, "probes");
                 }
             }
@@ -281,6 +291,20 @@ mod tests {
         std::thread::sleep(Duration::from_millis(130));
         assert!((health.share() - 1.0).abs() < f64::EPSILON);
         assert_eq!(health.returned.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn only_probes_say_that_a_server_is_silent() {
+        let health = health(Duration::ZERO);
+        health.failed();
+        health.failed();
+        assert!(!health.is_up() && !health.is_silent());
+        health.probed(bad());
+        assert!(!health.is_silent());
+        health.probed(bad());
+        assert!(health.is_silent());
+        health.probed(Ok(()));
+        assert!(!health.is_up() && !health.is_silent());
     }
 
     #[test]

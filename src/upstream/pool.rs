@@ -292,12 +292,13 @@ impl Pool {
     }
 
     /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
-    /// server has lost its turn.
+    /// server has stopped to answer probes.
     pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
         self.head_of(permit, pending, self.timeouts.idle).await
     }
 
-    /// `grace` is how long a server may be without its turn meanwhile.
+    /// `grace` is how long a server may be silent meanwhile. Without any, it must not so much as lose its turn: what other
+    /// requests met says nothing of this one, but then somebody else can be asked instead.
     async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
         let limit = self.patience(permit);
         let server = pending.server();
@@ -307,8 +308,11 @@ impl Pool {
             if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
                 return answer;
             }
-            let up = server.as_ref().is_none_or(|server| server.health.is_up());
-            lost = if up { None } else { lost.or(Some(Instant::now())) };
+            let well = |server: &Arc<Server>| match grace.is_zero() {
+                true => server.health.is_up(),
+                false => !server.health.is_silent(),
+            };
+            lost = if server.as_ref().is_none_or(well) { None } else { lost.or(Some(Instant::now())) };
             if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
                 return Err(Error::Silent(begun.elapsed()));
             }

@@ -1,5 +1,7 @@
 //! What a fault of one server, or of one blob, must not do to anything else.
 
+use std::{thread, time::Duration};
+
 use serde_json::{Value, json};
 
 use crate::support::{ALICE, Caller, Ear, Portcullis};
@@ -87,4 +89,36 @@ fn a_blob_of_which_nobody_has_the_rest_costs_no_server_its_turn() {
     assert!(gate.counted("portcullis_upstream_resumes_total", "") > 2.5, "the rest was asked for again and again");
     let ejections = gate.counted("portcullis_upstream_ejections_total", "");
     assert!(ejections < 0.5, "{ejections} servers lost their turn");
+}
+
+#[test]
+fn a_commit_goes_on_while_other_requests_fail_and_the_server_answers_probes() {
+    let ear = Ear::following(|caller| {
+        while let Some(request) = caller.request() {
+            let status = match (request.method.as_str(), request.target.as_str()) {
+                (_, "/v2/") => "200 OK",
+                ("PUT", _) => {
+                    caller.body(&request);
+                    thread::sleep(Duration::from_secs(5));
+                    "201 Created"
+                }
+                _ => "503 Service Unavailable",
+            };
+            caller.say(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let health = json!({ "interval": "4s", "timeout": "2s", "unhealthy_after": 2 });
+    let gate = gate(json!([{ "url": ear.url() }]), json!({ "health": health }));
+    thread::scope(|scope| {
+        let put = scope.spawn(|| {
+            let put = gate.curl("/v2/team-a/app/manifests/v1").user(ALICE).method("PUT").argument("--data-binary");
+            put.argument("{}").header("Content-Type: application/vnd.oci.image.manifest.v1+json").send()
+        });
+        for number in 0..3 {
+            assert!(gate.curl(&blob(number)).user(ALICE).send().status >= 500);
+        }
+        assert!(gate.counted("portcullis_upstream_ejections_total", "") > 0.5, "it has lost its turn");
+        let answer = put.join().unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    });
 }
