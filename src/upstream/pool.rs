@@ -118,6 +118,16 @@ impl Pool {
         self.verify
     }
 
+    /// Goes on from what these know of the same servers, under the configuration before.
+    pub fn goes_on_from(&self, before: &[&Self]) {
+        for server in &self.servers {
+            let mut known = before.iter().flat_map(|pool| &pool.servers);
+            if let Some(known) = known.find(|known| known.name() == server.name()) {
+                server.health.goes_on_from(&known.health);
+            }
+        }
+    }
+
     /// True where clients get a blob's redirect to object storage.
     pub fn passes_redirects(&self) -> bool {
         self.redirects.is_none()
