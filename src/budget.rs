@@ -230,6 +230,7 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn join(queue: &'a Queue) -> Self {
         queue.waiting.fetch_add(1, SeqCst);
+        metrics::buffer_wait_begins();
         Self { queue, outcome: "left" }
     }
 }
@@ -237,7 +238,7 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.queue.waiting.fetch_sub(1, SeqCst);
-        metrics::buffer_wait(self.outcome);
+        metrics::buffer_wait_ends(self.outcome);
     }
 }
 

@@ -39,6 +39,7 @@
 //! | what may be asked again | `upstream/pool.rs`: GET and HEAD; what goes on elsewhere: `upstream/resume.rs` |
 //! | what leaves | `proxy/forward.rs`, `proxy/beside.rs` (headers), [`registry::Route::to_upstream`] (the line) |
 //! | what a page of another origin may | `proxy/asking.rs` |
+//! | where a redirect of a registry may lead | `upstream/redirect.rs`, at which addresses: `upstream/address.rs` |
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
@@ -56,11 +57,13 @@
 //! - What a page elsewhere has a browser ask is refused before anybody is authenticated, unless its origin is allowed.
 //! - A body that breaks off, in either direction, never ends as if it were whole.
 //! - Nothing is sent twice but GET and HEAD; a body goes on from elsewhere only where length and digest (or ETag) agree.
+//! - A redirect is followed to an origin that is listed, at an address that was judged, and nothing of us or the client goes along.
 //! - A replica's word counts for what is there, never for what is not.
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
 //! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
-//! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived.
+//! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
+//!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //!
 //! ## Layers

@@ -20,8 +20,8 @@ const MOST: usize = 65_536;
 ///
 /// Open is
 /// - a request under way that changes something, from before it leaves for the registry until the registry's answer,
-/// - for [`QUIET`], a write whose answer was not awaited or did not come, since the registry may still be at it,
-/// - for [`QUIET`] after its last request here, an upload that was neither finished nor given up.
+/// - for a minute, a write whose answer was not awaited or did not come, since the registry may still be at it,
+/// - for a minute after its last request here, an upload that was neither finished nor given up.
 #[derive(Debug, Default)]
 pub struct Writes(Mutex<State>);
 

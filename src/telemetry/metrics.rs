@@ -26,6 +26,7 @@ const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_second
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
 const BUFFERS: &str = "portcullis_buffer_bytes";
 const BUFFER_LIMIT: &str = "portcullis_buffer_limit_bytes";
+const BUFFER_WAITING: &str = "portcullis_buffer_waiting";
 const BUFFER_WAITS: &str = "portcullis_buffer_waits_total";
 
 /// Installs the recorder of this process; called once by the server.
@@ -67,7 +68,7 @@ fn describe() {
     describe_gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that may be set aside (limits.buffers).");
     describe_counter!(
         BUFFER_WAITS,
-        "Bodies that had to wait for memory, by outcome: served, refused, or the client left."
+        "Bodies that had to wait for memory, by outcome (served, refused, left by the client)."
     );
 }
 
@@ -175,8 +176,14 @@ pub fn buffers_given_back(bytes: u64) {
     gauge!(BUFFERS).decrement(bytes as f64);
 }
 
+/// One more waits.
+pub fn buffer_wait_begins() {
+    gauge!(BUFFER_WAITING).increment(1.0);
+}
+
 /// `outcome` is `served`, `refused` or `left`.
-pub fn buffer_wait(outcome: &'static str) {
+pub fn buffer_wait_ends(outcome: &'static str) {
+    gauge!(BUFFER_WAITING).decrement(1.0);
     counter!(BUFFER_WAITS, "outcome" => outcome).increment(1);
 }
 

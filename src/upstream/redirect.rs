@@ -10,7 +10,7 @@ use http::{
 use hyper::Request;
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -289,16 +289,18 @@ impl Storage {
     /// One address that swallows what it is sent must not take the time of all.
     async fn dial_any(&self) -> Result<Wire, RedirectError> {
         let addresses = self.addresses().await?;
-        let share = self.connect / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = "its name has no address".to_owned();
-        for address in addresses {
-            match timeout(share, self.connect_to(address)).await {
+        let begun = Instant::now();
+        let mut reason = "its name has no address".to_owned();
+        for (index, address) in addresses.iter().enumerate() {
+            let left = self.connect.saturating_sub(begun.elapsed());
+            let turn = if index + 1 < addresses.len() { left / 2 } else { left };
+            match timeout(turn, self.connect_to(*address)).await {
                 Ok(Ok(wire)) => return Ok(wire),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = format!("{address} did not answer within {share:?}"),
+                Ok(Err(error)) => reason = error,
+                Err(_) => reason = format!("{address}: no connection within {turn:?}"),
             }
         }
-        Err(self.unreachable(last))
+        Err(self.unreachable(reason))
     }
 
     async fn connect_to(&self, address: IpAddr) -> Result<Wire, String> {

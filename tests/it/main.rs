@@ -15,6 +15,7 @@ mod architecture;
 mod attacks;
 mod balance;
 mod blobs;
+mod buffers;
 mod catalog;
 mod challenges;
 mod cli;

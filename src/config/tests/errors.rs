@@ -146,6 +146,11 @@ fn sizes() {
     );
     more("limits: { manifest: 0 }\n", "8:21: error: limits.manifest: must be more than 0", "");
     more(
+        "limits: { buffers: 4095KiB }\n",
+        "8:20: error: limits.buffers: too little to serve a few transfers at a time: at least 4MiB",
+        "",
+    );
+    more(
         "limits: { manifest: 65MiB }\n",
         "8:21: error: limits.manifest: manifests are held in memory: at most 64MiB",
         "",

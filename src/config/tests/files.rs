@@ -31,13 +31,14 @@ fn the_reference_shows_the_defaults() {
         let Config { listen, tls, registries, identity, tokens, limits, log, reload, shutdown, .. } = config.clone();
         let upstream = registries[0].upstream.clone();
         format!(
-            "{listen:#?} {:?} {:?} {:#?} {:?} {:?} {:?} {} {:?} {:?} {tokens:#?} {limits:#?} {log:#?} {reload:#?} {shutdown:#?}",
+            "{listen:#?} {:?} {:?} {:#?} {:?} {:?} {:?} {:?} {} {:?} {:?} {tokens:#?} {limits:#?} {log:#?} {reload:#?} {shutdown:#?}",
             tls.min_version,
             tls.hsts,
             upstream.timeouts,
             upstream.tls,
             upstream.credentials,
             upstream.redirects,
+            upstream.redirect_hosts,
             identity.realm,
             identity.disabled_users,
             identity.cache

@@ -22,22 +22,29 @@ pub(crate) struct Http2 {
     origin: String,
 }
 
-/// A request whose body is still being sent.
+/// A request whose body is still being sent, or the body of whose answer nobody reads.
 pub(crate) struct Stream<'a> {
     connection: &'a Http2,
     body: SendStream<Bytes>,
     answer: ResponseFuture,
+    unread: Option<RecvStream>,
 }
 
 impl Http2 {
     /// Connects to the gate by the name that tests dial.
     pub(crate) fn connect(gate: &Portcullis) -> Self {
+        Self::with_window(gate, 65_535)
+    }
+
+    /// The same, where all answers together may come unread up to this many bytes.
+    pub(crate) fn with_window(gate: &Portcullis, window: u32) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let connector = tokio_rustls::TlsConnector::from(raw::client_config(gate.pki(), &["h2"]));
         let sender = runtime.block_on(async {
             let tcp = TcpStream::connect(("127.0.0.1", gate.port())).await.unwrap();
             let tls = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
-            let (sender, connection) = h2::client::handshake(tls).await.unwrap();
+            let mut settings = h2::client::Builder::new();
+            let (sender, connection) = settings.initial_connection_window_size(window).handshake(tls).await.unwrap();
             tokio::spawn(connection);
             sender
         });
@@ -77,11 +84,19 @@ impl Http2 {
 
     /// Begins a request whose body follows.
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, String)]) -> Stream<'_> {
-        let request = self.request(method, path, headers);
+        self.stream(self.request(method, path, headers), false)
+    }
+
+    /// Sends a request without a body.
+    pub(crate) fn open_whole(&self, method: &str, path: &str, headers: &[(&str, String)]) -> Stream<'_> {
+        self.stream(self.request(method, path, headers), true)
+    }
+
+    fn stream(&self, request: Request<()>, end: bool) -> Stream<'_> {
         self.runtime.block_on(async {
             let mut sender = self.sender.clone().ready().await.unwrap();
-            let (answer, body) = sender.send_request(request, false).unwrap();
-            Stream { connection: self, body, answer }
+            let (answer, body) = sender.send_request(request, end).unwrap();
+            Stream { connection: self, body, answer, unread: None }
         })
     }
 
@@ -147,6 +162,19 @@ impl Stream<'_> {
                 piece = later;
             }
         });
+    }
+
+    /// The answer's head, where it comes in this time; its body is left unread.
+    pub(crate) fn head_within(&mut self, time: Duration) -> Option<Response> {
+        let answer = self.connection.runtime.block_on(async { timeout(time, &mut self.answer).await.ok() })?;
+        let (head, body) = answer.expect("an answer").into_parts();
+        self.unread = Some(body);
+        Some(Response {
+            status: head.status.as_u16(),
+            version: "HTTP/2".to_owned(),
+            headers: readable(&head.headers),
+            body: Vec::new(),
+        })
     }
 
     /// Ends the body and awaits the answer.

@@ -32,7 +32,7 @@ pub(crate) use dial::{dial, dialled};
 pub(crate) use dice::Dice;
 pub(crate) use done::{Done, assert_installed, assert_root, run, run_within};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
-pub(crate) use http2::{Asked, Http2, Waiting};
+pub(crate) use http2::{Asked, Http2, Stream, Waiting};
 pub(crate) use image::{Hash, Image, digest};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
