@@ -16,7 +16,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::Request;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::{Error, UploadBody, exchange::Pending, server::Server};
@@ -141,7 +141,8 @@ impl Health {
                 course.bad = course.bad.saturating_add(1);
                 tracing::debug!(registry = self.registry, server = self.server, %error, "probe failed");
                 if course.bad >= self.settings.unhealthy_after {
-                    self.silent.store(true, Ordering::Relaxed);
+                    // A status that is no good sign is an answer.
+                    self.silent.store(!matches!(error, Error::Unusable(_)), Ordering::Relaxed);
                     self.eject(&mut course, "probes");
                 }
             }
@@ -225,8 +226,11 @@ pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValu
     }) else {
         return;
     };
+    // From one probe's beginning to the next one's, however long a silent server has them wait.
+    let mut ticks = interval_at(tokio::time::Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        sleep(interval).await;
+        ticks.tick().await;
         let Some(held) = server.upgrade() else { return };
         let limit = held.health.settings.timeout;
         let outcome = timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit)));
@@ -329,6 +333,9 @@ mod tests {
         assert!(health.is_silent());
         health.probed(Ok(()));
         assert!(!health.is_up() && !health.is_silent());
+        health.probed(Err(Error::Unusable("a status")));
+        health.probed(Err(Error::Unusable("a status")));
+        assert!(!health.is_silent());
     }
 
     #[test]
