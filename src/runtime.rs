@@ -96,6 +96,17 @@ impl PublicRegistry {
         pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
     }
 
+    /// Those of routes, the UI and the Notary server too.
+    fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.all().iter().chain(&self.ui).chain(&self.notary)
+    }
+
+    /// What was known of servers stays known: that they are dead, or on their way back.
+    fn goes_on_from(&self, before: &Self) {
+        let known: Vec<&Pool> = before.all_pools().map(|pool| &**pool).collect();
+        self.all_pools().for_each(|pool| pool.goes_on_from(&known));
+    }
+
     /// The policy's question for a caller of this registry.
     pub fn asker<'a>(&'a self, principal: &'a Principal, client: IpAddr) -> Asker<'a> {
         Asker { principal, registry: &self.first, hosts: &self.hosts, client }
@@ -170,15 +181,19 @@ impl Runtime {
         before: &[Arc<PublicRegistry>],
     ) -> Result<Self, BuildError> {
         // The same registry is one that has a host in common.
-        let writes = |registry: &Registry| {
-            let same = before.iter().find(|known| known.hosts.iter().any(|host| registry.hosts.contains(host)));
-            same.map(|known| Arc::clone(&known.writes)).unwrap_or_default()
-        };
+        let same = |hosts: &[Host]| before.iter().find(|known| known.hosts.iter().any(|host| hosts.contains(host)));
+        let writes =
+            |registry: &Registry| same(&registry.hosts).map(|known| Arc::clone(&known.writes)).unwrap_or_default();
         let registries = config
             .registries
             .iter()
             .map(|registry| public_registry(registry, &config.tokens, Some(&keys), writes(registry)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
+        for registry in &registries {
+            if let Some(known) = same(&registry.hosts) {
+                registry.goes_on_from(known);
+            }
+        }
         let by_host = registries
             .iter()
             .enumerate()
@@ -205,11 +220,7 @@ impl Runtime {
 
     /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
     pub fn watch(&self) {
-        let pools = self
-            .registries
-            .iter()
-            .flat_map(|registry| registry.pools.all().iter().chain(&registry.ui).chain(&registry.notary));
-        pools.for_each(|pool| pool.watch());
+        self.registries.iter().flat_map(|registry| registry.all_pools()).for_each(|pool| pool.watch());
     }
 
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).

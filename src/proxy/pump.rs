@@ -2,6 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -177,8 +178,13 @@ pub(super) async fn deliver(
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
-    record.status = head.status.as_u16();
     let bodyless = session.req_header().method == Method::HEAD || !client::has_body(head.status);
+    // What is hashed and small is judged before a word of it is said: of an empty answer the head is all there is.
+    let mut first = None;
+    if download.is_verified() && !bodyless {
+        first = Some(next(session, &mut download).await?.transpose()?);
+    }
+    record.status = head.status.as_u16();
     client::frame_unknown_length(session, &mut head);
     if bodyless {
         client::write_head(session, head, true, outlet).await?;
@@ -187,25 +193,36 @@ pub(super) async fn deliver(
     }
     client::write_head(session, head, false, outlet).await?;
     loop {
-        let frame = tokio::select! {
-            biased;
-            frame = download.frame() => frame,
-            () = client::gone(session) => return Err(Stop::ClientGone),
+        let frame = match first.take() {
+            Some(frame) => Ok(frame),
+            None => next(session, &mut download).await?.transpose(),
         };
         match frame {
-            Some(Ok(data)) => {
+            Ok(Some(data)) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 client::write_body(session, data, outlet).await?;
                 record.bytes_out += length;
             }
-            Some(Err(error)) => return Err(Stop::UpstreamBroke(error)),
-            None => break,
+            Ok(None) => break,
+            Err(error) => return Err(Stop::UpstreamBroke(error)),
         }
         record.resumed = download.resumed();
     }
     download.finish();
     client::end_body(session, outlet).await?;
     Ok(())
+}
+
+/// The next frame of an answer, unless the client leaves.
+async fn next(
+    session: &mut ServerSession,
+    download: &mut Download<'_>,
+) -> Result<Option<Result<Bytes, upstream::Error>>, ClientGone> {
+    tokio::select! {
+        biased;
+        frame = download.frame() => Ok(frame),
+        () = client::gone(session) => Err(ClientGone),
+    }
 }
 
 /// An answer that came before the upload's end. A client that sees its head stops sending, and over HTTP/2 the half

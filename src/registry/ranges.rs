@@ -79,6 +79,22 @@ impl Ranges {
         &self.0
     }
 
+    /// What of them lies within one of these.
+    pub fn within(&self, spans: &[Span]) -> Self {
+        let common = |one: &Span, other: &Span| {
+            let inner = |outer: &Span, inner: &Span| match (outer, inner) {
+                (Span::All, _) => true,
+                (_, Span::All) => false,
+                (Span::Name(_), Span::Under(_)) => false,
+                (Span::Name(_) | Span::Under(_), Span::Name(_)) | (Span::Under(_), Span::Under(_)) => {
+                    outer.contains(inner.text())
+                }
+            };
+            if inner(one, other) { Some(other.clone()) } else { inner(other, one).then(|| one.clone()) }
+        };
+        Self::new(self.0.iter().flat_map(|one| spans.iter().filter_map(move |other| common(one, other))))
+    }
+
     pub fn is_everything(&self) -> bool {
         self.0.contains(&Span::All)
     }
@@ -156,6 +172,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_lies_within_spans_is_in_both(one in vec(any_span(), 0..6), other in vec(any_span(), 0..6), name in any_name()) {
+            let both = one.iter().any(|span| span.contains(&name)) && other.iter().any(|span| span.contains(&name));
+            prop_assert_eq!(Ranges::new(one).within(&other).contains(&name), both);
+        }
+
         #[test]
         fn merging_loses_nothing_and_leaves_spans_apart(spans in vec(any_span(), 0..8), name in any_name()) {
             let ranges = Ranges::new(spans.clone());

@@ -3,11 +3,12 @@
 //! A server loses its turn after `unhealthy_after` failures in a row, of probes or of requests. It gets it back when
 //! `healthy_after` probes in a row went well and its pause is over; the pause is one `interval` and doubles each time the
 //! server fails again soon after its return, up to [`LONGEST_PAUSE`] intervals. Then its share grows over [`RETURN`]
-//! intervals. A server without its turn is still asked where nobody else is left.
+//! intervals. A server without its turn is still asked where nobody else is left. A configuration that is read again
+//! changes nothing of it.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::Request;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::{Error, UploadBody, exchange::Pending, server::Server};
@@ -34,16 +35,17 @@ pub(super) struct Health {
     registry: Box<str>,
     server: Box<str>,
     up: AtomicBool,
+    /// It answers no probes.
+    silent: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
-    /// When the server came back, in milliseconds since `epoch`; 0 where its share is whole.
+    /// When the server came back, by [`clock`]; 0 where its share is whole.
     returned: AtomicU64,
-    epoch: Instant,
     course: Mutex<Course>,
 }
 
 /// What decides about leaving and coming back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Course {
     /// Probes in a row.
     good: u32,
@@ -56,21 +58,41 @@ struct Course {
 
 impl Health {
     pub(super) fn new(registry: &str, server: &str, settings: &config::Health) -> Self {
-        metrics::upstream_up(registry, server, true);
         Self {
             settings: settings.clone(),
             registry: registry.into(),
             server: server.into(),
             up: AtomicBool::new(true),
+            silent: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             returned: AtomicU64::new(0),
-            epoch: Instant::now(),
             course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now() }),
         }
     }
 
+    /// Goes on from what was known of the same server under the configuration before.
+    pub(super) fn goes_on_from(&self, before: &Self) {
+        let (mut course, known) = (self.lock(), before.lock().clone());
+        for (ours, known) in [(&self.up, &before.up), (&self.silent, &before.silent)] {
+            ours.store(known.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.failures.store(before.failures.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.returned.store(before.returned.load(Ordering::Relaxed), Ordering::Relaxed);
+        *course = known;
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// True where the server itself does not answer, rather than fail some requests.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Shows its state in metrics, which only those in force may.
+    fn show(&self) {
+        metrics::upstream_up(&self.registry, &self.server, self.is_up());
     }
 
     /// 1 in ordinary times, less while the server is on its way back.
@@ -79,7 +101,7 @@ impl Health {
         if returned == 0 {
             return 1.0;
         }
-        let gone = self.epoch.elapsed().saturating_sub(Duration::from_millis(returned));
+        let gone = Duration::from_millis(clock().saturating_sub(returned));
         let grown = gone.as_secs_f64() / (self.settings.interval * RETURN).as_secs_f64();
         if grown >= 1.0 {
             self.returned.store(0, Ordering::Relaxed);
@@ -108,6 +130,7 @@ impl Health {
             Ok(()) => {
                 course.good = course.good.saturating_add(1);
                 course.bad = 0;
+                self.silent.store(false, Ordering::Relaxed);
                 let due = course.good >= self.settings.healthy_after && Instant::now() >= course.since;
                 if !self.is_up() && due {
                     self.take_back(&mut course);
@@ -117,7 +140,9 @@ impl Health {
                 course.good = 0;
                 course.bad = course.bad.saturating_add(1);
                 tracing::debug!(registry = self.registry, server = self.server, %error, "probe failed");
-                if course.bad >= self.settings.unhealthy_after && self.is_up() {
+                if course.bad >= self.settings.unhealthy_after {
+                    // A status that is no good sign is an answer.
+                    self.silent.store(!matches!(error, Error::Unusable(_)), Ordering::Relaxed);
                     self.eject(&mut course, "probes");
                 }
             }
@@ -143,8 +168,7 @@ impl Health {
     fn take_back(&self, course: &mut Course) {
         course.since = Instant::now();
         self.failures.store(0, Ordering::Relaxed);
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.returned.store(now.max(1), Ordering::Relaxed);
+        self.returned.store(clock(), Ordering::Relaxed);
         self.up.store(true, Ordering::Relaxed);
         metrics::upstream_up(&self.registry, &self.server, true);
         info!(registry = self.registry, server = self.server, "a server is back");
@@ -153,6 +177,12 @@ impl Health {
     fn lock(&self) -> std::sync::MutexGuard<'_, Course> {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Milliseconds of this process, from 1 on.
+fn clock() -> u64 {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 /// The one request that needs no permit: it can ask a server whether it is well, and nothing else.
@@ -190,9 +220,17 @@ fn well(status: StatusCode) -> Result<(), Error> {
 /// Probes a server for as long as somebody holds it.
 pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValue>) {
     let probe = Probe { authorization };
-    let Some(interval) = server.upgrade().map(|server| server.health.settings.interval) else { return };
+    let Some(interval) = server.upgrade().map(|server| {
+        server.health.show();
+        server.health.settings.interval
+    }) else {
+        return;
+    };
+    // From one probe's beginning to the next one's, however long a silent server has them wait.
+    let mut ticks = interval_at(tokio::time::Instant::now() + interval, interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        sleep(interval).await;
+        ticks.tick().await;
         let Some(held) = server.upgrade() else { return };
         let limit = held.health.settings.timeout;
         let outcome = timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit)));
@@ -281,6 +319,50 @@ mod tests {
         std::thread::sleep(Duration::from_millis(130));
         assert!((health.share() - 1.0).abs() < f64::EPSILON);
         assert_eq!(health.returned.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn only_probes_say_that_a_server_is_silent() {
+        let health = health(Duration::ZERO);
+        health.failed();
+        health.failed();
+        assert!(!health.is_up() && !health.is_silent());
+        health.probed(bad());
+        assert!(!health.is_silent());
+        health.probed(bad());
+        assert!(health.is_silent());
+        health.probed(Ok(()));
+        assert!(!health.is_up() && !health.is_silent());
+        health.probed(Err(Error::Unusable("a status")));
+        health.probed(Err(Error::Unusable("a status")));
+        assert!(!health.is_silent());
+    }
+
+    #[test]
+    fn a_configuration_that_is_read_again_changes_nothing_of_a_servers_state() {
+        let second = Duration::from_secs(1);
+        let before = health(second);
+        for _ in 0..2 {
+            before.lock().since = Instant::now();
+            before.probed(Ok(()));
+            before.probed(Ok(()));
+            before.failed();
+            before.failed();
+        }
+        let after = health(second);
+        after.goes_on_from(&before);
+        assert!(!after.is_up());
+        after.probed(Ok(()));
+        after.probed(Ok(()));
+        assert!(!after.is_up(), "the pause is not over");
+        after.lock().since = Instant::now();
+        after.probed(Ok(()));
+        let again = health(second);
+        again.goes_on_from(&after);
+        assert!(again.is_up() && again.share() < 1.0, "on its way back");
+        again.failed();
+        again.failed();
+        assert_eq!((again.lock().since - Instant::now()).as_secs_f64().round() as u64, 4, "the third time");
     }
 
     #[test]

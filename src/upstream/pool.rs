@@ -1,6 +1,6 @@
 //! One upstream: its servers, and how a request finds the one that answers it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::Request;
@@ -125,6 +125,16 @@ impl Pool {
         self.verify
     }
 
+    /// Goes on from what these know of the same servers, under the configuration before.
+    pub fn goes_on_from(&self, before: &[&Self]) {
+        for server in &self.servers {
+            let mut known = before.iter().flat_map(|pool| &pool.servers);
+            if let Some(known) = known.find(|known| known.name() == server.name()) {
+                server.health.goes_on_from(&known.health);
+            }
+        }
+    }
+
     /// True where clients get a blob's redirect to object storage.
     pub fn passes_redirects(&self) -> bool {
         self.redirects.is_none()
@@ -180,34 +190,30 @@ impl Pool {
         at: Option<&str>,
         failures: &mut Failures,
     ) -> Result<Exchange, Error> {
-        let order = self.order(permit.route(), at)?;
-        let mut outcome = Err(Error::Unusable("no server for the route"));
-        let mut lacking = false;
-        for (index, server) in order.iter().enumerate() {
-            if lacking && !server.is_primary() {
-                continue;
-            }
-            let others = index + 1 < order.len();
-            match self.attempt(server, permit, headers, others).await {
+        let mut order = VecDeque::from(self.order(permit.route(), at)?);
+        let mut outcome = None;
+        while let Some(server) = order.pop_front() {
+            match self.attempt(&server, permit, headers, !order.is_empty()).await {
                 Ok(answer) if answer.head.status == StatusCode::NOT_FOUND && !server.is_primary() => {
-                    lacking = true;
-                    outcome = Err(Error::Unusable("a replica lacks it, and no primary says so too"));
-                    self.moves_on(server, "lacking");
+                    // A primary knows; another replica may have it, and is asked where no primary answers.
+                    order.make_contiguous().sort_by_key(|other| !other.is_primary());
+                    outcome.get_or_insert(Err(Error::Unusable("a replica lacks it, and no primary says so too")));
+                    self.moves_on(&server, "lacking");
                 }
                 Ok(answer) if answer.head.status.is_server_error() => {
-                    outcome = Ok(answer);
-                    self.moves_on(server, "status");
+                    outcome = Some(Ok(answer));
+                    self.moves_on(&server, "status");
                 }
                 Err(error) if !error.is_servers_fault() => return Err(error),
                 Err(error) => {
-                    self.moves_on(server, error.kind());
+                    self.moves_on(&server, error.kind());
                     *failures = failures.and(&error);
-                    outcome = Err(error);
+                    outcome = Some(Err(error));
                 }
                 answer => return answer,
             }
         }
-        outcome
+        outcome.unwrap_or(Err(Error::Unusable("no server for the route")))
     }
 
     /// Notes that a server's answer, or its silence, is not taken for the last word.
@@ -311,12 +317,13 @@ impl Pool {
     }
 
     /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
-    /// server has lost its turn.
+    /// server has stopped to answer probes.
     pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
         self.head_of(permit, pending, self.timeouts.idle).await
     }
 
-    /// `grace` is how long a server may be without its turn meanwhile.
+    /// `grace` is how long a server may be silent meanwhile. Without any, it must not so much as lose its turn: what other
+    /// requests met says nothing of this one, but then somebody else can be asked instead.
     async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
         let limit = self.patience(permit);
         let server = pending.server();
@@ -326,8 +333,11 @@ impl Pool {
             if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
                 return answer;
             }
-            let up = server.as_ref().is_none_or(|server| server.health.is_up());
-            lost = if up { None } else { lost.or(Some(Instant::now())) };
+            let well = |server: &Arc<Server>| match grace.is_zero() {
+                true => server.health.is_up(),
+                false => !server.health.is_silent(),
+            };
+            lost = if server.as_ref().is_none_or(well) { None } else { lost.or(Some(Instant::now())) };
             if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
                 return Err(Error::Silent(begun.elapsed()));
             }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc};
 use super::{Pool, SetupError};
 use crate::{
     config::{self, Upstream},
-    registry::{Pattern, RepositoryName, Route},
+    registry::{Pattern, RepositoryName, Route, Span},
 };
 
 /// Which repository lives where.
@@ -47,6 +47,13 @@ impl Pools {
 
     pub fn all(&self) -> &[Arc<Pool>] {
         &self.pools
+    }
+
+    /// Spans that hold every name which lives at the upstream in this position; None for the default one, where everything
+    /// may live that is nowhere else.
+    pub fn spans(&self, position: usize) -> Option<Vec<Span>> {
+        let here = self.patterns.iter().filter(|(_, at)| *at == position);
+        (position != 0).then(|| here.flat_map(|(pattern, _)| pattern.spans(None)).collect())
     }
 
     /// The position in [`Pools::all`] of the pool where a repository lives.

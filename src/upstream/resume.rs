@@ -75,6 +75,11 @@ impl Download<'_> {
         self.exchange.in_frames_of(size);
     }
 
+    /// True where the body is hashed on its way.
+    pub fn is_verified(&self) -> bool {
+        self.check.is_some()
+    }
+
     /// How often another server went on with it.
     pub fn resumed(&self) -> u32 {
         self.resumed
@@ -168,7 +173,10 @@ impl Download<'_> {
     /// Has another server, or the same one where it is back, go on where this one failed.
     async fn go_on(&mut self, error: Error) -> Result<(), Error> {
         let failed = Arc::clone(self.exchange.from());
-        self.exchange.failed();
+        // What nobody has more of may be one blob's trouble, and says nothing of the servers that are asked for it.
+        if self.trouble.is_none() {
+            self.exchange.failed();
+        }
         let (registry, reason) = (self.pool.registry(), error.kind());
         let next = self.elsewhere(&failed).await?;
         let outcome = if next.is_some() { "resumed" } else { "lost" };

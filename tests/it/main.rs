@@ -23,6 +23,7 @@ mod clients;
 mod collect;
 mod differential;
 mod examples;
+mod faults;
 mod grace;
 mod htpasswd;
 mod login;

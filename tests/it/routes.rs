@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, ALICE, Image, Login, Portcullis, Registry, Skopeo};
+use crate::support::{ADMIN, ALICE, BOB, Image, Login, Portcullis, Registry, Skopeo};
 
 /// A gate whose default registry comes first, and one registry for each of these patterns.
 fn before(default: &Registry, routes: &[(&str, &Registry)]) -> Portcullis {
@@ -94,6 +94,8 @@ fn what_is_down_takes_nothing_else_with_it() {
     assert_eq!(status("team-a/mirror/app"), 502);
     let listed = gate.curl("/v2/_catalog").user(ALICE).send();
     assert_eq!(listed.status, 502, "a list that lacks a part would be wrong: {}", listed.text());
+    let listed = gate.curl("/v2/_catalog").user(BOB).send();
+    assert_eq!(listed.status, 200, "nothing there is for bob: {}", listed.text());
     mirror.start_again();
     assert_eq!(status("team-a/mirror/app"), 200);
 }

@@ -23,7 +23,8 @@ impl Catalogs {
     /// The next names for which `shows` holds, in distribution's order; see `Catalog::page`.
     ///
     /// # Errors
-    /// Where one of the upstreams fails or cannot say in time: a list that silently lacks a part would be wrong.
+    /// Where one of the upstreams fails or cannot say in time: a list that silently lacks a part would be wrong. Those where
+    /// nothing can be that is asked for are left alone.
     pub async fn page(
         &self,
         question: Question<'_>,
@@ -34,7 +35,14 @@ impl Catalogs {
         for (position, catalog) in self.catalogs.iter().enumerate() {
             let here = |name: &RepositoryName| self.pools.position(name) == position && shows(name);
             let named = |name: &str| RepositoryName::parse(name).is_ok_and(|name| here(&name));
-            parts.push(Part::from(catalog.page(question.clone(), named).await?));
+            let ranges = match self.pools.spans(position) {
+                Some(spans) => question.ranges.within(&spans),
+                None => question.ranges.clone(),
+            };
+            if !ranges.spans().is_empty() {
+                let question = Question { ranges, ..question.clone() };
+                parts.push(Part::from(catalog.page(question, named).await?));
+            }
         }
         Ok(merge(parts, wanted))
     }

@@ -95,6 +95,31 @@ fn failing_requests_end_a_servers_turn() {
     ask_in_turn(&gate, &digests(201, 30));
 }
 
+/// Nobody forgets it because a configuration is read again.
+#[test]
+fn a_server_without_its_turn_has_none_after_a_reload() {
+    let mut scene = Scene::new(2);
+    let mut gate = scene.gate_with("round_robin", &[1, 1], |upstream| {
+        upstream["health"] = json!({ "interval": "1h" });
+        upstream["timeouts"] = json!({ "connect": "1s" });
+    });
+    scene.registries[1].kill();
+    ask_in_turn(&gate, &digests(202, 20));
+    assert!(scene.is_up(&gate, 0) && !scene.is_up(&gate, 1));
+    gate.reload_with(|config| config["identity"]["realm"] = json!("Another"));
+    assert!(scene.is_up(&gate, 0) && !scene.is_up(&gate, 1));
+    let before = gate.counted(FAILOVERS, "");
+    ask_in_turn(&gate, &digests(203, 20));
+    assert!(gate.counted(FAILOVERS, "") - before < 0.5, "nobody is sent to it");
+    // What cannot be used says nothing of servers.
+    gate.reload_with(|config| {
+        let upstream = json!({ "servers": [{ "url": "https://localhost:1" }], "tls": { "ca_file": "htpasswd" } });
+        let other = json!({ "hosts": ["other.test"], "upstream": upstream });
+        config["registries"].as_array_mut().unwrap().push(other);
+    });
+    assert!(scene.is_up(&gate, 0) && !scene.is_up(&gate, 1));
+}
+
 /// Whoever relapses soon after its return waits longer for the next one.
 #[test]
 fn pauses_grow() {
