@@ -134,7 +134,7 @@ impl AsyncRead for ClientStream {
     /// Fills `into` from as many TLS records as have arrived, and flushes before it waits.
     ///
     /// pingora flushes a body of known length only at its end, and rustls keeps up to
-    /// [`tls_buffer`] of it. So while the upstream pauses, the client would miss bytes that were
+    /// `tls_buffer` of it. So while the upstream pauses, the client would miss bytes that were
     /// written long ago. Whoever waits for the client to speak, or to leave, has nothing more to
     /// write for now.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -20,7 +20,7 @@ impl Catalogs {
         Self { pools, catalogs }
     }
 
-    /// The next names for which `shows` holds, in distribution's order; see [`Catalog::page`].
+    /// The next names for which `shows` holds, in distribution's order; see `Catalog::page`.
     ///
     /// # Errors
     /// Where one of the upstreams fails or cannot say in time: a list that silently lacks a part would be wrong. Those where

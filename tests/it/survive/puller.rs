@@ -192,7 +192,7 @@ impl Puller<'_> {
         let mut stdout = child.stdout.take().unwrap();
         let (mut buffer, mut count, mut begin) = (vec![0; 64 * 1024], 0, Vec::new());
         loop {
-            let read = stdout.read(&mut buffer).map_err(|error| error.to_string())?;
+            let read = stdout.read(&mut buffer).expect("a pipe");
             if read == 0 {
                 break;
             }

@@ -76,7 +76,7 @@ impl Pusher<'_> {
             match outcome {
                 Ok(()) => {
                     let blobs = vec![image.layer.clone(), image.config()];
-                    return (Ok(Pushed { tag, manifest: image.digest.clone(), blobs }), failures);
+                    return (Ok(Pushed { tag, manifest: image.digest, blobs }), failures);
                 }
                 Err(failure) => failures.push(failure),
             }
@@ -163,7 +163,7 @@ impl Pusher<'_> {
 }
 
 fn refusal(what: &str, answer: &Response) -> Failure {
-    let body = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_else(|_| json!(null));
+    let body = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or(json!(null));
     match body["errors"][0]["code"].as_str() {
         Some(code) if !code.is_empty() && answer.status >= 400 => {
             Failure::Clear(format!("{what}: {} {code}", answer.status))
