@@ -19,7 +19,7 @@ fn blob(number: usize) -> String {
 }
 
 /// In front of these, under settings that no probe disturbs unless they say so.
-fn gate(servers: Value, settings: Value) -> Portcullis {
+fn gate(servers: &Value, settings: &Value) -> Portcullis {
     let mut upstream = json!({
         "servers": servers,
         "health": { "interval": "1d" },
@@ -50,7 +50,7 @@ fn damaged(caller: &mut Caller) {
 #[test]
 fn a_verified_blob_that_is_empty_and_must_not_be_is_refused() {
     let ear = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let gate = gate(json!([{ "url": ear.url() }]), json!({ "verify": true }));
+    let gate = gate(&json!([{ "url": ear.url() }]), &json!({ "verify": true }));
     for version in ["--http1.1", "--http2"] {
         let answer = gate.curl(&blob(1)).user(ALICE).argument(version).send();
         assert_eq!((answer.status, answer.code().as_str()), (502, "UNAVAILABLE"), "{version}");
@@ -72,7 +72,7 @@ fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
         { "url": lacking.url(), "role": "replica" },
         { "url": having.url(), "role": "replica" },
     ]);
-    let gate = gate(servers, json!({ "balance": "by_digest" }));
+    let gate = gate(&servers, &json!({ "balance": "by_digest" }));
     for number in 0..12 {
         let answer = gate.curl(&blob(number)).user(ALICE).send();
         assert_eq!((answer.status, answer.text().as_str()), (200, "ok"), "{number}");
@@ -83,7 +83,7 @@ fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
 #[test]
 fn a_blob_of_which_nobody_has_the_rest_costs_no_server_its_turn() {
     let ears = [(); 2].map(|()| Ear::following(damaged));
-    let gate = gate(json!(ears.each_ref().map(|ear| json!({ "url": ear.url() }))), json!({}));
+    let gate = gate(&json!(ears.each_ref().map(|ear| json!({ "url": ear.url() }))), json!({}));
     let cut = gate.curl(&blob(1)).user(ALICE).attempt();
     assert!(cut.is_err(), "{cut:?}");
     assert!(gate.counted("portcullis_upstream_resumes_total", "") > 2.5, "the rest was asked for again and again");
@@ -108,7 +108,7 @@ fn a_commit_goes_on_while_other_requests_fail_and_the_server_answers_probes() {
         }
     });
     let health = json!({ "interval": "4s", "timeout": "2s", "unhealthy_after": 2 });
-    let gate = gate(json!([{ "url": ear.url() }]), json!({ "health": health }));
+    let gate = gate(&json!([{ "url": ear.url() }]), &json!({ "health": health }));
     thread::scope(|scope| {
         let put = scope.spawn(|| {
             let put = gate.curl("/v2/team-a/app/manifests/v1").user(ALICE).method("PUT").argument("--data-binary");
