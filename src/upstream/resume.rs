@@ -115,6 +115,7 @@ impl Download<'_> {
             Ok(last) => return last.map(Ok),
             Err(digest) => digest.to_string(),
         };
+        self.exchange.from().spoilt(&digest);
         let server = Arc::clone(self.exchange.server());
         Some(Err(Error::Corrupt { server, digest }))
     }

@@ -100,7 +100,15 @@ impl Selector {
         if name.is_none() {
             self.take_turns(&mut order);
         }
-        order.into_iter().map(|candidate| Arc::clone(candidate.server)).collect()
+        let mut order: Vec<_> = order.into_iter().map(|candidate| Arc::clone(candidate.server)).collect();
+        // Whoever asks again for what was damaged gets it elsewhere, where somebody has it whole.
+        if eligible == Eligible::Everybody
+            && order.iter().any(|server| server.spoils_some())
+            && let Some(digest) = digest_of(route)
+        {
+            order.sort_by_key(|server| server.spoils(&digest));
+        }
+        order
     }
 
     /// Among the best that are not busy, the one that is owed most comes first: each request owes every server a turn in

@@ -1,8 +1,11 @@
 //! One server of an upstream: its connections, how busy it is, and whether it may be asked.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use rustls::ClientConfig;
@@ -15,6 +18,9 @@ use super::{
 };
 use crate::config::{self, Role};
 
+/// So many damaged contents are remembered of a server.
+const MOST_SPOILT: usize = 256;
+
 /// One server.
 pub(super) struct Server {
     connector: Connector,
@@ -24,6 +30,9 @@ pub(super) struct Server {
     idle: Idle,
     under_way: AtomicUsize,
     pub(super) health: Health,
+    /// Digests of which it sent something else, the oldest first.
+    spoilt: Mutex<VecDeque<String>>,
+    spoils: AtomicBool,
     /// What an operator should look at where the server does not accept our credentials.
     refusal: Arc<str>,
 }
@@ -46,6 +55,8 @@ impl Server {
             weight: server.weight,
             idle: Idle::default(),
             under_way: AtomicUsize::new(0),
+            spoilt: Mutex::default(),
+            spoils: AtomicBool::new(false),
             refusal,
         })
     }
@@ -92,6 +103,29 @@ impl Server {
     /// The server answered that it does not accept our credentials.
     pub(super) fn refused(&self) -> Error {
         Error::Refused(self.refusal.to_string())
+    }
+
+    /// Notes that it sent something that is not what this digest says.
+    pub(super) fn spoilt(&self, digest: &str) {
+        let mut spoilt = self.spoilt.lock().unwrap_or_else(PoisonError::into_inner);
+        if !spoilt.iter().any(|known| known == digest) {
+            if spoilt.len() >= MOST_SPOILT {
+                spoilt.pop_front();
+            }
+            spoilt.push_back(digest.to_owned());
+        }
+        self.spoils.store(true, Ordering::Relaxed);
+    }
+
+    /// True where it has sent something wrong before.
+    pub(super) fn spoils_some(&self) -> bool {
+        self.spoils.load(Ordering::Relaxed)
+    }
+
+    /// True where it has sent something that is not what this digest says.
+    pub(super) fn spoils(&self, digest: &str) -> bool {
+        self.spoils_some()
+            && self.spoilt.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == digest)
     }
 
     /// The authority of its address, for a request of our own; a Unix socket has a name that stands for it.

@@ -62,6 +62,21 @@ fn a_verified_blob_that_is_empty_and_must_not_be_is_refused() {
     }
 }
 
+/// However the servers are balanced: the client's retry need not know of it.
+#[test]
+fn what_one_server_has_damaged_another_serves_when_it_is_asked_for_again() {
+    let damaged = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhell");
+    let whole = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+    let path = "/v2/team-a/app/blobs/sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let servers = json!([{ "url": damaged.url(), "weight": 65_535 }, { "url": whole.url() }]);
+    let gate = gate(&servers, &json!({ "verify": true, "balance": "by_digest" }));
+    assert_eq!(gate.curl(path).user(ALICE).send().status, 502, "it is the damaged one's turn");
+    for _ in 0..3 {
+        let answer = gate.curl(path).user(ALICE).send();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    }
+}
+
 #[test]
 fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
     let lacking = Ear::answering("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -83,7 +98,7 @@ fn what_one_replica_lacks_another_serves_while_no_primary_answers() {
 #[test]
 fn a_blob_of_which_nobody_has_the_rest_costs_no_server_its_turn() {
     let ears = [(); 2].map(|()| Ear::following(damaged));
-    let gate = gate(&json!(ears.each_ref().map(|ear| json!({ "url": ear.url() }))), json!({}));
+    let gate = gate(&json!(ears.each_ref().map(|ear| json!({ "url": ear.url() }))), &json!({}));
     let cut = gate.curl(&blob(1)).user(ALICE).attempt();
     assert!(cut.is_err(), "{cut:?}");
     assert!(gate.counted("portcullis_upstream_resumes_total", "") > 2.5, "the rest was asked for again and again");
