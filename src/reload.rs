@@ -74,7 +74,8 @@ impl Reloader {
                 report_certificates(&built.config, &self.certificates);
                 built.runtime.buffers.resize(built.config.limits.buffers);
                 built.runtime.watch();
-                self.runtime.store(Arc::new(built.runtime));
+                let before = self.runtime.swap(Arc::new(built.runtime));
+                self.runtime.load().retires(&before);
                 info!(file = %self.path().display(), "the configuration was read again and is in force");
                 *latest = built.config;
                 Ok(())

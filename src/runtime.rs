@@ -4,7 +4,12 @@ mod writes;
 
 pub use writes::{OpenWrite, Writes};
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -14,6 +19,7 @@ use crate::{
     config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
+    telemetry,
     token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
@@ -99,7 +105,7 @@ impl PublicRegistry {
     }
 
     /// Those of routes, the UI and the Notary server too.
-    fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+    pub fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pools.all().iter().chain(&self.ui).chain(&self.notary)
     }
 
@@ -251,6 +257,21 @@ impl Runtime {
 
     pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {
         self.registries.iter()
+    }
+
+    /// Takes the servers that are no longer served out of the metrics.
+    pub fn retires(&self, before: &Self) {
+        let servers = |runtime: &Self| -> HashSet<(String, Arc<str>)> {
+            let of = |registry: &Arc<PublicRegistry>| {
+                let pools = registry.all_pools().flat_map(|pool| pool.servers().cloned()).collect::<Vec<_>>();
+                let name = registry.name().to_owned();
+                pools.into_iter().map(move |server| (name.clone(), server))
+            };
+            runtime.registries.iter().flat_map(of).collect()
+        };
+        for (registry, server) in servers(before).difference(&servers(self)) {
+            telemetry::metrics::upstream_gone(registry, server);
+        }
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.

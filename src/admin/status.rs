@@ -6,6 +6,7 @@ use crate::{
     config::{OpenUploads, ReadOnly},
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
+    upstream::ServerState,
 };
 
 /// The form of the answer; it changes where a field changes its meaning or goes, not where one is added.
@@ -26,6 +27,21 @@ struct RegistryStatus<'a> {
     read_only: ReadOnlyStatus<'a>,
     read_only_uploads: &'static str,
     open_writes: usize,
+    /// Of all its upstreams, the UI and the Notary server too.
+    servers: Vec<ServerStatus>,
+}
+
+#[derive(Serialize)]
+struct ServerStatus {
+    url: String,
+    role: &'static str,
+    /// It has its turn.
+    up: bool,
+    /// Why it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Requests and transfers.
+    under_way: usize,
 }
 
 #[derive(Serialize)]
@@ -66,5 +82,16 @@ fn of(registry: &PublicRegistry) -> RegistryStatus<'_> {
             OpenUploads::Refuse => "refuse",
         },
         open_writes: registry.open_writes(),
+        servers: registry.all_pools().flat_map(|pool| pool.states()).map(of_server).collect(),
+    }
+}
+
+fn of_server(state: ServerState) -> ServerStatus {
+    ServerStatus {
+        url: state.url.to_string(),
+        role: if state.primary { "primary" } else { "replica" },
+        up: state.trouble.is_none(),
+        error: state.trouble,
+        under_way: state.under_way,
     }
 }

@@ -37,11 +37,13 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
     let shown = args.config.config.display();
     let acceptable = !args.strict || report.warnings.is_empty();
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     if report.errors.is_empty() && acceptable {
-        say(&format!("{shown}: ok ({} warnings)", report.warnings.len()));
+        say(&format!("{shown}: ok ({})", count(report.warnings.len(), "warning")));
         return Ok(ExitCode::SUCCESS);
     }
-    complain(&format!("{shown}: {} errors, {} warnings", report.errors.len(), report.warnings.len()));
+    let (errors, warnings) = (count(report.errors.len(), "error"), count(report.warnings.len(), "warning"));
+    complain(&format!("{shown}: {errors}, {warnings}"));
     Ok(ExitCode::from(EXIT_CONFIG))
 }
 

@@ -163,7 +163,7 @@ fn admit(
     let seal = session.seal.as_ref();
     let opened = runtime.seals.opened(sealed, seal).ok_or(Rejection::ForeignUpload)?;
     let pool = registry.pool(permit.route())?;
-    let server = runtime.seals.server(sealed, seal, pool.servers()).ok_or(Rejection::ForeignUpload)?;
+    let server = runtime.seals.server(sealed, seal, pool.servers()).ok_or(Rejection::LostUpload)?;
     Ok(Upload { opened, server: Some(Arc::clone(server)) })
 }
 

@@ -43,6 +43,7 @@ use crate::{
     runtime::{PublicRegistry, Runtime},
     telemetry::metrics,
     token::Sealed,
+    upstream,
 };
 
 /// What a request is about, once its head is read and its registry known.
@@ -117,7 +118,8 @@ async fn serve(
             Err(ClientGone)
         }
         Err(Stop::UpstreamBroke(error)) => {
-            record.aborted = Some("upstream_broke");
+            let damaged = matches!(error, upstream::Error::Corrupt { .. });
+            record.aborted = Some(if damaged { "damaged" } else { "upstream_broke" });
             metrics::upstream_error(registry.name(), error.kind());
             tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "answer cut short");
             Err(ClientGone)
@@ -162,7 +164,7 @@ async fn forward(
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
-    record.upstream = Some(at.map_or_else(|| pool.describe(), str::to_owned));
+    record.upstream = Some(at.map_or_else(|| pool.describe(permit.route()), str::to_owned));
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
     // Nothing is under way while memory for it is awaited.

@@ -206,7 +206,10 @@ pub(super) async fn deliver(
             Ok(None) => break,
             Err(error) => return Err(Stop::UpstreamBroke(error)),
         }
-        record.resumed = download.resumed();
+        if download.resumed() > record.resumed {
+            record.resumed = download.resumed();
+            record.upstream = Some(download.server().to_string());
+        }
     }
     download.finish();
     client::end_body(session, outlet).await?;

@@ -49,6 +49,9 @@ pub(super) enum Rejection {
     /// An upload session that the caller did not open, or whose address is not as it was given out.
     #[error("not the caller's upload session")]
     ForeignUpload,
+    /// An upload session at a server that the configuration does not name.
+    #[error("the server of the upload session is not known here")]
+    LostUpload,
     #[error("wrong credentials")]
     WrongCredentials(Option<Box<Refusal>>),
     #[error("invalid token")]
@@ -110,6 +113,7 @@ impl Rejection {
             Self::WrongCredentials(None) | Self::NotBasic => "wrong_credentials",
             Self::InvalidToken(None) | Self::InvalidRefresh(None) => "invalid_token",
             Self::ForeignUpload => "upload_of_another",
+            Self::LostUpload => "upload_at_unknown_server",
             Self::IdentityUnavailable => "identity_unavailable",
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
@@ -228,7 +232,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         }
         Rejection::Route(error) => route_answer(error),
         // Like one that does not exist.
-        Rejection::ForeignUpload => route_answer(&RouteError::UnknownUpload),
+        Rejection::ForeignUpload | Rejection::LostUpload => route_answer(&RouteError::UnknownUpload),
         Rejection::WrongCredentials(_) => challenge(challenger, None, "wrong user name or password"),
         Rejection::InvalidToken(_) => challenge(challenger, Some("invalid_token"), "authentication required"),
         Rejection::NotBasic => challenge(challenger, None, "the token endpoint takes user name and password"),
@@ -243,7 +247,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         Rejection::CrossSite => Answer::error(
             StatusCode::FORBIDDEN,
             ErrorCode::Denied,
-            "a page of another origin asks, which cors.origins does not allow",
+            "a page of another origin may not do this here: cors.origins names those that may look and delete",
         ),
         Rejection::TooLarge { limit } => Answer::error(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -340,14 +344,20 @@ fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
 /// 5xx bodies hold a code and a request id, nothing of what is behind.
 fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
     match error {
-        upstream::Error::Connect(_)
-        | upstream::Error::Broken(_)
-        | upstream::Error::Unusable(_)
-        | upstream::Error::Redirect(_)
-        | upstream::Error::Corrupt { .. } => Answer::error(
+        upstream::Error::Connect(_) | upstream::Error::Broken(_) | upstream::Error::Unusable(_) => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),
+        ),
+        upstream::Error::Redirect(_) => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorCode::Unavailable,
+            format!("the blob cannot be had from its storage (request {request_id})"),
+        ),
+        upstream::Error::Corrupt { .. } => Answer::error(
+            StatusCode::BAD_GATEWAY,
+            ErrorCode::Unavailable,
+            format!("what the registry holds is damaged (request {request_id})"),
         ),
         upstream::Error::Refused(_) => Answer::error(
             StatusCode::BAD_GATEWAY,

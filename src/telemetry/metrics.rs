@@ -16,6 +16,7 @@ const RELOAD: &str = "portcullis_config_reload_success";
 const BYTES: &str = "portcullis_body_bytes_total";
 const UPSTREAM_ERRORS: &str = "portcullis_upstream_errors_total";
 const UPSTREAM_UP: &str = "portcullis_upstream_up";
+const UPSTREAM_REQUESTS: &str = "portcullis_upstream_requests_total";
 const UPSTREAM_EJECTIONS: &str = "portcullis_upstream_ejections_total";
 const UPSTREAM_MOVES: &str = "portcullis_upstream_failovers_total";
 const UPSTREAM_RESUMES: &str = "portcullis_upstream_resumes_total";
@@ -52,9 +53,16 @@ fn describe() {
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
     describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
     describe_counter!(UPSTREAM_ERRORS, "Upstream failures, by registry and kind.");
-    describe_gauge!(UPSTREAM_UP, "1 while a server has its turn, 0 while it is asked only where nobody else is left.");
+    describe_gauge!(
+        UPSTREAM_UP,
+        "1 while a server has its turn, 0 while it is asked only where nobody else is left, NaN once it is out of the configuration."
+    );
+    describe_counter!(UPSTREAM_REQUESTS, "Requests sent to a server, probes left out.");
     describe_counter!(UPSTREAM_EJECTIONS, "How often a server lost its turn.");
-    describe_counter!(UPSTREAM_MOVES, "Requests that a server failed and another one was asked, by reason.");
+    describe_counter!(
+        UPSTREAM_MOVES,
+        "Attempts at a server that did not serve a request, so that the next one is asked where there is one, by reason."
+    );
     describe_counter!(
         UPSTREAM_RESUMES,
         "Bodies that a server broke off half way, by reason and outcome (resumed, lost)."
@@ -117,6 +125,18 @@ pub fn upstream_error(registry: &str, kind: &'static str) {
 pub fn upstream_up(registry: &str, server: &str, up: bool) {
     let labels = [("registry", registry.to_owned()), ("server", server.to_owned())];
     gauge!(UPSTREAM_UP, &labels).set(if up { 1.0 } else { 0.0 });
+}
+
+/// A server is no longer in the configuration: its gauge is neither 0 nor 1.
+pub fn upstream_gone(registry: &str, server: &str) {
+    let labels = [("registry", registry.to_owned()), ("server", server.to_owned())];
+    gauge!(UPSTREAM_UP, &labels).set(f64::NAN);
+}
+
+/// Counts the requests sent to a server.
+pub fn upstream_requests(registry: &str, server: &str) -> metrics::Counter {
+    let labels = [("registry", registry.to_owned()), ("server", server.to_owned())];
+    counter!(UPSTREAM_REQUESTS, &labels)
 }
 
 /// A server lost its turn.

@@ -62,7 +62,7 @@ impl Connector {
         let io = timeout(self.timeout, self.dial())
             .await
             .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
-            .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(error.to_string())))?;
+            .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(tls::explained(&error))))?;
         Wire::over(io).await
     }
 
@@ -93,7 +93,7 @@ async fn dial_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStrea
             }
             Ok(Err(error)) => last = error,
             Err(_) => {
-                last = io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {address} within {turn:?}"))
+                last = io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {address} within {turn:?}"));
             }
         }
     }

@@ -133,9 +133,9 @@ impl Exchange {
     }
 
     /// The answer broke off: that counts against the server, unless object storage answered in its place.
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, why: &Error) {
         if self.storage.is_none() {
-            self.server.health.failed();
+            self.server.health.failed(why);
         }
     }
 

@@ -7,6 +7,7 @@
 //! changes nothing of it.
 
 use std::{
+    fmt,
     sync::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -54,6 +55,18 @@ struct Course {
     ejections: u32,
     /// The pause's end while the server is out; when it came back while it is in.
     since: Instant,
+    /// What ended its turn last, or goes on to keep it from it.
+    trouble: Option<String>,
+}
+
+/// What a probe found.
+#[derive(Debug, thiserror::Error)]
+enum Unwell {
+    /// An answer all the same.
+    #[error("GET {path} answers {status}")]
+    Answered { path: String, status: StatusCode },
+    #[error("GET {path}: {error}", path = .0.0, error = .0.1)]
+    Silent((String, Error)),
 }
 
 impl Health {
@@ -66,7 +79,7 @@ impl Health {
             silent: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             returned: AtomicU64::new(0),
-            course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now() }),
+            course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now(), trouble: None }),
         }
     }
 
@@ -117,14 +130,19 @@ impl Health {
     }
 
     /// A request failed by the server's fault.
-    pub(super) fn failed(&self) {
+    pub(super) fn failed(&self, why: &dyn fmt::Display) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= self.settings.unhealthy_after && self.is_up() {
-            self.eject(&mut self.lock(), "requests");
+            self.eject(&mut self.lock(), "requests", why);
         }
     }
 
-    fn probed(&self, outcome: Result<(), Error>) {
+    /// What ended its turn; None while it has it.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if self.is_up() { None } else { self.lock().trouble.clone() }
+    }
+
+    fn probed(&self, outcome: Result<(), Unwell>) {
         let mut course = self.lock();
         match outcome {
             Ok(()) => {
@@ -141,15 +159,15 @@ impl Health {
                 course.bad = course.bad.saturating_add(1);
                 tracing::debug!(registry = self.registry, server = self.server, %error, "probe failed");
                 if course.bad >= self.settings.unhealthy_after {
-                    // A status that is no good sign is an answer.
-                    self.silent.store(!matches!(error, Error::Unusable(_)), Ordering::Relaxed);
-                    self.eject(&mut course, "probes");
+                    self.silent.store(matches!(error, Unwell::Silent(_)), Ordering::Relaxed);
+                    self.eject(&mut course, "probes", &error);
+                    course.trouble = Some(error.to_string());
                 }
             }
         }
     }
 
-    fn eject(&self, course: &mut Course, by: &'static str) {
+    fn eject(&self, course: &mut Course, by: &'static str, why: &dyn fmt::Display) {
         if !self.up.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -162,7 +180,8 @@ impl Health {
         course.since = Instant::now() + pause;
         metrics::upstream_up(&self.registry, &self.server, false);
         metrics::upstream_ejected(&self.registry, &self.server);
-        warn!(registry = self.registry, server = self.server, by, ?pause, "a server fails and loses its turn");
+        course.trouble = Some(why.to_string());
+        warn!(registry = self.registry, server = self.server, by, error = %why, ?pause, "a server fails and loses its turn");
     }
 
     fn take_back(&self, course: &mut Course) {
@@ -192,7 +211,7 @@ struct Probe {
 
 impl Probe {
     /// Good is an answer that is no server error: a registry that wants other credentials is alive too.
-    async fn ask(&self, server: &Arc<Server>) -> Result<(), Error> {
+    async fn ask(&self, server: &Arc<Server>) -> Result<StatusCode, Error> {
         let mut request = Request::builder()
             .method(Method::GET)
             .uri(server.health.settings.path.as_str())
@@ -205,16 +224,16 @@ impl Probe {
         }
         let wire = server.connect().await?;
         match Pending::start(wire, request, server.occupy()).await {
-            Ok(exchange) => well(exchange.head.status),
-            Err(Error::Refused(_)) => Ok(()),
+            Ok(exchange) => Ok(exchange.head.status),
+            Err(Error::Refused(_)) => Ok(StatusCode::UNAUTHORIZED),
             Err(error) => Err(error),
         }
     }
 }
 
-fn well(status: StatusCode) -> Result<(), Error> {
-    let good = status.is_success() || status.is_redirection() || status == StatusCode::FORBIDDEN;
-    if good { Ok(()) } else { Err(Error::Unusable("a status that is no good sign")) }
+fn is_well(status: StatusCode) -> bool {
+    let wants_others = status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED;
+    status.is_success() || status.is_redirection() || wants_others
 }
 
 /// Probes a server for as long as somebody holds it.
@@ -233,7 +252,12 @@ pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValu
         ticks.tick().await;
         let Some(held) = server.upgrade() else { return };
         let limit = held.health.settings.timeout;
-        let outcome = timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit)));
+        let path = held.health.settings.path.clone();
+        let outcome = match timeout(limit, probe.ask(&held)).await.unwrap_or(Err(Error::Silent(limit))) {
+            Ok(status) if is_well(status) => Ok(()),
+            Ok(status) => Err(Unwell::Answered { path, status }),
+            Err(error) => Err(Unwell::Silent((path, error))),
+        };
         held.health.probed(outcome);
     }
 }
@@ -253,18 +277,22 @@ mod tests {
         Health::new("r", "http://a:5000", &settings)
     }
 
-    fn bad() -> Result<(), Error> {
-        Err(Error::Connect("refused".to_owned()))
+    fn bad() -> Result<(), Unwell> {
+        Err(Unwell::Silent(("/v2/".to_owned(), Error::Connect("refused".to_owned()))))
+    }
+
+    fn status(status: u16) -> Result<(), Unwell> {
+        Err(Unwell::Answered { path: "/v2/".to_owned(), status: StatusCode::from_u16(status).unwrap() })
     }
 
     #[test]
     fn failures_in_a_row_end_a_turn_and_good_probes_begin_it_again() {
         let health = health(Duration::ZERO);
-        health.failed();
+        health.failed(&"refused");
         health.succeeded();
-        health.failed();
+        health.failed(&"refused");
         assert!(health.is_up());
-        health.failed();
+        health.failed(&"refused");
         assert!(!health.is_up());
         health.probed(Ok(()));
         assert!(!health.is_up());
@@ -285,8 +313,8 @@ mod tests {
         let health = health(second);
         let mut pauses = Vec::new();
         for _ in 0..7 {
-            health.failed();
-            health.failed();
+            health.failed(&"refused");
+            health.failed(&"refused");
             assert!(!health.is_up());
             let pause = health.lock().since - Instant::now();
             pauses.push(pause.as_secs_f64().round() as u64);
@@ -299,8 +327,8 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 12, 12, 12]);
         health.lock().since = Instant::now() - second * 13;
-        health.failed();
-        health.failed();
+        health.failed(&"refused");
+        health.failed(&"refused");
         assert_eq!((health.lock().since - Instant::now()).as_secs_f64().round() as u64, 1);
     }
 
@@ -308,8 +336,8 @@ mod tests {
     fn a_returned_servers_share_grows() {
         let health = health(Duration::from_millis(20));
         assert!((health.share() - 1.0).abs() < f64::EPSILON);
-        health.failed();
-        health.failed();
+        health.failed(&"refused");
+        health.failed(&"refused");
         health.lock().since = Instant::now();
         health.probed(Ok(()));
         health.probed(Ok(()));
@@ -324,17 +352,18 @@ mod tests {
     #[test]
     fn only_probes_say_that_a_server_is_silent() {
         let health = health(Duration::ZERO);
-        health.failed();
-        health.failed();
+        health.failed(&"refused");
+        health.failed(&"refused");
         assert!(!health.is_up() && !health.is_silent());
         health.probed(bad());
         assert!(!health.is_silent());
         health.probed(bad());
         assert!(health.is_silent());
+        assert_eq!(health.trouble().unwrap(), "GET /v2/: cannot connect to the upstream: refused");
         health.probed(Ok(()));
         assert!(!health.is_up() && !health.is_silent());
-        health.probed(Err(Error::Unusable("a status")));
-        health.probed(Err(Error::Unusable("a status")));
+        health.probed(status(404));
+        health.probed(status(404));
         assert!(!health.is_silent());
     }
 
@@ -346,8 +375,8 @@ mod tests {
             before.lock().since = Instant::now();
             before.probed(Ok(()));
             before.probed(Ok(()));
-            before.failed();
-            before.failed();
+            before.failed(&"refused");
+            before.failed(&"refused");
         }
         let after = health(second);
         after.goes_on_from(&before);
@@ -360,18 +389,18 @@ mod tests {
         let again = health(second);
         again.goes_on_from(&after);
         assert!(again.is_up() && again.share() < 1.0, "on its way back");
-        again.failed();
-        again.failed();
+        again.failed(&"refused");
+        again.failed(&"refused");
         assert_eq!((again.lock().since - Instant::now()).as_secs_f64().round() as u64, 4, "the third time");
     }
 
     #[test]
     fn a_probe_is_good_where_the_server_answers_for_itself() {
-        for good in [200, 204, 301, 307, 403] {
-            assert!(well(StatusCode::from_u16(good).unwrap()).is_ok(), "{good}");
+        for good in [200, 204, 301, 307, 401, 403] {
+            assert!(is_well(StatusCode::from_u16(good).unwrap()), "{good}");
         }
         for bad in [400, 404, 429, 500, 502, 503] {
-            assert!(well(StatusCode::from_u16(bad).unwrap()).is_err(), "{bad}");
+            assert!(!is_well(StatusCode::from_u16(bad).unwrap()), "{bad}");
         }
     }
 }

@@ -26,7 +26,7 @@ mod verify;
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{CatalogError, Catalogs, Found, Question};
 pub use exchange::{Exchange, Pending};
-pub use pool::Pool;
+pub use pool::{Pool, ServerState};
 pub use pools::Pools;
 pub use redirect::RedirectError;
 pub use resume::Download;

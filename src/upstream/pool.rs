@@ -14,7 +14,7 @@ use super::{
     health,
     redirect::Redirects,
     rounds::{Failures, Rounds, Turn},
-    select::Selector,
+    select::{Eligible, Selector},
     server::Server,
     tls,
 };
@@ -25,6 +25,18 @@ use crate::{
     telemetry::metrics,
     token::Minter,
 };
+
+/// How one server is.
+#[derive(Clone, Debug)]
+pub struct ServerState {
+    pub url: Arc<str>,
+    /// Otherwise a replica.
+    pub primary: bool,
+    /// What ended its turn; None while it has it.
+    pub trouble: Option<String>,
+    /// Requests and transfers.
+    pub under_way: usize,
+}
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -140,9 +152,21 @@ impl Pool {
         self.redirects.is_none()
     }
 
-    /// All its servers, for the log of a request that none of them answered.
-    pub fn describe(&self) -> String {
-        self.servers.iter().map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
+    /// The servers that may serve a route, for the log of a request that none of them answered.
+    pub fn describe(&self, route: &Route) -> String {
+        let may =
+            self.servers.iter().filter(|server| server.is_primary() || Eligible::of(route) != Eligible::Primaries);
+        may.map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// How its servers are, for operators.
+    pub fn states(&self) -> impl Iterator<Item = ServerState> {
+        self.servers.iter().map(|server| ServerState {
+            url: Arc::clone(server.name()),
+            primary: server.is_primary(),
+            trouble: server.health.trouble(),
+            under_way: server.under_way(),
+        })
     }
 
     /// The servers' names: their addresses as configured.
@@ -161,7 +185,9 @@ impl Pool {
         let method = permit.route().method();
         if method != Method::GET && method != Method::HEAD {
             let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
-            return self.answer(permit, pending).await;
+            // A commit may keep a server busy; nothing else takes its time.
+            let grace = if method == Method::PUT { self.timeouts.idle } else { TICK };
+            return self.head_of(pending, self.patience(permit), grace).await;
         }
         let mut rounds = Rounds::new(self.timeouts.connect, self.timeouts.first_byte);
         let mut again = false;
@@ -247,12 +273,13 @@ impl Pool {
         headers: &HeaderMap,
         turn: Turn,
     ) -> Result<Exchange, Error> {
+        server.asked();
         let grace = if turn.others { Duration::ZERO } else { self.timeouts.idle };
         if let Some(wire) = server.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             match self.head_of(Pending::start(wire, request, server.occupy()), turn.limit, grace).await {
                 Err(Error::Broken(_)) => {}
-                answer => return judged(server, answer),
+                answer => return judged(server, headers, answer),
             }
         }
         let answer = async {
@@ -261,7 +288,7 @@ impl Pool {
             let wire = server.connect().await?;
             self.head_of(Pending::start(wire, request, occupied), turn.limit, grace).await
         };
-        judged(server, answer.await)
+        judged(server, headers, answer.await)
     }
 
     /// How long the head of the answer may take once the request is out: a commit copies and hashes.
@@ -285,6 +312,7 @@ impl Pool {
     ) -> Result<Pending, Error> {
         let request = self.request(permit, headers.clone(), body)?;
         let (server, wire) = self.connect(permit, at).await?;
+        server.asked();
         Ok(Pending::start(wire, request, server.occupy()))
     }
 
@@ -296,7 +324,7 @@ impl Pool {
                 match server.connect().await {
                     Ok(wire) => return Ok((server, wire)),
                     Err(error) => {
-                        server.health.failed();
+                        server.health.failed(&error);
                         self.moves_on(&server, error.kind());
                         last = error;
                     }
@@ -369,17 +397,27 @@ fn in_between(route: &Route, status: StatusCode) -> bool {
 }
 
 /// Tells the server's health what its answer means. A 500 may be one repository's trouble and says nothing of the rest.
-fn judged(server: &Server, answer: Result<Exchange, Error>) -> Result<Exchange, Error> {
+fn judged(server: &Server, headers: &HeaderMap, answer: Result<Exchange, Error>) -> Result<Exchange, Error> {
     match &answer {
-        Ok(exchange) if matches!(exchange.head.status.as_u16(), 502..=504) => server.health.failed(),
+        Ok(exchange) if matches!(exchange.head.status.as_u16(), 502..=504) => {
+            server.health.failed(&format_args!("it answers {}", exchange.head.status));
+        }
         Ok(_) => {}
         // Its credentials are the operator's affair, and would be wrong elsewhere too.
         Err(Error::Refused(_)) => {}
         Err(error) if error.is_servers_fault() => {
-            warn!(server = %server.name(), %error, "a request failed");
-            server.health.failed();
+            // Once it has lost its turn, that is known.
+            if server.health.is_up() {
+                warn!(server = %server.name(), request_id = request_id(headers), %error, "a request failed");
+            }
+            server.health.failed(error);
         }
         Err(_) => {}
     }
     answer
+}
+
+/// The id of the client's request, for the log.
+pub(super) fn request_id(headers: &HeaderMap) -> &str {
+    headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default()
 }

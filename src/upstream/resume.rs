@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     Error, Exchange, Pool,
-    pool::TICK,
+    pool::{TICK, request_id},
     rounds::{Failures, Rounds},
     server::Server,
     verify::Check,
@@ -78,6 +78,11 @@ impl Download<'_> {
     /// True where the body is hashed on its way.
     pub fn is_verified(&self) -> bool {
         self.check.is_some()
+    }
+
+    /// The server that it comes from now.
+    pub fn server(&self) -> &Arc<str> {
+        self.exchange.server()
     }
 
     /// How often another server went on with it.
@@ -176,18 +181,22 @@ impl Download<'_> {
         let failed = Arc::clone(self.exchange.from());
         // What nobody has more of may be one blob's trouble, and says nothing of the servers that are asked for it.
         if self.trouble.is_none() {
-            self.exchange.failed();
+            self.exchange.failed(&error);
         }
         let (registry, reason) = (self.pool.registry(), error.kind());
         let next = self.elsewhere(&failed).await?;
         let outcome = if next.is_some() { "resumed" } else { "lost" };
         metrics::upstream_resumed(registry, failed.name(), reason, outcome);
+        let request_id = request_id(&self.headers);
         let Some((exchange, skip)) = next else {
-            warn!(registry, server = %failed.name(), received = self.received, "a body broke off, and nobody has the rest");
+            warn!(
+                registry, request_id, server = %failed.name(), received = self.received, %error,
+                "a body broke off, and nobody has the rest"
+            );
             return Err(error);
         };
         info!(
-            registry, server = %failed.name(), received = self.received, %error, by = %exchange.server(),
+            registry, request_id, server = %failed.name(), received = self.received, %error, by = %exchange.server(),
             "a body broke off and goes on"
         );
         self.exchange = exchange;

@@ -16,7 +16,10 @@ use super::{
     health::Health,
     idle::Idle,
 };
-use crate::config::{self, Role};
+use crate::{
+    config::{self, Role},
+    telemetry,
+};
 
 /// So many damaged contents are remembered of a server.
 const MOST_SPOILT: usize = 256;
@@ -29,6 +32,7 @@ pub(super) struct Server {
     weight: u32,
     idle: Idle,
     under_way: AtomicUsize,
+    requests: metrics::Counter,
     pub(super) health: Health,
     /// Digests of which it sent something else, the oldest first.
     spoilt: Mutex<VecDeque<String>>,
@@ -48,6 +52,7 @@ impl Server {
         let connector = Connector::new(&server.url, upstream, tls)?;
         let name: Arc<str> = server.url.to_string().into();
         Ok(Self {
+            requests: telemetry::metrics::upstream_requests(registry, &name),
             health: Health::new(registry, &name, &upstream.health),
             connector,
             name,
@@ -77,6 +82,11 @@ impl Server {
 
     pub(super) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that is not a probe.
+    pub(super) fn asked(&self) {
+        self.requests.increment(1);
     }
 
     /// Counts a request as under way for as long as the guard lives.

@@ -111,6 +111,22 @@ pub(super) fn refused(error: &(dyn StdError + 'static)) -> Option<Error> {
     })
 }
 
+/// The error, and what to look at where that is known.
+pub(super) fn explained(error: &io::Error) -> String {
+    use rustls::{CertificateError, Error, InvalidMessage};
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => "see upstream.tls.ca_file",
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "see upstream.tls.server_name",
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "the server does not speak TLS there: write http:// if that is meant"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}: {hint}")
+}
+
 fn alert_within(error: &(dyn StdError + 'static)) -> Option<AlertDescription> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
