@@ -48,6 +48,8 @@ fn no_push_is_corrupted_while_servers_die() {
                     failures.lock().unwrap().extend(failed);
                     let outcome = outcome.map(|pushed| taken.lock().unwrap().push((repository.clone(), pushed)));
                     tally.count(&format!("{kind:?}"), begin.elapsed(), outcome.map(|()| size as u64));
+                    // skopeo cannot be held to a rate, and a disk is not without end.
+                    thread::sleep(Duration::from_secs(size as u64 / rate).saturating_sub(begin.elapsed()));
                 }
             });
         }
