@@ -5,17 +5,11 @@ use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 
-use super::{
-    Case,
-    client::{self, Outlet},
-    pump::Stop,
-    respond::Rejection,
-};
+use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
     budget::{Demand, Direction, Place, SMALLEST_FRAME},
     listener::Transfer,
     registry::Route,
-    runtime::Runtime,
     upstream::Pool,
 };
 
@@ -71,11 +65,11 @@ pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: 
 pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Rejection> {
     let Case { runtime, outlet, head, .. } = case;
     let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
-    let held = take(runtime, outlet, demand).await?;
+    let held = take(case, demand).await?;
     if demand.blob
         && let Some(window) = outlet.window
     {
-        window.open(&runtime.buffers);
+        window.open(&runtime.buffers, head.client);
     }
     Ok(held)
 }
@@ -89,13 +83,13 @@ fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
 async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {
     tokio::select! {
         biased;
-        held = take(case.runtime, case.outlet, demand) => Ok(held?),
+        held = take(case, demand) => Ok(held?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
 
-async fn take(runtime: &Runtime, outlet: Outlet<'_>, demand: Demand) -> Result<Held, Rejection> {
-    let place = runtime.buffers.place(demand).await?;
-    let transfer = outlet.activity.transfer(place.frame());
+async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
+    let place = case.runtime.buffers.place(case.head.client, demand).await?;
+    let transfer = case.outlet.activity.transfer(place.frame());
     Ok(Held { place, _transfer: transfer })
 }
