@@ -60,7 +60,7 @@ impl Activity {
         self.taken.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self, count: usize) {
+    pub(crate) fn take(&self, count: usize) {
         self.taken.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

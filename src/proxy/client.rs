@@ -228,3 +228,59 @@ pub(super) fn abort(session: ServerSession) {
         http2.shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, net::IpAddr};
+
+    use crate::budget::{Demand, Direction};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// True where a client that reads so many bytes a second is cut within ten minutes.
+    async fn is_cut(per_second: usize, holds: bool, others_wait: bool) -> bool {
+        let (activity, buffers) = (Arc::<Activity>::default(), Arc::new(Budget::new(4 << 20)));
+        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
+        let client = |number: u8| IpAddr::from([192, 0, 2, number]);
+        let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
+        let outlet = Outlet {
+            activity: &activity,
+            patience: PATIENCE,
+            window: None,
+            held: holds.then_some(&held),
+            buffers: &buffers,
+        };
+        let reads = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                activity.take(per_second);
+            }
+        };
+        let others = async {
+            let mut places = Vec::new();
+            loop {
+                if others_wait && let Ok(place) = buffers.place(client(1), demand).await {
+                    places.push(place);
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            ended = timeout(10 * PATIENCE, outlet.watch(pending())) => ended.is_ok(),
+            () = reads => unreachable!(),
+            () = others => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hardly_reads_holds_no_memory_that_others_wait_for() {
+        assert!(is_cut(0, true, false).await);
+        assert!(!is_cut(1, true, false).await, "there is memory for all");
+        assert!(is_cut(1, true, true).await);
+        assert!(is_cut(400, true, true).await);
+        assert!(!is_cut(400, false, true).await, "it holds none");
+        assert!(!is_cut(600, true, true).await);
+    }
+}

@@ -1,5 +1,7 @@
 //! Which bodies take memory out of `limits.buffers`, and for how long.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
@@ -8,7 +10,7 @@ use pingora_http::ResponseHeader;
 use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
     budget::{Demand, Direction, Place, SMALLEST_FRAME},
-    listener::Transfer,
+    listener::{Activity, Transfer},
     registry::Route,
     upstream::Pool,
 };
@@ -24,6 +26,12 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Lets the connection's buffers hold as much as the place.
+    pub(super) fn over(place: Place, activity: &Arc<Activity>) -> Self {
+        let transfer = activity.transfer(place.frame());
+        Self { place, _transfer: transfer }
+    }
+
     pub(super) fn frame(&self) -> usize {
         self.place.frame()
     }
@@ -90,6 +98,5 @@ async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Re
 
 async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
     let place = case.runtime.buffers.place(case.head.client, demand).await?;
-    let transfer = case.outlet.activity.transfer(place.frame());
-    Ok(Held { place, _transfer: transfer })
+    Ok(Held::over(place, case.outlet.activity))
 }
