@@ -21,6 +21,8 @@ use crate::{
 /// One public registry.
 pub struct PublicRegistry {
     first: Host,
+    /// The first host, its port too where it has one.
+    label: Box<str>,
     pub hosts: Vec<Host>,
     /// The token service: `aud` of its tokens.
     pub service: String,
@@ -63,7 +65,7 @@ impl PublicRegistry {
 
     /// The first host, which names the registry in logs and metrics.
     pub fn name(&self) -> &str {
-        &self.first.name
+        &self.label
     }
 
     pub fn first(&self) -> &Host {
@@ -375,18 +377,19 @@ fn public_registry(
 ) -> Result<PublicRegistry, BuildError> {
     let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
     let service = service(registry, tokens);
+    let label: Box<str> = first.to_string().into();
     let pools = Pools::new(registry, |upstream| {
         let minter = keys
             .filter(|_| upstream.pass_token)
             .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
             .transpose()?;
-        Ok::<_, BuildError>(Pool::new(&first.name, upstream, minter)?)
+        Ok::<_, BuildError>(Pool::new(&label, upstream, minter)?)
     })?;
     let pools = Arc::new(pools);
     let Beside { ui, notary, origins } = &registry.beside;
     let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
         let upstream = server.clone().map(|server| Upstream::of(server, probed));
-        upstream.map(|upstream| Pool::new(&first.name, &upstream, None).map(Arc::new)).transpose()
+        upstream.map(|upstream| Pool::new(&label, &upstream, None).map(Arc::new)).transpose()
     };
     let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
     Ok(PublicRegistry {
@@ -394,6 +397,7 @@ fn public_registry(
         catalogs: Catalogs::new(Arc::clone(&pools)),
         pools,
         service,
+        label,
         first,
         ui,
         notary,

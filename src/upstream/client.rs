@@ -3,10 +3,11 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
@@ -15,6 +16,7 @@ use rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::timeout,
 };
 use tokio_rustls::client::TlsStream;
 
@@ -32,7 +34,7 @@ use crate::{
 pub(super) struct Connector {
     url: ServerUrl,
     tls: Option<Tls>,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 impl Connector {
@@ -57,7 +59,7 @@ impl Connector {
 
     /// Opens a connection within `timeouts.connect`, TLS handshake included.
     pub(super) async fn connect(&self) -> Result<Wire, Error> {
-        let io = tokio::time::timeout(self.timeout, self.dial())
+        let io = timeout(self.timeout, self.dial())
             .await
             .map_err(|_| Error::Connect(format!("no connection within {:?}", self.timeout)))?
             .map_err(|error| tls::refused(&error).unwrap_or_else(|| Error::Connect(error.to_string())))?;
@@ -66,9 +68,9 @@ impl Connector {
 
     async fn dial(&self) -> io::Result<Io> {
         match &self.url {
-            ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port).await?)),
+            ServerUrl::Http { host, port } => Ok(Io::Tcp(dial_tcp(host, *port, self.timeout).await?)),
             ServerUrl::Https { host, port } => {
-                let tcp = dial_tcp(host, *port).await?;
+                let tcp = dial_tcp(host, *port, self.timeout).await?;
                 Io::secured(tcp, self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?).await
             }
             ServerUrl::Unix(path) => Ok(Io::Unix(UnixStream::connect(path).await?)),
@@ -76,10 +78,26 @@ impl Connector {
     }
 }
 
-async fn dial_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect((host, port)).await?;
-    tcp.set_nodelay(true)?;
-    Ok(tcp)
+/// One address that swallows what it is sent must not take the time of all.
+async fn dial_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+    let begun = Instant::now();
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for (index, address) in addresses.iter().enumerate() {
+        let left = limit.saturating_sub(begun.elapsed());
+        let turn = if index + 1 < addresses.len() { left / 2 } else { left };
+        match timeout(turn, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
+                tcp.set_nodelay(true)?;
+                return Ok(tcp);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => {
+                last = io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {address} within {turn:?}"))
+            }
+        }
+    }
+    Err(last)
 }
 
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.

@@ -13,7 +13,7 @@ use super::{
     credentials::Credentials,
     health,
     redirect::Redirects,
-    rounds::{Failures, Rounds},
+    rounds::{Failures, Rounds, Turn},
     select::Selector,
     server::Server,
     tls,
@@ -167,7 +167,7 @@ impl Pool {
         let mut again = false;
         loop {
             let mut failures = Failures::None;
-            match self.ask_each(permit, headers, at, &mut failures).await {
+            match self.ask_each(permit, headers, at, &rounds, &mut failures).await {
                 Err(Error::Redirect(error)) if error.is_down() && rounds.pause(Failures::Refused).await => {}
                 // The registry signs anew.
                 Err(Error::Redirect(error)) if !again && error.is_storages() => again = true,
@@ -188,12 +188,13 @@ impl Pool {
         permit: &Permit,
         headers: &HeaderMap,
         at: Option<&str>,
+        rounds: &Rounds,
         failures: &mut Failures,
     ) -> Result<Exchange, Error> {
         let mut order = VecDeque::from(self.order(permit.route(), at)?);
         let mut outcome = None;
         while let Some(server) = order.pop_front() {
-            match self.attempt(&server, permit, headers, !order.is_empty()).await {
+            match self.attempt(&server, permit, headers, rounds.turn(order.len())).await {
                 Ok(answer) if answer.head.status == StatusCode::NOT_FOUND && !server.is_primary() => {
                     // A primary knows; another replica may have it, and is asked where no primary answers.
                     order.make_contiguous().sort_by_key(|other| !other.is_primary());
@@ -221,18 +222,18 @@ impl Pool {
         metrics::upstream_moved_on(&self.registry, server.name(), reason);
     }
 
-    /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to. `others` where somebody
-    /// else could be asked instead.
+    /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to, within its turn.
     pub(super) async fn attempt(
         &self,
         server: &Arc<Server>,
         permit: &Permit,
         headers: &HeaderMap,
-        others: bool,
+        turn: Turn,
     ) -> Result<Exchange, Error> {
-        let answer = self.ask(server, permit, headers, others).await?;
+        let answer = self.ask(server, permit, headers, turn).await?;
         let Some(redirects) = &self.redirects else { return Ok(answer) };
-        let followed = redirects.follow(permit, answer, headers).await;
+        let followed = timeout(turn.limit, redirects.follow(permit, answer, headers)).await;
+        let followed = followed.unwrap_or(Err(Error::Silent(turn.limit)));
         // Whatever is wrong with the storage, the server is well.
         followed.inspect_err(|error| warn!(server = %server.name(), %error, "a redirect came to nothing"))
     }
@@ -244,12 +245,12 @@ impl Pool {
         server: &Arc<Server>,
         permit: &Permit,
         headers: &HeaderMap,
-        others: bool,
+        turn: Turn,
     ) -> Result<Exchange, Error> {
-        let grace = if others { Duration::ZERO } else { self.timeouts.idle };
+        let grace = if turn.others { Duration::ZERO } else { self.timeouts.idle };
         if let Some(wire) = server.reusable() {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
-            match self.head_of(permit, Pending::start(wire, request, server.occupy()), grace).await {
+            match self.head_of(Pending::start(wire, request, server.occupy()), turn.limit, grace).await {
                 Err(Error::Broken(_)) => {}
                 answer => return judged(server, answer),
             }
@@ -258,7 +259,7 @@ impl Pool {
             let occupied = server.occupy();
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             let wire = server.connect().await?;
-            self.head_of(permit, Pending::start(wire, request, occupied), grace).await
+            self.head_of(Pending::start(wire, request, occupied), turn.limit, grace).await
         };
         judged(server, answer.await)
     }
@@ -319,13 +320,12 @@ impl Pool {
     /// Waits for the answer's head: for as long as [`Pool::patience`] says, and no longer than `timeouts.idle` after the
     /// server has stopped to answer probes.
     pub async fn answer(&self, permit: &Permit, pending: Pending) -> Result<Exchange, Error> {
-        self.head_of(permit, pending, self.timeouts.idle).await
+        self.head_of(pending, self.patience(permit), self.timeouts.idle).await
     }
 
     /// `grace` is how long a server may be silent meanwhile. Without any, it must not so much as lose its turn: what other
     /// requests met says nothing of this one, but then somebody else can be asked instead.
-    async fn head_of(&self, permit: &Permit, mut pending: Pending, grace: Duration) -> Result<Exchange, Error> {
-        let limit = self.patience(permit);
+    async fn head_of(&self, mut pending: Pending, limit: Duration, grace: Duration) -> Result<Exchange, Error> {
         let server = pending.server();
         let (begun, mut lost) = (Instant::now(), None);
         loop {

@@ -215,7 +215,8 @@ impl Download<'_> {
             let mut order = self.pool.order(self.permit.route(), None)?;
             order.sort_by_key(|server| Arc::ptr_eq(server, failed));
             for (index, server) in order.iter().enumerate() {
-                match self.pool.attempt(server, self.permit, &headers, index + 1 < order.len()).await {
+                let turn = trouble.turn(order.len().saturating_sub(index + 1));
+                match self.pool.attempt(server, self.permit, &headers, turn).await {
                     Ok(answer) => match plan.skip(&answer.head, self.received) {
                         Some(skip) => return Ok(Some((answer, skip))),
                         None if answer.head.status.is_server_error() => failures = Failures::Mixed,
@@ -308,7 +309,7 @@ impl Plan {
 }
 
 /// The bytes that an answer holds of its content: the first, the one after the last, and the content's length.
-fn extent(head: &Parts) -> Option<(u64, u64, u64)> {
+pub(super) fn extent(head: &Parts) -> Option<(u64, u64, u64)> {
     if head.status == StatusCode::OK {
         let total = number(head.headers.get(header::CONTENT_LENGTH)?)?;
         return Some((0, total, total));

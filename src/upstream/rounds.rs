@@ -10,12 +10,23 @@ use super::Error;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is left for a server whose turn comes late.
+const LEAST_TURN: Duration = Duration::from_secs(1);
+
 /// Rounds over all servers without success.
 pub(super) struct Rounds {
     begun: Instant,
     refused: Duration,
     mixed: Duration,
     pause: Duration,
+}
+
+/// How long one server may take for the head of its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) limit: Duration,
+    /// Somebody else could be asked instead.
+    pub(super) others: bool,
 }
 
 /// What the failures of one round have in common.
@@ -61,6 +72,14 @@ impl Rounds {
         Self { begun: Instant::now(), refused, mixed, pause: FIRST_PAUSE }
     }
 
+    /// The turn of a server behind which so many others wait for theirs: an equal part of the time that is left for all, so
+    /// that several servers that are silent do not take the time of each.
+    pub(super) fn turn(&self, others: usize) -> Turn {
+        let left = self.mixed.max(self.refused).saturating_sub(self.begun.elapsed());
+        let servers = u32::try_from(others.saturating_add(1)).unwrap_or(u32::MAX);
+        Turn { limit: (left / servers).max(LEAST_TURN.min(self.mixed)), others: others > 0 }
+    }
+
     /// Waits before the next round, a little longer each time; false where none may help, or the time is over.
     pub(super) async fn pause(&mut self, failures: Failures) -> bool {
         let limit = match failures {
@@ -95,6 +114,17 @@ mod tests {
 
     fn broken() -> Error {
         Error::Unusable("nothing that could be read")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_silent_share_the_time() {
+        let rounds = Rounds::new(Duration::from_secs(3), Duration::from_secs(60));
+        assert_eq!((rounds.turn(0).limit, rounds.turn(0).others), (Duration::from_secs(60), false));
+        assert_eq!((rounds.turn(2).limit, rounds.turn(2).others), (Duration::from_secs(20), true));
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(rounds.turn(0).limit, Duration::from_secs(10));
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(rounds.turn(1).limit, Duration::from_secs(1));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256, SHA512};
 use bytes::Bytes;
 use http::{StatusCode, header, response::Parts};
 
+use super::resume::extent;
 use crate::registry::{BlobVerb, Digest, ManifestVerb, Reference, Route};
 
 /// One body under examination.
@@ -32,7 +33,9 @@ impl Check {
             | Route::Ui { .. }
             | Route::Preflight { .. } => return None,
         };
-        let whole = head.status == StatusCode::OK && !head.headers.contains_key(header::CONTENT_ENCODING);
+        // A range may be all there is.
+        let all = head.status == StatusCode::OK || matches!(extent(head), Some((0, end, total)) if end == total);
+        let whole = all && !head.headers.contains_key(header::CONTENT_ENCODING);
         let algorithm = match expected.as_str().split_once(':')?.0 {
             "sha256" => &SHA256,
             "sha512" => &SHA512,
@@ -87,6 +90,17 @@ mod tests {
         let mut check = check(&format!("/v2/a/manifests/{HELLO}"), 200).unwrap();
         check.exchange(Bytes::from_static(b"hellO"));
         assert_eq!(check.finish().unwrap_err().as_str(), HELLO);
+    }
+
+    #[test]
+    fn a_range_that_is_all_of_it_is_examined() {
+        let range = |range: &str| {
+            let route = Route::parse(&Method::GET, &format!("/v2/a/blobs/{HELLO}"), None, "/token").unwrap();
+            let head = Response::builder().status(206).header("content-range", range);
+            Check::of(&route, &head.body(()).unwrap().into_parts().0).is_some()
+        };
+        assert!(range("bytes 0-4/5"));
+        assert!(!range("bytes 0-3/5") && !range("bytes 1-4/5"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One catalog out of those of several upstreams.
 
-use std::{iter::Peekable, sync::Arc, vec::IntoIter};
+use std::{iter::Peekable, sync::Arc, time::Instant, vec::IntoIter};
 
-use super::{Catalog, CatalogError, Found, Question};
+use super::{BUDGET, Catalog, CatalogError, Found, Question};
 use crate::{
     registry::{RepositoryName, segment_order},
     upstream::Pools,
@@ -31,6 +31,7 @@ impl Catalogs {
         shows: impl Fn(&RepositoryName) -> bool,
     ) -> Result<Found, CatalogError> {
         let wanted = question.wanted;
+        let until = Instant::now() + BUDGET;
         let mut parts = Vec::new();
         for (position, catalog) in self.catalogs.iter().enumerate() {
             let here = |name: &RepositoryName| self.pools.position(name) == position && shows(name);
@@ -41,7 +42,7 @@ impl Catalogs {
             };
             if !ranges.spans().is_empty() {
                 let question = Question { ranges, ..question.clone() };
-                parts.push(Part::from(catalog.page(question, named).await?));
+                parts.push(Part::from(catalog.page(question, named, until).await?));
             }
         }
         Ok(merge(parts, wanted))

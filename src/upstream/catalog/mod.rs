@@ -34,7 +34,8 @@ use crate::{
     registry::{Page, Ranges},
 };
 
-/// How long an answer may take, waiting for others included. Clients give up after thirty seconds at the earliest.
+/// How long an answer may take, waiting for others included, out of however many catalogs it is made. Clients give up
+/// after thirty seconds at the earliest.
 const BUDGET: Duration = Duration::from_secs(20);
 /// The most upstream pages that are asked for on behalf of one answer.
 const REQUESTS: usize = 128;
@@ -122,20 +123,20 @@ impl Catalog {
     /// itself, for whoever asks the same next.
     ///
     /// # Errors
-    /// Where the upstream fails, or where nothing was found within 20 s.
+    /// Where the upstream fails, or where nothing was found in time.
     async fn page(
         self: &Arc<Self>,
         question: Question<'_>,
         shows: impl Fn(&str) -> bool,
+        until: Instant,
     ) -> Result<Found, CatalogError> {
-        let begun = Instant::now();
         let mut walk = self.walk(&question);
         let mut search = Search::new(walk.1, question.wanted);
         for asked in 0..=REQUESTS {
             let reading = walk.0.read(search.position).ok_or(CatalogError::Unfinished)?;
             search.visit(&reading, &shows).await;
             let most = if search.is_full() { AHEAD_REQUESTS } else { REQUESTS };
-            let left = BUDGET.saturating_sub(begun.elapsed());
+            let left = until.saturating_duration_since(Instant::now());
             if reading.ended || search.sees_ahead() || asked >= most || left.is_zero() {
                 break;
             }
