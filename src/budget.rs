@@ -5,22 +5,26 @@
 //! which costs CPU time instead of memory; when it is full, further bodies wait for their turn, and not for ever.
 //!
 //! Blobs leave a part of the budget alone. It is for what is small, so that manifests never wait behind blobs.
+//!
+//! While more than half of the budget is used, a client that holds more than a quarter of it gets nothing further: it
+//! waits while others are served. What is small is counted apart, so that a client's manifests do not wait behind its own
+//! blobs.
+
+mod queue;
 
 use std::{
-    pin::pin,
+    net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{
-    sync::{Mutex, Notify},
-    time::timeout,
-};
+use tokio::time::timeout;
 
+use self::queue::{Lane, Queue, Waiting};
 use crate::telemetry::metrics;
 
 /// The largest frame; above it the kernel's share of the work no longer falls.
@@ -31,6 +35,10 @@ pub const SMALLEST_FRAME: usize = 64 * 1024;
 const FRAMES: [(usize, u64); 3] = [(LARGEST_FRAME, 1), (128 * 1024, 2), (SMALLEST_FRAME, 4)];
 /// One part in so many is for what is small.
 const RESERVE: u64 = 8;
+/// One client may hold one part in so many of the total once more than one part in [`FREE`] is used. A client that goes on
+/// at the same moment on several threads may come to hold a few places more.
+const PART: u64 = 4;
+const FREE: u64 = 2;
 /// How long a body waits for a place: a client that waits longer for the head of an answer may take the gate for dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,18 +56,8 @@ pub struct Budget {
     used: AtomicU64,
     /// What of `used` is windows.
     windows: AtomicU64,
-    blobs: Queue,
-    small: Queue,
-}
-
-/// Those that wait for a place of one kind, first come, first served.
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: AtomicUsize,
-    /// Held by the first of them.
-    turn: Mutex<()>,
-    /// Wakes the first of them.
-    freed: Notify,
+    blobs: Arc<Queue>,
+    small: Arc<Queue>,
 }
 
 /// No place became free in time.
@@ -120,8 +118,8 @@ impl Budget {
             total: AtomicU64::new(total),
             used: AtomicU64::default(),
             windows: AtomicU64::default(),
-            blobs: Queue::default(),
-            small: Queue::default(),
+            blobs: Arc::default(),
+            small: Arc::default(),
         }
     }
 
@@ -132,53 +130,60 @@ impl Budget {
         self.wake();
     }
 
-    /// Takes a place, at once where there is one and nobody waits for one of its kind, else when its turn comes.
-    /// Cancel safe.
+    /// Takes a place for the client at this address, at once where there is one and nobody waits for one of its kind,
+    /// else when its turn comes: clients take turns, and one that has had its part lets the others go first. Cancel safe.
     ///
     /// # Errors
     /// [`Full`] where that takes more than five seconds.
-    pub async fn place(self: &Arc<Self>, demand: Demand) -> Result<Place, Full> {
+    pub async fn place(self: &Arc<Self>, client: IpAddr, demand: Demand) -> Result<Place, Full> {
         let queue = if demand.blob { &self.blobs } else { &self.small };
-        if queue.waiting.load(SeqCst) == 0
-            && let Some(place) = self.try_place(demand)
+        let lane = queue.lane(client);
+        if lane.is_clear()
+            && !self.is_over(&lane)
+            && let Some(place) = self.try_place(&lane, demand)
         {
             return Ok(place);
         }
-        let mut waiting = Waiting::join(queue);
-        let turn = timeout(PATIENCE, self.turn(queue, demand)).await;
+        let mut waiting = Waiting::join(&lane);
+        let turn = lane.turn(|| self.is_over(&lane), || self.try_place(&lane, demand));
+        let turn = timeout(PATIENCE, turn).await;
         waiting.outcome = if turn.is_ok() { "served" } else { "refused" };
         turn.map_err(|_| Full)
     }
 
-    async fn turn(self: &Arc<Self>, queue: &Queue, demand: Demand) -> Place {
-        let _turn = queue.turn.lock().await;
-        loop {
-            let mut freed = pin!(queue.freed.notified());
-            // What is freed from here on is told.
-            freed.as_mut().enable();
-            if let Some(place) = self.try_place(demand) {
-                return place;
-            }
-            freed.await;
-        }
+    /// How many bodies have had to wait for a place so far.
+    pub fn waits(&self) -> u64 {
+        self.blobs.begun().wrapping_add(self.small.begun())
+    }
+
+    /// True where the client has had its part.
+    fn is_over(&self, lane: &Lane) -> bool {
+        let total = self.total.load(SeqCst);
+        self.used.load(SeqCst) > total / FREE && lane.held() > total / PART
     }
 
     /// A place with the largest frames that the fill of the budget allows.
-    fn try_place(self: &Arc<Self>, demand: Demand) -> Option<Place> {
+    fn try_place(self: &Arc<Self>, lane: &Arc<Lane>, demand: Demand) -> Option<Place> {
         let total = self.total.load(SeqCst);
         if !demand.blob {
-            return self.try_take(demand.bytes(SMALLEST_FRAME), total).map(|taken| Place::new(taken, SMALLEST_FRAME));
+            let taken = self.try_take(lane, demand.bytes(SMALLEST_FRAME), total)?;
+            return Some(Place::new(taken, SMALLEST_FRAME));
         }
         let ceiling = for_blobs(total);
         FRAMES.iter().find_map(|(frame, quarters)| {
-            let taken = self.try_take(demand.bytes(*frame), ceiling / 4 * quarters)?;
+            let taken = self.try_take(lane, demand.bytes(*frame), ceiling / 4 * quarters)?;
             Some(Place::new(taken, *frame))
         })
     }
 
     /// An HTTP/2 window for a connection's uploads: from 128 KiB to 16 MiB, a sixteenth of what is left for windows.
-    /// All windows together get at most half of the budget. None where that is too little; it is never waited for.
-    pub fn window(self: &Arc<Self>) -> Option<Window> {
+    /// All windows together get at most half of the budget. It counts for the client like what its blobs hold. None where
+    /// that is too little or the client has had its part; it is never waited for.
+    pub fn window(self: &Arc<Self>, client: IpAddr) -> Option<Window> {
+        let lane = self.blobs.lane(client);
+        if self.is_over(&lane) {
+            return None;
+        }
         let total = self.total.load(SeqCst);
         let free = for_blobs(total).saturating_sub(self.used.load(SeqCst));
         let part = |windows: u64| {
@@ -187,27 +192,24 @@ impl Budget {
         };
         let before = self.windows.fetch_update(SeqCst, SeqCst, |windows| Some(windows + part(windows)?)).ok()?;
         let bytes = part(before)?;
-        let taken = self.try_take(bytes, for_blobs(total));
+        let taken = self.try_take(&lane, bytes, for_blobs(total));
         if taken.is_none() {
             self.windows.fetch_sub(bytes, SeqCst);
         }
         taken.map(Window)
     }
 
-    fn try_take(self: &Arc<Self>, bytes: u64, ceiling: u64) -> Option<Taken> {
+    fn try_take(self: &Arc<Self>, lane: &Arc<Lane>, bytes: u64, ceiling: u64) -> Option<Taken> {
         let with = |used: u64| used.checked_add(bytes).filter(|used| *used <= ceiling);
         self.used.fetch_update(SeqCst, SeqCst, with).ok()?;
+        lane.hold(bytes);
         metrics::buffers_taken(bytes);
-        Some(Taken { budget: Arc::clone(self), bytes })
+        Some(Taken { budget: Arc::clone(self), lane: Arc::clone(lane), bytes })
     }
 
-    /// Lets the first of each queue look again. Whoever joins a queue looks after it has joined, and this comes after
-    /// something was freed: one of both sees the other.
     fn wake(&self) {
         for queue in [&self.small, &self.blobs] {
-            if queue.waiting.load(SeqCst) > 0 {
-                queue.freed.notify_one();
-            }
+            queue.wake();
         }
     }
 }
@@ -221,36 +223,17 @@ fn size(frame: usize) -> u64 {
     u64::try_from(frame).unwrap_or(u64::MAX)
 }
 
-/// One that waits in a queue, until it is dropped.
-struct Waiting<'a> {
-    queue: &'a Queue,
-    outcome: &'static str,
-}
-
-impl<'a> Waiting<'a> {
-    fn join(queue: &'a Queue) -> Self {
-        queue.waiting.fetch_add(1, SeqCst);
-        metrics::buffer_wait_begins();
-        Self { queue, outcome: "left" }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, SeqCst);
-        metrics::buffer_wait_ends(self.outcome);
-    }
-}
-
 /// A part of the budget, until it is dropped.
 #[derive(Debug)]
 struct Taken {
     budget: Arc<Budget>,
+    lane: Arc<Lane>,
     bytes: u64,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
+        self.lane.give_back(self.bytes);
         self.budget.used.fetch_sub(self.bytes, SeqCst);
         metrics::buffers_given_back(self.bytes);
         self.budget.wake();

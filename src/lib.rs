@@ -62,6 +62,7 @@
 //! - An upload session is for who opened it; its address says so in a form that only the gate can make.
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
 //! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
+//! - While more than half of that is used, one client gets no more once it holds a quarter.
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
 //!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).

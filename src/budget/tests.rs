@@ -1,7 +1,9 @@
-use std::sync::atomic::AtomicU32;
+use std::{net::Ipv4Addr, sync::atomic::AtomicU32};
 
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
+
+mod fairness;
 
 use super::*;
 
@@ -25,9 +27,33 @@ fn waiting(budget: &Budget) -> usize {
     budget.blobs.waiting.load(SeqCst) + budget.small.waiting.load(SeqCst)
 }
 
+/// Another client each time.
+fn anybody() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    Ipv4Addr::from_bits(NEXT.fetch_add(1, SeqCst)).into()
+}
+
+fn try_place(budget: &Arc<Budget>, demand: Demand) -> Option<Place> {
+    let queue = if demand.blob { &budget.blobs } else { &budget.small };
+    budget.try_place(&queue.lane(anybody()), demand)
+}
+
+async fn place(budget: &Arc<Budget>, demand: Demand) -> Result<Place, Full> {
+    budget.place(anybody(), demand).await
+}
+
+fn window(budget: &Arc<Budget>) -> Option<Window> {
+    budget.window(anybody())
+}
+
+/// Clients that something is known of.
+fn known(budget: &Budget) -> usize {
+    budget.blobs.lanes().len() + budget.small.lanes().len()
+}
+
 /// Places for blobs until there are no more.
 fn fill(budget: &Arc<Budget>) -> Vec<Place> {
-    std::iter::from_fn(|| budget.try_place(BLOB)).collect()
+    std::iter::from_fn(|| try_place(budget, BLOB)).collect()
 }
 
 #[test]
@@ -43,14 +69,14 @@ fn frames_shrink_as_it_fills() {
     assert!(used(&budget) <= 448 * MIB, "an eighth is for what is small");
     drop(places);
     assert_eq!(used(&budget), 0);
-    assert_eq!(budget.try_place(BLOB).unwrap().frame(), LARGEST_FRAME);
+    assert_eq!(try_place(&budget, BLOB).unwrap().frame(), LARGEST_FRAME);
 }
 
 #[test]
 fn what_is_announced_as_short_takes_less() {
     let budget = budget(512 * MIB);
     let cost = |demand| {
-        let place = budget.try_place(demand).unwrap();
+        let place = try_place(&budget, demand).unwrap();
         (used(&budget), place.frame()).0
     };
     assert!(cost(manifest(1000)) < 4000);
@@ -67,18 +93,18 @@ async fn small_ones_do_not_wait_behind_blobs() {
     let _blobs = fill(&budget);
     let blob = tokio::spawn({
         let budget = Arc::clone(&budget);
-        async move { budget.place(BLOB).await.map(drop) }
+        async move { place(&budget, BLOB).await.map(drop) }
     });
     tokio::task::yield_now().await;
     assert_eq!(waiting(&budget), 1);
     let mut manifests = Vec::new();
     while used(&budget) + 10_000 < 4 * MIB {
-        manifests.push(budget.place(manifest(2000)).await.unwrap());
+        manifests.push(place(&budget, manifest(2000)).await.unwrap());
     }
     assert!(manifests.len() > 50, "{}", manifests.len());
     // They have an end, too.
     let began = Instant::now();
-    assert_eq!(budget.place(manifest(20_000)).await.unwrap_err(), Full);
+    assert_eq!(place(&budget, manifest(20_000)).await.unwrap_err(), Full);
     assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
     assert_eq!(blob.await.unwrap(), Err(Full));
     assert_eq!(waiting(&budget), 0);
@@ -94,7 +120,7 @@ async fn who_came_first_is_served_first() {
     for (number, demand) in [PUSH, BLOB, PUSH, BLOB].into_iter().enumerate() {
         let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
-            let place = budget.place(demand).await.unwrap();
+            let place = place(&budget, demand).await.unwrap();
             order.lock().unwrap().push(number);
             sleep(Duration::from_millis(1)).await;
             drop(place);
@@ -104,7 +130,7 @@ async fn who_came_first_is_served_first() {
     places.pop();
     tokio::task::yield_now().await;
     // There is room for a blob, but the first wants more.
-    let late = budget.place(Demand { length: Some(65_537), ..BLOB });
+    let late = place(&budget, Demand { length: Some(65_537), ..BLOB });
     let late = timeout(Duration::from_millis(10), late);
     assert!(late.await.is_err(), "nobody overtakes");
     assert!(order.lock().unwrap().is_empty());
@@ -123,7 +149,7 @@ async fn one_that_leaves_while_it_waits_is_forgotten() {
     let all = used(&budget);
     let wait = || {
         let budget = Arc::clone(&budget);
-        tokio::spawn(async move { budget.place(BLOB).await })
+        tokio::spawn(async move { place(&budget, BLOB).await })
     };
     let (first, second, third) = (wait(), wait(), wait());
     tokio::task::yield_now().await;
@@ -145,30 +171,30 @@ async fn the_total_can_change() {
     let places = fill(&budget);
     let next = tokio::spawn({
         let budget = Arc::clone(&budget);
-        async move { budget.place(PUSH).await }
+        async move { place(&budget, PUSH).await }
     });
     tokio::task::yield_now().await;
     budget.resize(8 * MIB);
     let next = next.await.unwrap().unwrap();
     assert!(used(&budget) > for_blobs(4 * MIB));
     budget.resize(4 * MIB);
-    let manifests: Vec<_> = std::iter::from_fn(|| budget.try_place(manifest(10_000))).collect();
-    assert!(used(&budget) <= 4 * MIB && budget.try_place(BLOB).is_none());
+    let manifests: Vec<_> = std::iter::from_fn(|| try_place(&budget, manifest(10_000))).collect();
+    assert!(used(&budget) <= 4 * MIB && try_place(&budget, BLOB).is_none());
     drop(manifests);
     budget.resize(3 * MIB);
-    assert!(budget.try_place(manifest(10)).is_none(), "more is in use than there is");
+    assert!(try_place(&budget, manifest(10)).is_none(), "more is in use than there is");
     budget.resize(4 * MIB);
     drop(places);
     let _places = fill(&budget);
     assert!(used(&budget) <= for_blobs(4 * MIB));
     drop(next);
-    assert!(budget.try_place(BLOB).is_some());
+    assert!(try_place(&budget, BLOB).is_some());
 }
 
 #[test]
 fn a_place_is_held_by_frames_that_are_still_on_their_way() {
     let budget = budget(4 * MIB);
-    let place = budget.try_place(BLOB).unwrap();
+    let place = try_place(&budget, BLOB).unwrap();
     let mut frame = place.keep(Bytes::from_static(b"frame"));
     let rest = frame.split_off(2);
     drop((place, frame));
@@ -181,16 +207,16 @@ fn a_place_is_held_by_frames_that_are_still_on_their_way() {
 #[test]
 fn windows_leave_room_for_bodies() {
     let budget = budget(512 * MIB);
-    let windows: Vec<Window> = std::iter::from_fn(|| budget.window()).collect();
+    let windows: Vec<Window> = std::iter::from_fn(|| window(&budget)).collect();
     assert_eq!(windows[0].size(), 16 << 20);
     assert!(windows.len() > 64, "{}", windows.len());
     assert!(windows.iter().all(|window| window.size() >= 128 * 1024));
     assert!(used(&budget) <= 256 * MIB);
     // Frames are smaller than with an empty budget, but there is room for many.
     assert!(fill(&budget).len() > 500);
-    assert!(budget.window().is_none());
+    assert!(window(&budget).is_none());
     drop(windows);
-    assert!(budget.window().is_some());
+    assert!(window(&budget).is_some());
     assert_eq!(budget.windows.load(SeqCst), 0);
 }
 
@@ -198,10 +224,10 @@ fn windows_leave_room_for_bodies() {
 fn windows_get_nothing_of_what_bodies_have() {
     let budget = budget(4 * MIB);
     let places = fill(&budget);
-    assert!(budget.window().is_none());
+    assert!(window(&budget).is_none());
     assert_eq!(budget.windows.load(SeqCst), 0);
     drop(places);
-    assert_eq!(budget.window().unwrap().size(), 128 * 1024);
+    assert_eq!(window(&budget).unwrap().size(), 128 * 1024);
     assert_eq!(used(&budget), 0);
 }
 
@@ -236,7 +262,7 @@ proptest! {
         for step in steps {
             let before = used(&budget);
             match step {
-                Step::Take(demand) => match budget.try_place(demand) {
+                Step::Take(demand) => match try_place(&budget, demand) {
                     Some(place) => {
                         prop_assert_eq!(used(&budget), before + place.taken.bytes);
                         let ceiling = if demand.blob { for_blobs(total) } else { total };
@@ -245,7 +271,7 @@ proptest! {
                     }
                     None => prop_assert!(before + demand.bytes(SMALLEST_FRAME) > for_blobs(total)),
                 },
-                Step::Open => windows.extend(budget.window()),
+                Step::Open => windows.extend(window(&budget)),
                 Step::Drop(index) if !places.is_empty() => drop(places.swap_remove(index % places.len())),
                 Step::Drop(_) => drop(windows.pop()),
                 Step::Resize(next) => {
@@ -277,7 +303,9 @@ async fn everybody_is_served_and_nothing_is_lost() {
                 for round in 0..ROUNDS {
                     let demand = [BLOB, PUSH, manifest(60_000)][(task + round) % 3];
                     let limit = Duration::from_micros(if round % 4 == 0 { 50 } else { 60_000_000 });
-                    match timeout(limit, budget.place(demand)).await {
+                    // Some of them are one client.
+                    let client = Ipv4Addr::from_bits((task % 5) as u32).into();
+                    match timeout(limit, budget.place(client, demand)).await {
                         Ok(place) => {
                             let place = place.expect("a turn comes long before the patience ends");
                             assert!(used(&budget) <= 4 * MIB);
@@ -294,7 +322,7 @@ async fn everybody_is_served_and_nothing_is_lost() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!((used(&budget), waiting(&budget)), (0, 0));
+    assert_eq!((used(&budget), waiting(&budget), known(&budget)), (0, 0, 0));
     let (served, left) = (served.load(SeqCst), left.load(SeqCst));
     assert_eq!(served + left, (TASKS * ROUNDS) as u32);
     assert!(served as usize >= TASKS * ROUNDS * 3 / 4, "{served}");

@@ -55,13 +55,13 @@ impl Activity {
         self.heard.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Grows whenever the socket takes something: the client reads.
+    /// Bytes the socket has taken so far, TLS included: it takes more as the client reads.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn take(&self, count: usize) {
+        self.taken.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Has the stream read and drop what the client still sends when it is closed, for at most so long. A connection

@@ -47,9 +47,9 @@ impl BufferedTcp {
         &self.activity
     }
 
-    fn taken<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(written, Poll::Ready(Ok(_))) {
-            self.activity.take();
+    fn taken(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.activity.take(count);
         }
         written
     }

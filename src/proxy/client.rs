@@ -9,7 +9,7 @@ use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
 use super::{asking::Sharing, http2::ClientWindow, places::Held, respond::Answer};
-use crate::listener::Activity;
+use crate::{budget::Budget, listener::Activity};
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
 /// unread data is reset, and the reset overtakes the answer.
@@ -17,6 +17,9 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 /// What a slow HTTP/2 client has to take within its time.
 const HTTP2_SLICE: usize = 32 * 1024;
+/// What a client that holds memory has to read in a second, on average over its time, while others wait for memory. Over
+/// HTTP/2 a slice asks for about as much at all times. A line of 64 kbit/s shared by a dozen transfers is faster.
+const LEAST_PER_SECOND: u64 = 512;
 /// A TLS close waits for a client that may be stalled.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
@@ -63,19 +66,24 @@ pub(super) struct Outlet<'a> {
     pub(super) window: Option<&'a ClientWindow>,
     /// Memory for the body that is written.
     pub(super) held: Option<&'a Held>,
+    /// Tells whether others wait for memory.
+    pub(super) buffers: &'a Budget,
 }
 
 impl Outlet<'_> {
-    /// Waits for a write for as long as the client takes something at least once in `patience`.
+    /// Waits for a write for as long as the client takes something at least once in `patience`; while others wait for the
+    /// memory that it holds, [`LEAST_PER_SECOND`].
     async fn watch(self, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), ClientGone> {
         let mut write = pin!(write);
         loop {
-            let taken = self.activity.taken();
+            let (taken, waits) = (self.activity.taken(), self.buffers.waits());
             tokio::select! {
                 biased;
                 written = &mut write => return Ok(written?),
                 () = sleep(self.patience) => {
-                    if self.activity.taken() == taken {
+                    let wanted = self.held.is_some() && self.buffers.waits() != waits;
+                    let least = if wanted { self.patience.as_secs() * LEAST_PER_SECOND } else { 0 };
+                    if self.activity.taken().wrapping_sub(taken) < least.max(1) {
                         return Err(ClientGone);
                     }
                 }
@@ -218,5 +226,61 @@ pub(super) async fn close(mut session: ServerSession) {
 pub(super) fn abort(session: ServerSession) {
     if let ServerSession::H2(mut http2) = session {
         http2.shutdown();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, net::IpAddr};
+
+    use crate::budget::{Demand, Direction};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// True where a client that reads so many bytes a second is cut within ten minutes.
+    async fn is_cut(per_second: usize, holds: bool, others_wait: bool) -> bool {
+        let (activity, buffers) = (Arc::<Activity>::default(), Arc::new(Budget::new(4 << 20)));
+        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
+        let client = |number: u8| IpAddr::from([192, 0, 2, number]);
+        let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
+        let outlet = Outlet {
+            activity: &activity,
+            patience: PATIENCE,
+            window: None,
+            held: holds.then_some(&held),
+            buffers: &buffers,
+        };
+        let reads = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                activity.take(per_second);
+            }
+        };
+        let others = async {
+            let mut places = Vec::new();
+            loop {
+                if others_wait && let Ok(place) = buffers.place(client(1), demand).await {
+                    places.push(place);
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            ended = timeout(10 * PATIENCE, outlet.watch(pending())) => ended.is_ok(),
+            () = reads => unreachable!(),
+            () = others => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hardly_reads_holds_no_memory_that_others_wait_for() {
+        assert!(is_cut(0, true, false).await);
+        assert!(!is_cut(1, true, false).await, "there is memory for all");
+        assert!(is_cut(1, true, true).await);
+        assert!(is_cut(400, true, true).await);
+        assert!(!is_cut(400, false, true).await, "it holds none");
+        assert!(!is_cut(600, true, true).await);
     }
 }

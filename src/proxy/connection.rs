@@ -99,6 +99,7 @@ impl Connection {
             patience: waiting.limits.body_idle,
             window: session.is_http2().then_some(&self.window),
             held: None,
+            buffers: &waiting.buffers,
         };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());

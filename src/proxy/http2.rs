@@ -4,6 +4,7 @@
 //! when its first upload is let in: a window is memory that the client may fill at any time.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -49,10 +50,10 @@ pub(super) struct ClientWindow {
 }
 
 impl ClientWindow {
-    /// Opens the window as far as the budget allows; does nothing where it is open.
-    pub(super) fn open(&self, budget: &Arc<Budget>) {
+    /// Opens the window as far as the budget allows this client; does nothing where it is open.
+    pub(super) fn open(&self, budget: &Arc<Budget>, client: IpAddr) {
         if self.granted.get().is_none()
-            && let Some(window) = budget.window()
+            && let Some(window) = budget.window(client)
             && self.granted.set(window).is_ok()
         {
             self.changed.notify_one();

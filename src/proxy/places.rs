@@ -1,21 +1,17 @@
 //! Which bodies take memory out of `limits.buffers`, and for how long.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 
-use super::{
-    Case,
-    client::{self, Outlet},
-    pump::Stop,
-    respond::Rejection,
-};
+use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
     budget::{Demand, Direction, Place, SMALLEST_FRAME},
-    listener::Transfer,
+    listener::{Activity, Transfer},
     registry::Route,
-    runtime::Runtime,
     upstream::Pool,
 };
 
@@ -30,6 +26,12 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Lets the connection's buffers hold as much as the place.
+    pub(super) fn over(place: Place, activity: &Arc<Activity>) -> Self {
+        let transfer = activity.transfer(place.frame());
+        Self { place, _transfer: transfer }
+    }
+
     pub(super) fn frame(&self) -> usize {
         self.place.frame()
     }
@@ -71,11 +73,11 @@ pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: 
 pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Rejection> {
     let Case { runtime, outlet, head, .. } = case;
     let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
-    let held = take(runtime, outlet, demand).await?;
+    let held = take(case, demand).await?;
     if demand.blob
         && let Some(window) = outlet.window
     {
-        window.open(&runtime.buffers);
+        window.open(&runtime.buffers, head.client);
     }
     Ok(held)
 }
@@ -89,13 +91,12 @@ fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
 async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {
     tokio::select! {
         biased;
-        held = take(case.runtime, case.outlet, demand) => Ok(held?),
+        held = take(case, demand) => Ok(held?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
 
-async fn take(runtime: &Runtime, outlet: Outlet<'_>, demand: Demand) -> Result<Held, Rejection> {
-    let place = runtime.buffers.place(demand).await?;
-    let transfer = outlet.activity.transfer(place.frame());
-    Ok(Held { place, _transfer: transfer })
+async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
+    let place = case.runtime.buffers.place(case.head.client, demand).await?;
+    Ok(Held::over(place, case.outlet.activity))
 }

@@ -3,6 +3,8 @@
 use std::{
     fs,
     io::{ErrorKind, Read},
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
     thread::sleep,
     time::Duration,
 };
@@ -163,19 +165,31 @@ impl Ongoing<'_> {
     }
 }
 
-/// Clients of one protocol; over HTTP/2 they share a connection.
+/// Clients of one protocol; over HTTP/2 they share a connection, over HTTP/1.1 each has an address of its own.
 struct Clients<'a> {
     scene: &'a Scene,
     http2: Option<Http2>,
+    /// Where all of them are.
+    address: Option<IpAddr>,
 }
 
 impl<'a> Clients<'a> {
     fn http1(scene: &'a Scene) -> Self {
-        Self { scene, http2: None }
+        Self { scene, http2: None, address: None }
     }
 
     fn http2(scene: &'a Scene) -> Self {
-        Self { scene, http2: Some(Http2::with_window(&scene.gate, 64 << 20)) }
+        Self { scene, http2: Some(Http2::with_window(&scene.gate, 64 << 20)), address: None }
+    }
+
+    /// All at one address, over a connection each.
+    fn at(scene: &'a Scene, address: [u8; 4]) -> Self {
+        Self { scene, http2: None, address: Some(address.into()) }
+    }
+
+    fn source(&self) -> IpAddr {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        self.address.unwrap_or_else(|| Ipv4Addr::new(127, 0, 1, NEXT.fetch_add(1, Relaxed)).into())
     }
 
     fn pull(&self) -> Ongoing<'_> {
@@ -200,7 +214,7 @@ impl<'a> Clients<'a> {
 
     fn http1_request(&self, method: &str, path: &str, more: &str) -> Ongoing<'static> {
         let gate = &self.scene.gate;
-        let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");
+        let mut client = Tls::connect_from(self.source(), gate.pki(), gate.port(), "localhost");
         let authorization = authorization();
         client.send(format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {authorization}\r\n{more}\r\n",
@@ -294,6 +308,37 @@ fn uploads_take_turns_http2() {
     eventually("only the window is left", || gauge(&scene.gate, "portcullis_buffer_bytes") == 128 * 1024);
     drop(clients);
     eventually("all memory is given back", || gauge(&scene.gate, "portcullis_buffer_bytes") == 0);
+}
+
+/// One client takes what it can; another still pulls at once, also while the first one waits for more.
+fn others_go_on(greedy: &Clients<'_>) {
+    const BUDGET: u64 = 16 << 20;
+    let scene = greedy.scene;
+    let (stalled, mut next) = scene.fill(|| greedy.pull());
+    let used = gauge(&scene.gate, "portcullis_buffer_bytes");
+    assert!((BUDGET / 2..BUDGET * 5 / 8).contains(&used), "{used}");
+    let mut more: Vec<_> = (0..10).map(|_| greedy.pull()).collect();
+    eventually("they wait", || scene.waiting() == 11);
+    let whole = scene.gate.curl(&scene.blob).user(ALICE).argument("--interface").argument("127.0.0.2").send();
+    assert!(whole.status == 200 && whole.body == vec![7; BLOB], "{}", whole.status);
+    assert_eq!(scene.waiting(), 11, "it came while they waited");
+    for refused in more.iter_mut().chain([&mut next]) {
+        assert_eq!(refused.head().status, 503);
+    }
+    drop((stalled, next, more));
+    eventually("all memory is given back", || gauge(&scene.gate, "portcullis_buffer_bytes") == 0);
+}
+
+#[test]
+fn one_address_leaves_memory_to_others_http1() {
+    let scene = Scene::new("16MiB");
+    others_go_on(&Clients::at(&scene, [127, 0, 0, 1]));
+}
+
+#[test]
+fn one_address_leaves_memory_to_others_http2() {
+    let scene = Scene::new("16MiB");
+    others_go_on(&Clients::http2(&scene));
 }
 
 #[test]

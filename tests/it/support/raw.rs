@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -11,6 +11,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Pki, Response};
 
@@ -23,6 +24,12 @@ impl Tls {
     /// Connects offering HTTP/1.1. `name` is the SNI; an IP address sends none.
     pub(crate) fn connect(pki: &Pki, port: u16, name: &str) -> Self {
         Self::offering(pki, port, name, &["http/1.1"]).unwrap()
+    }
+
+    /// The same from another address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, pki: &Pki, port: u16, name: &str) -> Self {
+        let socket = within_limits(connect_from(source, port)).unwrap();
+        Self::over(socket, client_config(pki, &["http/1.1"]), name).unwrap()
     }
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
@@ -149,6 +156,13 @@ fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
     within_limits(TcpStream::connect(("127.0.0.1", port)))
+}
+
+fn connect_from(source: IpAddr, port: u16) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+    Ok(socket.into())
 }
 
 fn within_limits(socket: std::io::Result<TcpStream>) -> std::io::Result<TcpStream> {
