@@ -70,7 +70,8 @@ fn a_slow_server_gets_less() {
         });
         let asked = scene.asked_by(|| ask_by(12, &gate, &digests(193, requests())));
         eprintln!("least_requests with a slow first server: {asked:?}");
-        assert!(asked[0] * 2 < asked[1].min(asked[2]), "{asked:?}");
+        // By turns each would get a third of them. How much less it is depends on how busy the machine is.
+        assert!(asked[0] * 4 < asked[1].min(asked[2]) * 3, "{asked:?}");
         assert!(asked[0] > 0, "it is not left out: {asked:?}");
     });
 }

@@ -99,7 +99,10 @@ impl Pusher<'_> {
         let said = done.stderr.to_lowercase();
         match done.success {
             true => Ok(()),
-            false if UNANSWERED.iter().any(|words| said.contains(words)) => Err(Failure::Unclear(done.stderr)),
+            // "504 Gateway Timeout" is an answer.
+            false if !said.contains("http status") && UNANSWERED.iter().any(|words| said.contains(words)) => {
+                Err(Failure::Unclear(done.stderr))
+            }
             // Its words, without the names of this push.
             false => Err(Failure::Clear(format!("skopeo: {}", said.trim().rsplit(": ").next().unwrap_or_default()))),
         }
