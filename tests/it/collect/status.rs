@@ -59,7 +59,10 @@ fn the_status_says_what_is_open() {
             "version": 1,
             "open_writes": 0,
             "registries": [
-                { "name": "localhost", "read_only": false, "read_only_uploads": "finish", "open_writes": 0 },
+                {
+                    "name": "localhost", "read_only": false, "read_only_uploads": "finish", "open_writes": 0,
+                    "servers": [{ "url": registry.url, "role": "primary", "up": true, "under_way": 0 }],
+                },
             ],
         })
     );
