@@ -349,15 +349,10 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
             ErrorCode::Unavailable,
             format!("the registry cannot be reached (request {request_id})"),
         ),
-        upstream::Error::Redirect(_) => Answer::error(
+        upstream::Error::Redirect(_) | upstream::Error::Corrupt { .. } => Answer::error(
             StatusCode::BAD_GATEWAY,
             ErrorCode::Unavailable,
-            format!("the blob cannot be had from its storage (request {request_id})"),
-        ),
-        upstream::Error::Corrupt { .. } => Answer::error(
-            StatusCode::BAD_GATEWAY,
-            ErrorCode::Unavailable,
-            format!("what the registry holds is damaged (request {request_id})"),
+            format!("the blob cannot be had at the moment (request {request_id})"),
         ),
         upstream::Error::Refused(_) => Answer::error(
             StatusCode::BAD_GATEWAY,
