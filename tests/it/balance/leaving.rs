@@ -60,10 +60,13 @@ fn a_dead_server_loses_its_turn_and_a_living_one_gets_it_back() {
         }
         let begin = Instant::now();
         let back = within(BOUND, "it gets its turn back", || scene.is_up(&gate, 0));
+        let looked = Instant::now();
         let first = scene.part(&gate, 0);
+        let looked = looked.elapsed();
         within(BOUND, "its share is whole again", || scene.part(&gate, 0) > 0.3);
         let whole = begin.elapsed();
-        assert!(first < 0.3, "the share begins small: {first}");
+        // It grows over six intervals, and on a busy machine it has while one looks.
+        assert!(first < 0.3 || looked > interval * 3, "the share begins small: {first}");
         eprintln!(
             "{fault}, probed every {interval:?}: out after {out:.1?}, back {back:.1?} after it lived again with {:.0} % \
              of all requests, whole after {whole:.1?}",
