@@ -92,7 +92,7 @@ fn the_content_of_files_counts() {
     let https = ServerUrl::Https { host: "localhost".to_owned(), port: 1 };
     secured.servers.insert(0, config::Server { url: https, role: Role::Primary, weight: 1 });
     secured.tls.ca_file = Some(ca.clone());
-    secured.tls.client_certificate = Some(client.clone());
+    secured.tls.client_certificate = Some(client);
     let changed = |by: &dyn Fn(&mut config::Upstream)| changed_from(secured.clone(), by);
     // The one without TLS goes on.
     let other = (false, vec![None, Some(1)]);
