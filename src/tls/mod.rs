@@ -10,5 +10,6 @@ pub(crate) mod testing;
 
 pub use files::{CertificateError, Loaded, Pair, load};
 pub use fingerprint::Fingerprint;
-pub use server::{install_provider, server_config};
+pub use rustls::{Error as TlsError, ServerConfig};
+pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};
