@@ -63,6 +63,7 @@ pub(crate) struct Setup {
     upstream: Value,
     hosts: Vec<String>,
     changes: Vec<Change>,
+    environment: Vec<(String, String)>,
 }
 
 /// A running gate.
@@ -98,6 +99,7 @@ impl Portcullis {
             upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -113,6 +115,10 @@ impl Portcullis {
     /// The plain port.
     pub(crate) fn http_port(&self) -> u16 {
         self.http
+    }
+
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -177,7 +183,7 @@ impl Portcullis {
     pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
         assert!(self.process.stop().expect("ends on SIGTERM").success());
         self.change_configuration(change);
-        self.process = serve(self.dir.path());
+        self.process = serve(self.dir.path(), &[]);
         assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
     }
 
@@ -247,6 +253,12 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of its environment, which is otherwise empty.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Changes the only registry's `upstream`.
     pub(crate) fn with_upstream(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.upstream);
@@ -281,7 +293,7 @@ impl Setup {
     }
 
     pub(crate) fn start(self) -> Portcullis {
-        let Self { pki, upstream, hosts, changes } = self;
+        let Self { pki, upstream, hosts, changes, environment } = self;
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let [port, http, admin] = [free_port(), free_port(), free_port()];
@@ -291,7 +303,7 @@ impl Setup {
             let file = dir.path().join("portcullis.yml");
             fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
 
-            let mut process = serve(dir.path());
+            let mut process = serve(dir.path(), &environment);
             if await_ready(&mut process, admin) {
                 return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
             }
@@ -301,8 +313,9 @@ impl Setup {
     }
 }
 
-fn serve(dir: &Path) -> Process {
+fn serve(dir: &Path, environment: &[(String, String)]) -> Process {
     let mut command = portcullis();
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.arg("serve").arg("-c").arg(dir.join("portcullis.yml"));
     Process::start("portcullis", &mut command, &dir.join("portcullis.log"))
 }
