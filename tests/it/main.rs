@@ -26,6 +26,7 @@ mod examples;
 mod faults;
 mod grace;
 mod htpasswd;
+mod live;
 mod login;
 mod outside;
 mod pairing;

@@ -146,6 +146,27 @@ impl Portcullis {
         self.dir.path().join("portcullis.yml")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends a signal by its short name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Puts another configuration in the place of the one that is there, whole at any moment; nothing reads it yet.
+    pub(crate) fn write_configuration(&self, text: &str) {
+        let written = self.dir.path().join("portcullis.yml.new");
+        fs::write(&written, text).unwrap();
+        fs::rename(written, self.configuration()).unwrap();
+    }
+
+    /// What /status says.
+    pub(crate) fn status(&self) -> Value {
+        self.admin("/status").json()
+    }
+
     fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
         let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
         change(&mut config);
@@ -187,6 +208,18 @@ impl Portcullis {
 
     pub(crate) fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// What it says from now on until the end, waiting for a line that holds `text`.
+    pub(crate) fn until_it_says(&self, text: &str, act: impl FnOnce()) -> String {
+        let before = self.process.log_size();
+        act();
+        let mut said = String::new();
+        eventually(text, || {
+            said = self.process.log_after(before);
+            said.contains(text)
+        });
+        said
     }
 
     /// A request that trusts the gate's CA alone.

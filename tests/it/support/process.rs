@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::ErrorKind,
+    io::{ErrorKind, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -39,6 +39,20 @@ impl Process {
     /// All that it wrote so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it wrote after so many bytes.
+    pub(crate) fn log_after(&self, bytes: u64) -> String {
+        let mut text = Vec::new();
+        let mut file = File::open(&self.log).unwrap();
+        file.seek(SeekFrom::Start(bytes)).unwrap();
+        file.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// How many bytes it wrote so far.
+    pub(crate) fn log_size(&self) -> u64 {
+        fs::metadata(&self.log).unwrap().len()
     }
 
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
