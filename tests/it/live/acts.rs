@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    client::{Answered, Ask, Client},
+    client::{Answered, Ask, Broken, Client},
     figures::Figures,
     scene::{Held, Scene},
     timeline::Timeline,
@@ -91,7 +91,7 @@ pub(super) struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    pub(super) fn act(&mut self, act: Act) -> Result<(), String> {
+    pub(super) fn act(&mut self, act: Act) -> Result<(), Broken> {
         match act {
             Act::PullManifest => self.pull("manifest", Ask::new("GET", tag("team/app")), |_| true).map(drop),
             Act::PullBlob => self.blob(0),
@@ -119,8 +119,8 @@ impl Actor<'_> {
         what: &'static str,
         ask: &Ask,
         fits: impl Fn(&Variant, &Response) -> bool,
-    ) -> Result<Response, String> {
-        let answered = self.client.ask(ask).map_err(|error| format!("{what}: {error}"))?;
+    ) -> Result<Response, Broken> {
+        let answered = self.client.ask(ask).map_err(|broken| broken.during(what))?;
         self.figures.answered(what, &answered, ask.body.len());
         self.judge_certificate(&answered)?;
         let Answered { response, begin, end, .. } = answered;
@@ -129,18 +129,19 @@ impl Actor<'_> {
             return Ok(response);
         }
         let said: String = response.text().chars().take(300).collect();
-        Err(format!("{what}: {} {}: {} {said}: fits nothing in force: {now:?}", ask.method, ask.path, response.status))
+        let Ask { method, path, .. } = ask;
+        Err(format!("{what}: {method} {path}: {} {said}: fits nothing in force: {now:?}", response.status).into())
     }
 
-    fn judge_certificate(&self, answered: &Answered) -> Result<(), String> {
+    fn judge_certificate(&self, answered: &Answered) -> Result<(), Broken> {
         let (Some(shown), Some(begin)) = (&answered.shown, answered.connecting) else { return Ok(()) };
         let now = self.timeline.between(begin, answered.end);
         let known = now.iter().any(|variant| self.scene.parts.leaves[variant.leaf].der == *shown);
-        if known { Ok(()) } else { Err(format!("a certificate that is not in force: {now:?}")) }
+        if known { Ok(()) } else { Err(format!("a certificate that is not in force: {now:?}").into()) }
     }
 
     /// The manifest of the image, or a refusal where it is not allowed.
-    fn pull(&mut self, what: &'static str, ask: Ask, allowed: impl Fn(&Variant) -> bool) -> Result<Response, String> {
+    fn pull(&mut self, what: &'static str, ask: Ask, allowed: impl Fn(&Variant) -> bool) -> Result<Response, Broken> {
         let scene = self.scene;
         self.ask(what, &as_user(ask, ALICE), |now, answer| match allowed(now) {
             true => is(answer, &scene.image),
@@ -148,7 +149,7 @@ impl Actor<'_> {
         })
     }
 
-    fn blob(&mut self, rate: u64) -> Result<(), String> {
+    fn blob(&mut self, rate: u64) -> Result<(), Broken> {
         let scene = self.scene;
         let largest = scene.image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
         let (digest, bytes) = if rate > 0 || self.dice.between(0, 8) == 0 {
@@ -162,13 +163,13 @@ impl Actor<'_> {
         self.ask(what, &ask, |_, answer| answer.status == 200 && answer.body == *bytes).map(drop)
     }
 
-    fn tags(&mut self) -> Result<(), String> {
+    fn tags(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/v2/team/app/tags/list"), ALICE);
         let wanted = json!({ "name": "team/app", "tags": ["v1"] });
         self.ask("tags", &ask, |_, answer| answer.status == 200 && json_of(answer) == wanted).map(drop)
     }
 
-    fn catalog(&mut self) -> Result<(), String> {
+    fn catalog(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/v2/_catalog"), ALICE);
         let fits = |now: &Variant, answer: &Response| {
             let listed = json_of(answer);
@@ -178,19 +179,19 @@ impl Actor<'_> {
         self.ask("catalog", &ask, fits).map(drop)
     }
 
-    fn moved(&mut self) -> Result<(), String> {
+    fn moved(&mut self) -> Result<(), Broken> {
         let scene = self.scene;
         let fits =
             |now: &Variant, answer: &Response| is(answer, if now.elsewhere { &scene.other } else { &scene.image });
         self.ask("moved", &as_user(Ask::new("GET", tag("moved/app")), ALICE), fits).map(drop)
     }
 
-    fn as_guest(&mut self) -> Result<(), String> {
+    fn as_guest(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/v2/team/app/tags/list"), BOB);
         self.ask("guest", &ask, |now, answer| answer.status == if now.guest { 200 } else { 403 }).map(drop)
     }
 
-    fn by_token(&mut self) -> Result<(), String> {
+    fn by_token(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/token?service=localhost&scope=repository:shared/app:pull"), ALICE);
         let grants = |answer: &Response| claims(json_of(answer)["token"].as_str().unwrap())["access"] != json!([]);
         let token = self.ask("token", &ask, |now, answer| answer.status == 200 && grants(answer) == now.shared)?;
@@ -205,7 +206,7 @@ impl Actor<'_> {
         self.ask("by token", &ask, fits).map(drop)
     }
 
-    fn by_deploy_token(&mut self) -> Result<(), String> {
+    fn by_deploy_token(&mut self) -> Result<(), Broken> {
         let login = STANDARD.encode(format!("{}:{}", BOB.name, self.scene.token));
         let ask = Ask::new("GET", "/v2/team/app/tags/list").header("authorization", format!("Basic {login}"));
         let fits = |now: &Variant, answer: &Response| match (now.revoked, now.guest) {
@@ -215,7 +216,7 @@ impl Actor<'_> {
         self.ask("deploy token", &ask, fits).map(drop)
     }
 
-    fn log_in(&mut self) -> Result<(), String> {
+    fn log_in(&mut self) -> Result<(), Broken> {
         let which = usize::from(self.dice.roll() & 0x100 == 0);
         let ask = as_user(Ask::new("GET", "/token?service=localhost"), CAROL[which]);
         let fits = |now: &Variant, answer: &Response| answer.status == if now.carol == which { 200 } else { 401 };
@@ -226,12 +227,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn log_in_wrongly(&mut self) -> Result<(), String> {
+    fn log_in_wrongly(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/token?service=localhost"), Login::new(ALICE.name, "nobody's"));
         self.ask("wrong login", &ask, |_, answer| answer.status == 401).map(drop)
     }
 
-    fn keep_logged_in(&mut self) -> Result<(), String> {
+    fn keep_logged_in(&mut self) -> Result<(), Broken> {
         let which = usize::from(self.dice.roll() & 0x100 == 0);
         let Some(token) = &self.kept[which] else { return self.log_in() };
         let ask = Ask::new("GET", "/v2/").header("authorization", format!("Bearer {token}"));
@@ -239,7 +240,7 @@ impl Actor<'_> {
         self.ask("kept login", &ask, fits).map(drop)
     }
 
-    fn open_where_closed(&mut self) -> Result<(), String> {
+    fn open_where_closed(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("POST", "/v2/closed/app/blobs/uploads/"), ALICE);
         let fits = |now: &Variant, answer: &Response| answer.status == if now.read_only { 403 } else { 202 };
         let answer = self.ask("open", &ask, fits)?;
@@ -250,7 +251,7 @@ impl Actor<'_> {
         self.ask("give up", &ask, |_, answer| answer.status == 204).map(drop)
     }
 
-    fn push(&mut self) -> Result<(), String> {
+    fn push(&mut self) -> Result<(), Broken> {
         let repository = format!("pushed/{}", self.number);
         let size = usize::try_from(self.dice.between(1, 200 << 10)).unwrap();
         let layer = self.dice.bytes(size);
@@ -267,7 +268,7 @@ impl Actor<'_> {
     }
 
     /// Digest and size of what is there now.
-    fn push_blob(&mut self, repository: &str, bytes: Vec<u8>) -> Result<(String, usize), String> {
+    fn push_blob(&mut self, repository: &str, bytes: Vec<u8>) -> Result<(String, usize), Broken> {
         let open = as_user(Ask::new("POST", format!("/v2/{repository}/blobs/uploads/")), ALICE);
         let opened = self.ask("push open", &open, |_, answer| answer.status == 202)?;
         let (name, size) = (digest(&bytes), bytes.len());
@@ -278,11 +279,11 @@ impl Actor<'_> {
         let done = self.ask("push put", &put, |_, answer| answer.status == 201)?;
         match done.header("docker-content-digest") {
             Some(said) if said == name => Ok((name, size)),
-            said => Err(format!("push put: {said:?} instead of {name}")),
+            said => Err(format!("push put: {said:?} instead of {name}").into()),
         }
     }
 
-    fn push_large_manifest(&mut self) -> Result<(), String> {
+    fn push_large_manifest(&mut self) -> Result<(), Broken> {
         let repository = format!("pushed/{}", self.number);
         let config = self.push_blob(&repository, b"{}".to_vec())?;
         let manifest = manifest(&config, &config, SMALL);
@@ -292,15 +293,15 @@ impl Actor<'_> {
         self.ask("large manifest", &put, fits).map(drop)
     }
 
-    fn ask_second(&mut self) -> Result<(), String> {
+    fn ask_second(&mut self) -> Result<(), Broken> {
         let ask = as_user(Ask::new("GET", "/v2/"), ALICE).dialling(SECOND);
         let fits = |now: &Variant, answer: &Response| answer.status == if now.second { 200 } else { 421 };
         self.ask("second host", &ask, fits).map(drop)
     }
 
     /// The path of an answer's address.
-    fn location(&self, answer: &Response) -> Result<String, String> {
-        let location = answer.header("location").ok_or("no location")?;
+    fn location(&self, answer: &Response) -> Result<String, Broken> {
+        let location = answer.header("location").ok_or_else(|| "no location".to_owned())?;
         Ok(location.replace(&self.scene.gate.url(""), ""))
     }
 }

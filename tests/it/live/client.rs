@@ -1,7 +1,8 @@
 //! Clients that report whatever a client can notice, and do nothing twice that a server did not tell them to.
 
 use std::{
-    io::Read as _,
+    fmt,
+    io::{self, Read as _},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -92,6 +93,38 @@ pub(super) struct Answered {
     pub(super) end: Instant,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// Nobody listens.
+    Refused,
+    Otherwise(String),
+}
+
+impl From<String> for Broken {
+    fn from(text: String) -> Self {
+        Self::Otherwise(text)
+    }
+}
+
+impl Broken {
+    /// No connection stands, for this reason.
+    pub(super) fn unconnected(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            return Self::Refused;
+        }
+        Self::Otherwise(format!("no connection: {error}"))
+    }
+
+    /// With what was done.
+    pub(super) fn during(self, what: impl fmt::Display) -> Self {
+        match self {
+            Self::Refused => Self::Refused,
+            Self::Otherwise(text) => Self::Otherwise(format!("{what}: {text}")),
+        }
+    }
+}
+
 /// What clients met besides answers. None of it is a failure: the gate had said so before anything was asked, or says
 /// that it did nothing.
 #[derive(Debug, Default)]
@@ -145,18 +178,18 @@ impl<'a> Client<'a> {
     }
 
     /// One answer to its end, or what kept it from coming.
-    pub(super) fn ask(&mut self, ask: &Ask) -> Result<Answered, String> {
+    pub(super) fn ask(&mut self, ask: &Ask) -> Result<Answered, Broken> {
         let outcome = match self.way {
             Way::Http2 => self.over_http2(ask),
             Way::Kept | Way::Fresh => self.over_http1(ask),
         };
         outcome.map_err(|error| {
             (self.kept, self.streams) = (None, None);
-            format!("{:?} {} {}: {error}", self.way, ask.method, ask.path)
+            error.during(format_args!("{:?} {} {}", self.way, ask.method, ask.path))
         })
     }
 
-    fn over_http1(&mut self, ask: &Ask) -> Result<Answered, String> {
+    fn over_http1(&mut self, ask: &Ask) -> Result<Answered, Broken> {
         let begin = Instant::now();
         let kept = self.kept.take().and_then(|mut kept| {
             let open = kept.is_open();
@@ -188,16 +221,16 @@ impl<'a> Client<'a> {
         Ok(Answered { response, begin, connecting, shown, end })
     }
 
-    fn connect(&mut self, name: &str) -> Result<Tls, String> {
+    fn connect(&mut self, name: &str) -> Result<Tls, Broken> {
         count(&self.events.connections);
         self.http1.swap(0, 1);
         let config = Arc::clone(&self.http1[0]);
-        let mut tls = Tls::configured(config, self.port, name).map_err(|error| format!("no connection: {error}"))?;
+        let mut tls = Tls::configured(config, self.port, name).map_err(|error| Broken::unconnected(&error))?;
         tls.patience(STILL);
         Ok(tls)
     }
 
-    fn over_http2(&mut self, ask: &Ask) -> Result<Answered, String> {
+    fn over_http2(&mut self, ask: &Ask) -> Result<Answered, Broken> {
         // More attempts than there can be stops in a row.
         for _ in 0..5 {
             let begin = Instant::now();
@@ -220,10 +253,10 @@ impl<'a> Client<'a> {
                     return Ok(Answered { response, begin, connecting, shown, end: Instant::now() });
                 }
                 Outcome::Untouched => count(&self.events.untouched),
-                Outcome::Broken(error) => return Err(error),
+                Outcome::Broken(error) => return Err(error.into()),
             }
         }
-        Err("given back untouched five times".to_owned())
+        Err(Broken::from("given back untouched five times".to_owned()))
     }
 }
 

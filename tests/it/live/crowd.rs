@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     acts::{Act, Actor},
-    client::{Client, Events, Way},
+    client::{Broken, Client, Events, Way},
     figures::Figures,
     scene::Scene,
     timeline::Timeline,
@@ -24,6 +24,8 @@ pub(super) struct Crowd {
     pub(super) figures: Figures,
     pub(super) events: Events,
     pub(super) over: AtomicBool,
+    /// The gate was told to stop.
+    pub(super) stopping: AtomicBool,
 }
 
 impl Crowd {
@@ -33,7 +35,15 @@ impl Crowd {
             figures: Figures::default(),
             events: Events::default(),
             over: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Puts this in force.
+    pub(super) fn changes(&self, scene: &Scene, to: Variant) {
+        self.timeline.may_be(to);
+        scene.taken(&to.configuration(&scene.parts).to_string());
+        self.timeline.is();
     }
 
     /// Sends so many clients off, each of which does what it does until it is over, with a pause of up to twice as much
@@ -57,9 +67,14 @@ impl Crowd {
             scope.spawn(move || {
                 while !self.over.load(Ordering::SeqCst) {
                     let act = actor.dice.one_of(&acts);
-                    if let Err(failure) = actor.act(act) {
-                        figures.failed(format!("{way:?} client {number}: {failure}"));
-                        thread::sleep(Duration::from_millis(500));
+                    match actor.act(act) {
+                        Ok(()) => {}
+                        // As it should be once nobody listens any more, and only then.
+                        Err(Broken::Refused) if self.stopping.load(Ordering::SeqCst) => break,
+                        Err(broken) => {
+                            figures.failed(format!("{way:?} client {number}: {act:?}: {broken:?}"));
+                            thread::sleep(Duration::from_millis(500));
+                        }
                     }
                     thread::sleep(Duration::from_millis(actor.dice.between(0, 2 * pause + 1)));
                 }

@@ -1,8 +1,9 @@
 //! HTTP/2 connections that say how they ended.
 
 use std::{
+    io,
     sync::{Arc, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::client::{Ask, STILL, due};
+use super::client::{Ask, Broken, STILL, due};
 use crate::support::Response;
 
 /// One for all connections: each is read at all times, as clients do it.
@@ -45,22 +46,23 @@ pub(super) enum Outcome {
 }
 
 impl Streams {
-    pub(super) fn connect(config: Arc<ClientConfig>, port: u16, name: &str) -> Result<Self, String> {
+    pub(super) fn connect(config: Arc<ClientConfig>, port: u16, name: &str) -> Result<Self, Broken> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connecting = async {
-            let tcp = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| error.to_string())?;
+            let tcp = TcpStream::connect(("127.0.0.1", port)).await?;
             let connector = tokio_rustls::TlsConnector::from(config);
-            let tls = connector.connect(name, tcp).await.map_err(|error| error.to_string())?;
+            let tls = connector.connect(name, tcp).await?;
             let session = tls.get_ref().1;
             let leaf = || session.peer_certificates().unwrap()[0].to_vec();
             let shown = (session.handshake_kind() != Some(HandshakeKind::Resumed)).then(leaf);
             let mut builder = h2::client::Builder::new();
             builder.initial_window_size(1 << 20).initial_connection_window_size(4 << 20);
-            let (sender, connection) = builder.handshake(tls).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(Self { sender, driver: tokio::spawn(connection), shown })
+            let (sender, connection) = builder.handshake(tls).await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(Self { sender, driver: tokio::spawn(connection), shown })
         };
         let connected = runtime().block_on(async { timeout(STILL, connecting).await });
-        connected.map_err(|_| "no connection: still".to_owned())?.map_err(|error| format!("no connection: {error}"))
+        let connected = connected.map_err(|_| "no connection: still".to_owned())?;
+        connected.map_err(|error| Broken::unconnected(&error))
     }
 
     /// False where the connection has ended.
@@ -77,6 +79,35 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// Sends these pieces as the body of one PATCH, each after the pause that `sent` asks for behind the one before.
+    pub(super) fn upload(
+        &self,
+        url: &str,
+        login: &str,
+        pieces: impl Iterator<Item = Bytes>,
+        mut sent: impl FnMut(&Bytes) -> Duration,
+    ) -> Outcome {
+        let request = Request::builder().method("PATCH").uri(url).header("authorization", login).body(()).unwrap();
+        runtime().block_on(async {
+            let sending = async {
+                let (answer, mut stream) = self.sender.clone().ready().await?.send_request(request, false)?;
+                for piece in pieces {
+                    let pause = sent(&piece);
+                    send(&mut stream, piece, false).await?;
+                    sleep(pause).await;
+                }
+                stream.send_data(Bytes::new(), true)?;
+                Ok::<_, h2::Error>(answer)
+            };
+            match sending.await {
+                Ok(answer) => receive(answer, 0).await,
+                Err(error) => Outcome::Broken(format!("not sent: {error}")),
+            }
+        })
+    }
+}
+
 impl Drop for Streams {
     fn drop(&mut self) {
         self.driver.abort();
@@ -88,7 +119,7 @@ async fn exchange(sender: SendRequest<Bytes>, request: Request<()>, ask: &Ask) -
         let (answer, body) = sender.ready().await?.send_request(request, ask.body.is_empty())?;
         Ok::<_, h2::Error>((answer, body))
     };
-    let (answer, body) = match timeout(STILL, sent).await {
+    let (answer, mut body) = match timeout(STILL, sent).await {
         Ok(Ok(sent)) => sent,
         // Nothing of it left.
         Ok(Err(error)) if error.is_go_away() => return Outcome::Untouched,
@@ -97,7 +128,7 @@ async fn exchange(sender: SendRequest<Bytes>, request: Request<()>, ask: &Ask) -
     };
     let sending = async {
         // The answer says whether it was taken.
-        let _ = send(body, ask.body.clone()).await;
+        let _ = send(&mut body, ask.body.clone(), true).await;
         std::future::pending::<()>().await;
     };
     let received = async {
@@ -109,12 +140,13 @@ async fn exchange(sender: SendRequest<Bytes>, request: Request<()>, ask: &Ask) -
     received.await
 }
 
-async fn send(mut stream: h2::SendStream<Bytes>, mut body: Bytes) -> Result<(), h2::Error> {
+/// `last`: nothing follows.
+async fn send(stream: &mut h2::SendStream<Bytes>, mut body: Bytes, last: bool) -> Result<(), h2::Error> {
     while !body.is_empty() {
         stream.reserve_capacity(body.len());
         let Some(granted) = std::future::poll_fn(|context| stream.poll_capacity(context)).await else { return Ok(()) };
         let piece = body.split_to(granted?.min(body.len()));
-        stream.send_data(piece, body.is_empty())?;
+        stream.send_data(piece, last && body.is_empty())?;
     }
     Ok(())
 }

@@ -42,12 +42,10 @@ fn every_answer_fits_a_configuration_in_force() {
             let next = variant.after(&mut dice);
             if dice.between(0, BROKEN) == 0 {
                 let defect = dice.one_of(&DEFECTS);
-                refused(&scene, &next.broken(&scene.parts, defect));
+                scene.refused(&next.broken(&scene.parts, defect));
                 *outcomes.entry(format!("{defect:?}")).or_default() += 1;
             } else {
-                crowd.timeline.may_be(next);
-                taken(&scene, &next.configuration(&scene.parts).to_string());
-                crowd.timeline.is();
+                crowd.changes(&scene, next);
                 variant = next;
                 *outcomes.entry("good".to_owned()).or_default() += 1;
             }
@@ -66,21 +64,4 @@ fn every_answer_fits_a_configuration_in_force() {
     );
     assert_eq!(crowd.figures.failures(), Vec::<String>::new(), "seed {seed}");
     assert!(crowd.figures.requests() >= clients * 3, "{} requests", crowd.figures.requests());
-}
-
-/// Returns once it is in force.
-fn taken(scene: &Scene, text: &str) {
-    reloaded(scene, text, "the configuration was read again");
-}
-
-/// Returns once it was looked at.
-fn refused(scene: &Scene, text: &str) {
-    reloaded(scene, text, "the configuration cannot be used");
-}
-
-fn reloaded(scene: &Scene, text: &str, said: &str) {
-    scene.gate.until_it_says(said, || {
-        scene.gate.write_configuration(text);
-        scene.gate.signal("HUP");
-    });
 }

@@ -14,7 +14,8 @@ const LAYERS: [usize; 3] = [8 << 10, 300 << 10, 3 << 20];
 pub(super) struct Scene {
     /// The storage that is pushed to.
     pub(super) first: Registry,
-    _replica: Registry,
+    /// Another server on the same storage.
+    pub(super) replica: Registry,
     _elsewhere: Registry,
     pub(super) gate: Portcullis,
     pub(super) parts: Parts,
@@ -68,7 +69,7 @@ impl Scene {
         };
         let (image, other) = (Held::of(&image), Held::of(&other));
         let token = String::new();
-        let mut scene = Self { first, _replica: replica, _elsewhere: elsewhere, gate, parts, image, other, token };
+        let mut scene = Self { first, replica, _elsewhere: elsewhere, gate, parts, image, other, token };
         scene.begin();
         scene
     }
@@ -79,6 +80,25 @@ impl Scene {
         self.gate.reload_with(|config| *config = configuration);
         let deploy = self.gate.deploy_token(BOB.name, &["**:pull"]);
         (self.parts.token, self.token) = (deploy.id, deploy.login.password.to_owned());
+    }
+}
+
+impl Scene {
+    /// Has this configuration read; returns once it is in force.
+    pub(super) fn taken(&self, text: &str) {
+        self.reloaded(text, "the configuration was read again");
+    }
+
+    /// Has this configuration read; returns once it was found to be of no use.
+    pub(super) fn refused(&self, text: &str) {
+        self.reloaded(text, "the configuration cannot be used");
+    }
+
+    fn reloaded(&self, text: &str, said: &str) {
+        self.gate.until_it_says(said, || {
+            self.gate.write_configuration(text);
+            self.gate.signal("HUP");
+        });
     }
 }
 

@@ -39,9 +39,20 @@ pub(crate) const CI: Login = Login::new("ci", "ci pässwörd");
 /// May do everything.
 pub(crate) const ADMIN: Login = Login::new("admin", "admin-password");
 
+/// The product.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
+fn own_binary(dir: &Path) -> PathBuf {
+    dir.join("portcullis")
+}
+
 /// A command with the product's binary and nothing of the environment but PATH.
 pub(crate) fn portcullis() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    program(Path::new(BINARY))
+}
+
+fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
     command
 }
@@ -63,6 +74,7 @@ pub(crate) struct Setup {
     upstream: Value,
     hosts: Vec<String>,
     changes: Vec<Change>,
+    own_binary: bool,
 }
 
 /// A running gate.
@@ -98,6 +110,7 @@ impl Portcullis {
             upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
+            own_binary: false,
         }
     }
 
@@ -160,6 +173,36 @@ impl Portcullis {
         let written = self.dir.path().join("portcullis.yml.new");
         fs::write(&written, text).unwrap();
         fs::rename(written, self.configuration()).unwrap();
+    }
+
+    /// Its processes that run: more than one while one takes the place of the other.
+    pub(crate) fn running(&mut self) -> Vec<u32> {
+        self.process.running()
+    }
+
+    /// A new binary in the place of the one that it was started from; it was started from one of its own.
+    pub(crate) fn write_binary(&self, from: &Path) {
+        let written = self.binary().with_extension("new");
+        fs::copy(from, &written).unwrap();
+        fs::rename(written, self.binary()).unwrap();
+    }
+
+    /// Where `Setup::with_own_binary` puts it.
+    fn binary(&self) -> PathBuf {
+        own_binary(self.dir.path())
+    }
+
+    /// Has a new process of the binary at its path take its place, and returns once that serves.
+    pub(crate) fn upgrade(&self) {
+        let before = self.pid();
+        self.signal("USR2");
+        let mut now = before;
+        eventually("another process serves", || {
+            let status = http_get(self.admin, "/status").expect("the admin address answers all the time").json();
+            now = u32::try_from(status["pid"].as_u64().expect("the number of the process")).unwrap();
+            now != before
+        });
+        self.process.follow(now);
     }
 
     /// What /status says.
@@ -313,8 +356,13 @@ impl Setup {
         })
     }
 
+    /// Runs a copy of the binary that lies in its folder and can be replaced.
+    pub(crate) fn with_own_binary(self) -> Self {
+        Self { own_binary: true, ..self }
+    }
+
     pub(crate) fn start(self) -> Portcullis {
-        let Self { pki, upstream, hosts, changes } = self;
+        let Self { pki, upstream, hosts, changes, own_binary: own } = self;
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let [port, http, admin] = [free_port(), free_port(), free_port()];
@@ -324,6 +372,9 @@ impl Setup {
             let file = dir.path().join("portcullis.yml");
             fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
 
+            if own {
+                fs::copy(BINARY, own_binary(dir.path())).unwrap();
+            }
             let mut process = serve(dir.path());
             if await_ready(&mut process, admin) {
                 return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
@@ -335,7 +386,8 @@ impl Setup {
 }
 
 fn serve(dir: &Path) -> Process {
-    let mut command = portcullis();
+    let own = own_binary(dir);
+    let mut command = if own.exists() { program(&own) } else { portcullis() };
     command.arg("serve").arg("-c").arg(dir.join("portcullis.yml"));
     Process::start("portcullis", &mut command, &dir.join("portcullis.log"))
 }
