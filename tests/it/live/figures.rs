@@ -57,11 +57,6 @@ impl Figures {
     pub(super) fn requests(&self) -> usize {
         self.answers.lock().unwrap().values().sum()
     }
-
-    /// How many there were of one kind with one status.
-    pub(super) fn of(&self, what: &'static str, status: u16) -> usize {
-        self.answers.lock().unwrap().get(&(what, status)).copied().unwrap_or_default()
-    }
 }
 
 impl fmt::Display for Figures {

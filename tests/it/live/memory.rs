@@ -1,40 +1,19 @@
 //! What reloads leave behind: nothing.
 
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use super::{
     acts::ALL,
     crowd::Crowd,
+    held::Held,
     scene::Scene,
     variant::{DEFECTS, Variant},
 };
-use crate::support::{AtEnd, Dice, Portcullis, dial, dialled, eventually};
+use crate::support::{AtEnd, Dice, dial, dialled};
 
 /// Reloads and load before the beginning's figures are taken: pools of memory, threads and connections that a process
 /// keeps for good are there then.
 const WARM: usize = 30;
-
-/// What a process has at a moment when nothing is asked of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    /// In KiB.
-    resident: u64,
-    descriptors: usize,
-    threads: u64,
-}
-
-impl Held {
-    fn by(gate: &Portcullis) -> Self {
-        let pid = gate.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let of = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
-        };
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        Self { resident: of("VmRSS:"), descriptors, threads: of("Threads:") }
-    }
-}
 
 #[test]
 fn reloads_leave_nothing_behind() {
@@ -48,16 +27,16 @@ fn reloads_leave_nothing_behind() {
     load_and_change(&scene, WARM, &mut dice);
     change(&scene, &Crowd::new(), WARM, &mut dice);
     settled(&scene, quiet);
-    let before = Held::by(&scene.gate);
+    let before = Held::by(&scene);
     change(&scene, &Crowd::new(), reloads, &mut dice);
     settled(&scene, quiet);
-    let after_reloads = Held::by(&scene.gate);
+    let after_reloads = Held::by(&scene);
     load_and_change(&scene, WARM, &mut dice);
     settled(&scene, quiet);
-    let after_load = Held::by(&scene.gate);
+    let after_load = Held::by(&scene);
     eprintln!("{reloads} reloads: {before:?}, then {after_reloads:?}, and after some load {after_load:?}; seed {seed}");
     for after in [after_reloads, after_load] {
-        assert!(after.descriptors <= before.descriptors, "{after:?} after {before:?}");
+        assert_eq!(after.beside_upstreams(), before.beside_upstreams(), "{after:?} after {before:?}");
         let most = before.resident * (100 + growth) / 100;
         assert!(growth == 0 || after.resident <= most, "{after:?} after {before:?}");
         assert!(growth == 0 || after.threads <= before.threads + 1, "{after:?} after {before:?}");
@@ -91,6 +70,6 @@ fn change(scene: &Scene, crowd: &Crowd, reloads: usize, dice: &mut Dice) {
 
 /// Nothing is asked of it and no client is connected, for a while.
 fn settled(scene: &Scene, quiet: Duration) {
-    eventually("all clients have gone", || scene.gate.counted("portcullis_connections", "") < 1.0);
+    scene.abandoned();
     thread::sleep(quiet);
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::variant::{LEAVES, Parts, SECOND, Variant, write_passwords};
-use crate::support::{BOB, Image, Leaf, Portcullis, Registry, Skopeo};
+use crate::support::{BOB, Image, Leaf, Portcullis, Registry, Skopeo, eventually};
 
 /// The layers of the image that is pulled.
 const LAYERS: [usize; 3] = [8 << 10, 300 << 10, 3 << 20];
@@ -16,7 +16,7 @@ pub(super) struct Scene {
     pub(super) first: Registry,
     /// Another server on the same storage.
     pub(super) replica: Registry,
-    _elsewhere: Registry,
+    elsewhere: Registry,
     pub(super) gate: Portcullis,
     pub(super) parts: Parts,
     /// What `team/app`, `shared/app` and `moved/app` hold.
@@ -55,7 +55,7 @@ impl Scene {
         let setup = Portcullis::before(&first);
         let names = ["localhost", "127.0.0.1", "registry.test", SECOND];
         let leaves: Vec<Leaf> = (0..LEAVES).map(|_| setup.pki().issue(&names)).collect();
-        let gate = setup.with(|config| config["shutdown"]["drain"] = json!("60s")).start();
+        let gate = setup.with(|config| config["shutdown"]["drain"] = json!("60s")).with_own_binary().start();
         write_passwords(gate.dir());
         let base = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
         let [first_url, replica_url, elsewhere_url] = [&first, &replica, &elsewhere].map(|server| server.url.clone());
@@ -69,7 +69,7 @@ impl Scene {
         };
         let (image, other) = (Held::of(&image), Held::of(&other));
         let token = String::new();
-        let mut scene = Self { first, replica, _elsewhere: elsewhere, gate, parts, image, other, token };
+        let mut scene = Self { first, replica, elsewhere, gate, parts, image, other, token };
         scene.begin();
         scene
     }
@@ -92,6 +92,16 @@ impl Scene {
     /// Has this configuration read; returns once it was found to be of no use.
     pub(super) fn refused(&self, text: &str) {
         self.reloaded(text, "the configuration cannot be used");
+    }
+
+    /// Waits until no client is connected.
+    pub(super) fn abandoned(&self) {
+        eventually("all clients have gone", || self.gate.counted("portcullis_connections", "") < 1.0);
+    }
+
+    /// The ports of all servers.
+    pub(super) fn servers(&self) -> [u16; 3] {
+        [&self.first, &self.replica, &self.elsewhere].map(Registry::port)
     }
 
     fn reloaded(&self, text: &str, said: &str) {

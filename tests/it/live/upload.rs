@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use super::{
     uploader::Uploader,
     variant::{DEFECTS, Variant},
 };
-use crate::support::{ALICE, Dice, Hash, Registry, dial, eventually};
+use crate::support::{ALICE, BINARY, Dice, Hash, Registry, dial, eventually};
 
 const WAYS: [(Way, &str); 2] = [(Way::Kept, "pushed/kept"), (Way::Http2, "pushed/streams")];
 
@@ -25,6 +26,8 @@ enum Event {
     Broken,
     /// The only certificate is another one.
     Certificate,
+    /// A new process of a new binary takes over.
+    Upgrade,
     /// These are `upstream.servers`.
     Servers(Vec<String>),
 }
@@ -60,6 +63,10 @@ impl State {
             }
             Event::Certificate => self.variant = self.variant.after(&mut self.dice),
             Event::Servers(servers) => self.servers = servers,
+            Event::Upgrade => {
+                scene.gate.write_binary(Path::new(BINARY));
+                return scene.gate.upgrade();
+            }
             Event::Broken => {
                 let defect = self.dice.one_of(&DEFECTS);
                 return scene.refused(&self.variant.broken(&scene.parts, defect));
@@ -72,7 +79,7 @@ impl State {
 /// An upload in each way, during which all this happens before the last byte is sent. Where each has to go on, and its
 /// digest.
 fn upload_during(scene: &Scene, state: &mut State, events: Vec<Event>) -> Vec<(String, String)> {
-    let (size, rate) = (dial("LIVE_UPLOAD", 24 << 20), dial("LIVE_RATE", 8 << 20));
+    let (size, rate) = (dial("LIVE_UPLOAD", 32 << 20), dial("LIVE_RATE", 8 << 20));
     let sent = [AtomicU64::new(0), AtomicU64::new(0)];
     let between = Duration::from_millis(size * 1000 / rate) / u32::try_from(events.len() + 2).unwrap();
     let begin = Instant::now();
@@ -86,8 +93,8 @@ fn upload_during(scene: &Scene, state: &mut State, events: Vec<Event>) -> Vec<(S
             })
             .collect();
         eventually("the uploads are under way", || sent.iter().all(|sent| sent.load(Ordering::SeqCst) > 1 << 20));
-        for event in events {
-            thread::sleep(between);
+        for (number, event) in (1..).zip(events) {
+            thread::sleep((between * number).saturating_sub(begin.elapsed()));
             state.after(scene, event);
         }
         let so_far: Vec<u64> = sent.iter().map(|sent| sent.load(Ordering::SeqCst)).collect();
@@ -126,7 +133,7 @@ fn an_upload_goes_through_all_changes() {
     let (own, other) = (scene.first.url.clone(), scene.replica.url.clone());
     let mut events = vec![Event::Servers(vec![own.clone(), other.clone()])];
     events.extend((0..5).map(|_| Event::Reload));
-    events.extend([Event::Certificate, Event::Broken, Event::Servers(vec![own])]);
+    events.extend([Event::Certificate, Event::Broken, Event::Servers(vec![own]), Event::Upgrade]);
     events.extend((0..5).map(|_| Event::Reload));
     let uploads = upload_during(&scene, &mut state, events);
     finish(&scene, &uploads);

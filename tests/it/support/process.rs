@@ -62,9 +62,9 @@ impl Process {
         [self.child.id()].into_iter().chain(successors).filter(|pid| self.runs(*pid)).collect()
     }
 
-    /// One that ended and whose status nobody asked for has no command line.
+    /// One that ended and whose status nobody asked for has no command line. A successor may have more arguments.
     fn runs(&self, pid: u32) -> bool {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == self.command_line)
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(&self.command_line))
     }
 
     /// All that it wrote so far.
