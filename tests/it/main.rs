@@ -28,6 +28,7 @@ mod faults;
 mod grace;
 mod htpasswd;
 mod listening;
+mod live;
 mod login;
 mod outside;
 mod pairing;
