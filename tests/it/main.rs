@@ -49,6 +49,7 @@ mod survive;
 mod tls;
 mod token_keys;
 mod tokens;
+mod upgrade;
 mod uploads;
 mod upstream_tls;
 mod upstreams;
