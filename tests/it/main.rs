@@ -29,6 +29,7 @@ mod grace;
 mod htpasswd;
 mod listening;
 mod live;
+mod keep;
 mod login;
 mod outside;
 mod pairing;
