@@ -97,6 +97,7 @@ impl Reloader {
                 let before = self.runtime.swap(Arc::new(built.runtime));
                 self.runtime.load().retires(&before);
                 self.listening.install(built.places, built.terms);
+                runtime::outlive(before);
                 info!(file = %self.path().display(), "the configuration was read again and is in force");
                 *latest = built.config;
                 Ok(())
@@ -114,7 +115,7 @@ impl Reloader {
 
     fn build(&self) -> Result<Built, ReloadError> {
         let config = Config::load(self.path())?;
-        let certificates = load_certificates(&config)?;
+        let certificates = self.certificates.load(&config.tls.certificates)?;
         let keys = Arc::new(Keys::open(&config.tokens.keys)?);
         let runtime = self.runtime.load().rebuild(&config, keys)?;
         let terms = Terms::of(&config, self.tls.config(config.tls.min_version)?);
@@ -128,34 +129,18 @@ fn warnings(latest: &Config, next: &Config) -> Vec<String> {
     next.warnings.iter().map(ToString::to_string).chain(changed_services(latest, next)).collect()
 }
 
-/// Reads every certificate; what looks like a mistake is said in the log.
+/// Reads every certificate.
 ///
 /// # Errors
 /// The first that cannot be used.
 pub fn load_certificates(config: &Config) -> Result<Vec<Loaded>, CertificateError> {
-    let mut loaded = Vec::new();
-    for files in &config.tls.certificates {
-        let certificate = tls::load(files)?;
-        for warning in &certificate.warnings {
-            warn!(certificate = %files.certificate_file.display(), "{warning}");
-        }
-        loaded.push(certificate);
-    }
-    Ok(loaded)
+    config.tls.certificates.iter().map(tls::load).collect()
 }
 
-/// Tells when the certificates in force end, and which hosts have none.
+/// Tells when the certificates in force end, what looks like a mistake in them, and which hosts have none.
 pub fn report_certificates(config: &Config, certificates: &CertStore) {
-    let infos = certificates.infos();
-    for info in &infos {
-        for name in &info.names {
-            metrics::certificate_expiry(name, info.not_after);
-        }
-    }
     let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
-    for warning in tls::uncovered(&hosts, &infos) {
-        warn!("{warning}");
-    }
+    certificates.report(&hosts);
 }
 
 /// Tokens are for a service: with another name for it they are nobody's any more.

@@ -16,7 +16,8 @@ use std::{
         unix::net::UnixStream,
     },
     process::{Child, Command, ExitStatus},
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{
@@ -36,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// One message carries no more (`SCM_MAX_FD`).
 const MOST_SOCKETS: usize = 253;
 const LONGEST_OFFER: u64 = 64 * 1024;
+/// How long a process that gave up may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 const READY: &str = "ready";
 
 /// Why the process that serves goes on serving.
@@ -142,8 +145,16 @@ impl Launch {
         Ok(said)
     }
 
-    /// The other end is closed.
+    /// The other end is closed: it is about to end, and has something to say.
     fn ended(mut self) -> UpgradeError {
+        let since = Instant::now();
+        while since.elapsed() < LAST_WORDS {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return UpgradeError::Ended(status),
+                Ok(None) => sleep(Duration::from_millis(10)),
+                Err(error) => return error.into(),
+            }
+        }
         let _ = self.child.kill();
         self.child.wait().map_or_else(UpgradeError::from, UpgradeError::Ended)
     }

@@ -75,6 +75,7 @@ pub(crate) struct Setup {
     hosts: Vec<String>,
     changes: Vec<Change>,
     own_binary: bool,
+    environment: Vec<(String, String)>,
 }
 
 /// A running gate.
@@ -111,6 +112,7 @@ impl Portcullis {
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
             own_binary: false,
+            environment: Vec::new(),
         }
     }
 
@@ -126,6 +128,10 @@ impl Portcullis {
     /// The plain port.
     pub(crate) fn http_port(&self) -> u16 {
         self.http
+    }
+
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -241,7 +247,7 @@ impl Portcullis {
     pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
         assert!(self.process.stop().expect("ends on SIGTERM").success());
         self.change_configuration(change);
-        self.process = serve(self.dir.path());
+        self.process = serve(self.dir.path(), &[]);
         assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
     }
 
@@ -323,6 +329,12 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of its environment, which is otherwise empty.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Changes the only registry's `upstream`.
     pub(crate) fn with_upstream(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.upstream);
@@ -362,7 +374,7 @@ impl Setup {
     }
 
     pub(crate) fn start(self) -> Portcullis {
-        let Self { pki, upstream, hosts, changes, own_binary: own } = self;
+        let Self { pki, upstream, hosts, changes, environment, own_binary: own } = self;
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let [port, http, admin] = [free_port(), free_port(), free_port()];
@@ -375,7 +387,7 @@ impl Setup {
             if own {
                 fs::copy(BINARY, own_binary(dir.path())).unwrap();
             }
-            let mut process = serve(dir.path());
+            let mut process = serve(dir.path(), &environment);
             if await_ready(&mut process, admin) {
                 return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
             }
@@ -385,9 +397,10 @@ impl Setup {
     }
 }
 
-fn serve(dir: &Path) -> Process {
+fn serve(dir: &Path, environment: &[(String, String)]) -> Process {
     let own = own_binary(dir);
     let mut command = if own.exists() { program(&own) } else { portcullis() };
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.arg("serve").arg("-c").arg(dir.join("portcullis.yml"));
     Process::start("portcullis", &mut command, &dir.join("portcullis.log"))
 }
