@@ -1,6 +1,6 @@
 //! Reloads that nobody plans: too many at a time, at the wrong moment, of what is no file.
 
-use std::{fs, path::Path, process::Command, thread, time::Duration};
+use std::{fs, process::Command, thread};
 
 use serde_json::{Value, json};
 
@@ -90,30 +90,4 @@ fn a_configuration_that_is_gone_or_no_file_changes_nothing() {
     fs::write(&file, good).unwrap();
     gate.until_it_says(READ, || storm(&gate, 1));
     assert_eq!(status(&gate, ALICE), 404);
-}
-
-fn make_fifo(file: &Path) {
-    assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
-}
-
-/// Whoever opens a FIFO to read it waits for a writer.
-#[test]
-fn a_fifo_holds_up_nothing() {
-    let registry = Registry::start();
-    let mut gate = before(&registry).start();
-    for file in [gate.htpasswd(), gate.configuration()] {
-        let was = fs::read(&file).unwrap();
-        fs::remove_file(&file).unwrap();
-        make_fifo(&file);
-        storm(&gate, 1);
-        thread::sleep(Duration::from_millis(500));
-        assert_eq!(status(&gate, ALICE), 404, "{}", file.display());
-        fs::remove_file(&file).unwrap();
-        fs::write(&file, was).unwrap();
-        gate.until_it_says(READ, || storm(&gate, 1));
-    }
-    fs::remove_file(gate.htpasswd()).unwrap();
-    make_fifo(&gate.htpasswd());
-    storm(&gate, 1);
-    assert!(gate.process().stop().expect("it ends on SIGTERM").success());
 }

@@ -74,8 +74,8 @@ pub(crate) struct Setup {
     upstream: Value,
     hosts: Vec<String>,
     changes: Vec<Change>,
-    own_binary: bool,
     environment: Vec<(String, String)>,
+    own_binary: bool,
 }
 
 /// A running gate.
@@ -111,8 +111,8 @@ impl Portcullis {
             upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
-            own_binary: false,
             environment: Vec::new(),
+            own_binary: false,
         }
     }
 
