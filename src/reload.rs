@@ -119,7 +119,7 @@ impl Reloader {
         let keys = Arc::new(Keys::open(&config.tokens.keys)?);
         let runtime = self.runtime.load().rebuild(&config, keys)?;
         let terms = Terms::of(&config, self.tls.config(config.tls.min_version)?);
-        let places = self.listening.places().bind(&config.listen)?;
+        let places = self.listening.prepare(&config.listen)?;
         Ok(Built { config, runtime, certificates, places, terms })
     }
 }

@@ -26,7 +26,10 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 pub use access::{Access, Grant, Subject};
 pub use beside::Beside;
@@ -66,5 +69,11 @@ impl Config {
     /// Reads and checks the file; every problem found is reported, not only the first.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         load::load(path)
+    }
+
+    /// `listen.admin` alone, `None` where it is off. Whatever else is wrong with the file does not matter: a process
+    /// may be running with what the file said before.
+    pub fn admin_address(path: &Path) -> Result<Option<SocketAddr>, Problems> {
+        load::admin_address(path)
     }
 }
