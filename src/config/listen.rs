@@ -75,6 +75,7 @@ fn read_socket<'a>(field: &Field<'a>) -> Option<Socket<'a>> {
         ));
         return None;
     };
+    field.name();
     Some(Socket { address, key: "", field: Some(field.clone()) })
 }
 

@@ -7,29 +7,37 @@ use std::{
 };
 
 use super::{
-    Access, Config, Identity, Limits, Listen, Log, Problems, Reload, Shutdown, Tls, Tokens, advice,
+    Access, Config, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens, advice,
+    fingerprint,
+    named::Names,
     problem::{Place, Report},
     reader::{Field, Section},
-    registries, yaml,
+    registries,
+    sections::Sections,
+    yaml,
 };
 
 /// Far beyond any configuration; a wrong path should not fill the memory.
 const LARGEST_FILE: u64 = 16 << 20;
 
-pub(super) fn load(path: &Path) -> Result<Config, Problems> {
+pub(super) fn load(path: &Path) -> Reading {
     let report = Report::new(path);
     match read_text(path, &report) {
         Some(text) => read(&text, report),
-        None => Err(Problems(report.finish())),
+        None => Reading { outcome: Err(Problems(report.finish())), files: Vec::new() },
     }
 }
 
 /// Reads the text of a file; the report knows which.
-pub(super) fn read(text: &str, report: Report<'_>) -> Result<Config, Problems> {
-    match read_config(text, &report) {
-        Some(config) if report.is_clean() => Ok(Config { warnings: report.finish(), ..config }),
+pub(super) fn read(text: &str, report: Report<'_>) -> Reading {
+    let config = read_config(text, &report);
+    let names = report.names();
+    let files = names.files.clone();
+    let outcome = match config {
+        Some(config) if report.is_clean() => Ok(Config { warnings: report.finish(), names, ..config }),
         _ => Err(Problems(report.finish())),
-    }
+    };
+    Reading { outcome, files }
 }
 
 fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
@@ -69,6 +77,9 @@ fn read_config(text: &str, report: &Report<'_>) -> Option<Config> {
         reload: Reload::read(root.section("reload")),
         shutdown: Shutdown::read(root.section("shutdown")),
         warnings: Vec::new(),
+        hash: fingerprint::hash_of(text.as_bytes()),
+        names: Names::default(),
+        sections: Sections::of(&tree),
     };
     root.section("events").finish();
     root.finish();

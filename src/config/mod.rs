@@ -5,17 +5,20 @@
 mod access;
 mod advice;
 mod beside;
+mod fingerprint;
 mod host;
 mod identity;
 mod later;
 mod limits;
 mod listen;
 mod load;
+mod named;
 mod origin;
 mod problem;
 mod reader;
 mod redirects;
 mod registries;
+mod sections;
 mod telemetry;
 mod tls;
 mod tokens;
@@ -26,14 +29,19 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 pub use access::{Access, Grant, Subject};
 pub use beside::Beside;
+pub use fingerprint::Fingerprint;
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
+pub use named::NamedFile;
 pub use origin::{Origin, SplitUrl};
 pub use problem::{Problem, Problems, Severity};
 pub use redirects::{RedirectHost, Redirects};
@@ -60,11 +68,49 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is allowed but looks like a mistake, with file, line and column.
     pub warnings: Vec<Problem>,
+    /// The SHA-256 of the file's content.
+    pub hash: [u8; 32],
+    names: named::Names,
+    sections: sections::Sections,
+}
+
+/// What came of reading a configuration.
+#[derive(Debug)]
+pub struct Reading {
+    pub outcome: Result<Config, Problems>,
+    /// The files that it names, as far as it could be read.
+    pub files: Vec<NamedFile>,
 }
 
 impl Config {
     /// Reads and checks the file; every problem found is reported, not only the first.
     pub fn load(path: &Path) -> Result<Self, Problems> {
+        Self::read(path).outcome
+    }
+
+    /// The same, and what can be said of a file that is not a configuration.
+    pub fn read(path: &Path) -> Reading {
         load::load(path)
+    }
+
+    /// Every file that is named, those of defaults too.
+    pub fn files(&self) -> &[NamedFile] {
+        &self.names.files
+    }
+
+    /// An error at a key that names a file or an address, as in `listen.https[0]`.
+    pub fn error_at(&self, key: &str, message: impl fmt::Display) -> Problem {
+        self.names.error_at(&self.path, key, message)
+    }
+
+    /// An error that has to do with a file, at the place where the file is named: best in this section (the start of a
+    /// key, as in `tls.certificates[0]`), else where it is named first.
+    pub fn error_with(&self, section: &str, file: &Path, message: impl fmt::Display) -> Problem {
+        self.names.error_with(&self.path, section, file, message)
+    }
+
+    /// The top-level keys whose values differ; comments and order do not count.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        self.sections.differences(&other.sections)
     }
 }

@@ -3,6 +3,7 @@ mod contract;
 mod errors;
 mod files;
 mod hosts;
+mod named;
 mod random;
 mod redirects;
 mod sections;
@@ -27,7 +28,7 @@ identity: { providers: [{ htpasswd: { file: "htpasswd" } }] }
 "#;
 
 fn read(text: &str) -> Result<Config, Problems> {
-    load::read(text, Report::new(Path::new("conf/p.yml")))
+    load::read(text, Report::new(Path::new("conf/p.yml"))).outcome
 }
 
 /// What is told of a text, as `line:column: severity: message`.
