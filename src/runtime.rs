@@ -1,7 +1,9 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod predecessor;
 mod writes;
 
+pub use predecessor::Predecessor;
 pub use writes::{OpenWrite, Writes};
 
 use std::{
@@ -136,6 +138,8 @@ pub struct Runtime {
     pub limits: Limits,
     /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
     pub buffers: Arc<Budget>,
+    /// The process that this one took over from.
+    pub predecessor: Arc<Predecessor>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -173,12 +177,11 @@ impl Runtime {
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
+    /// proofs still hold, and counts on the writes that are open.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
-        // The sockets stay, and what is said of them must fit.
-        Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
+        Ok(Self { predecessor: Arc::clone(&self.predecessor), ..next })
     }
 
     fn assemble(
@@ -218,6 +221,7 @@ impl Runtime {
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
             buffers,
+            predecessor: Arc::default(),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),

@@ -8,5 +8,6 @@ mod store;
 pub(crate) mod testing;
 
 pub use files::{CertificateError, Loaded, load};
-pub use server::{install_provider, server_config};
+pub use rustls::{Error as TlsError, ServerConfig};
+pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};
