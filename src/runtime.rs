@@ -1,9 +1,13 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod check;
 mod predecessor;
+mod reloads;
 mod writes;
 
+pub use check::{BuildError, Check};
 pub use predecessor::Predecessor;
+pub use reloads::{Failure, Reloads, Report};
 pub use writes::{OpenWrite, Writes};
 
 use std::{
@@ -18,11 +22,11 @@ use ipnet::IpNet;
 use crate::{
     access::{Asker, Policy},
     budget::Budget,
-    config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
-    identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
+    config::{Beside, Config, Host, Limits, OpenUploads, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
+    identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::{OwnHosts, Route, Surface},
     telemetry,
-    token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
+    token::{Issuer, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Catalogs, Pool, Pools, SetupError},
 };
 
@@ -140,6 +144,8 @@ pub struct Runtime {
     pub buffers: Arc<Budget>,
     /// The process that this one took over from.
     pub predecessor: Arc<Predecessor>,
+    /// What became of the configurations that were read.
+    pub reloads: Arc<Reloads>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -147,27 +153,6 @@ pub struct Runtime {
     pub trusted_proxies: Vec<IpNet>,
     /// Ports that clients may dial: the public one first.
     ports: Vec<u16>,
-}
-
-/// What [`Runtime::check`] found.
-#[derive(Debug, Default)]
-pub struct Check {
-    pub errors: Vec<BuildError>,
-    /// Lines of password files that will never match.
-    pub warnings: Vec<Problem>,
-}
-
-/// The configuration is well formed, but what it names cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error("a registry without a host")]
-    NoHost,
-    #[error(transparent)]
-    Identity(#[from] ChainError),
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    #[error(transparent)]
-    Upstream(#[from] SetupError),
 }
 
 impl Runtime {
@@ -181,7 +166,7 @@ impl Runtime {
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
-        Ok(Self { predecessor: Arc::clone(&self.predecessor), ..next })
+        Ok(Self { predecessor: Arc::clone(&self.predecessor), reloads: Arc::clone(&self.reloads), ..next })
     }
 
     fn assemble(
@@ -222,6 +207,7 @@ impl Runtime {
             limits: config.limits.clone(),
             buffers,
             predecessor: Arc::default(),
+            reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),
@@ -233,30 +219,6 @@ impl Runtime {
     /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
     pub fn watch(&self) {
         self.registries.iter().flat_map(|registry| registry.all_pools()).for_each(|pool| pool.watch());
-    }
-
-    /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
-    pub fn check(config: &Config) -> Check {
-        let mut check = Check::default();
-        let registries = config
-            .registries
-            .iter()
-            .map(|registry| public_registry(registry, &config.tokens, None, Arc::default()).map(drop));
-        let passes = config.registries.iter().any(|registry| {
-            let routed = registry.routes.iter().map(|routed| &routed.upstream);
-            routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
-        });
-        let keys = match Keys::check(&config.tokens.keys) {
-            Ok(can_pass) if can_pass || !passes => Ok(()),
-            Ok(_) => Err(KeyError::NoneForRegistries.into()),
-            Err(error) => Err(BuildError::from(error)),
-        };
-        check.errors.extend(registries.chain([keys]).filter_map(Result::err));
-        match Chain::build(&config.identity) {
-            Ok(chain) => check.warnings = chain.problems(),
-            Err(error) => check.errors.push(error.into()),
-        }
-        check
     }
 
     pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {

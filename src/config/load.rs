@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Access, Config, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens, advice,
-    fingerprint,
+    Access, Config, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens,
+    advice, fingerprint,
     named::Names,
     problem::{Place, Report},
     reader::{Field, Section},
@@ -21,23 +21,24 @@ use super::{
 const LARGEST_FILE: u64 = 16 << 20;
 
 pub(super) fn load(path: &Path) -> Reading {
+    let seen = Fingerprint::of(path);
     let report = Report::new(path);
     match read_text(path, &report) {
-        Some(text) => read(&text, report),
-        None => Reading { outcome: Err(Problems(report.finish())), files: Vec::new() },
+        Some(text) => read(&text, seen, report),
+        None => Reading { outcome: Err(Problems(report.finish())), seen, files: Vec::new() },
     }
 }
 
 /// Reads the text of a file; the report knows which.
-pub(super) fn read(text: &str, report: Report<'_>) -> Reading {
-    let config = read_config(text, &report);
+pub(super) fn read(text: &str, seen: Fingerprint, report: Report<'_>) -> Reading {
+    let config = read_config(text, &seen, &report);
     let names = report.names();
     let files = names.files.clone();
     let outcome = match config {
         Some(config) if report.is_clean() => Ok(Config { warnings: report.finish(), names, ..config }),
         _ => Err(Problems(report.finish())),
     };
-    Reading { outcome, files }
+    Reading { outcome, seen, files }
 }
 
 fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
@@ -55,7 +56,7 @@ fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
 }
 
 /// `None` where there is no mapping to read; otherwise a configuration that is valid only if no error was reported.
-fn read_config(text: &str, report: &Report<'_>) -> Option<Config> {
+fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Config> {
     let tree = yaml::parse(text, report)?;
     let root = Section::root(&tree, report)?;
     if let Some(field) = root.required("version", "write version: 1") {
@@ -77,6 +78,7 @@ fn read_config(text: &str, report: &Report<'_>) -> Option<Config> {
         reload: Reload::read(root.section("reload")),
         shutdown: Shutdown::read(root.section("shutdown")),
         warnings: Vec::new(),
+        seen: seen.clone(),
         hash: fingerprint::hash_of(text.as_bytes()),
         names: Names::default(),
         sections: Sections::of(&tree),

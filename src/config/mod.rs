@@ -68,7 +68,9 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is allowed but looks like a mistake, with file, line and column.
     pub warnings: Vec<Problem>,
-    /// The SHA-256 of the file's content.
+    /// The file as it was found right before it was read.
+    pub seen: Fingerprint,
+    /// The SHA-256 of the content that was read.
     pub hash: [u8; 32],
     names: named::Names,
     sections: sections::Sections,
@@ -78,6 +80,8 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Reading {
     pub outcome: Result<Config, Problems>,
+    /// The file as it was found right before it was read.
+    pub seen: Fingerprint,
     /// The files that it names, as far as it could be read.
     pub files: Vec<NamedFile>,
 }
@@ -98,7 +102,7 @@ impl Config {
         &self.names.files
     }
 
-    /// An error at a key that names a file or an address, as in `listen.https[0]`.
+    /// An error at a key, with its place where that is one of `listen` or names a file.
     pub fn error_at(&self, key: &str, message: impl fmt::Display) -> Problem {
         self.names.error_at(&self.path, key, message)
     }

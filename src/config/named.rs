@@ -5,16 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::problem::{Place, Problem, Severity};
+use super::{
+    Fingerprint,
+    problem::{Place, Problem, Severity},
+};
 
 /// A file that a configuration names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct NamedFile {
     /// As in `tls.certificates[0].key_file`.
     pub key: String,
     pub path: PathBuf,
-    /// What it holds is a part of the configuration already.
-    pub is_read: bool,
+    /// As it was found right before it was read as a part of the configuration; None where it is read later.
+    pub seen: Option<Fingerprint>,
     place: Place,
 }
 
@@ -22,18 +25,18 @@ pub struct NamedFile {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     pub(super) files: Vec<NamedFile>,
-    /// Addresses and the like, by key.
+    /// Lists of addresses and the like, by key.
     pub(super) others: Vec<(String, Place)>,
 }
 
 impl NamedFile {
-    pub(super) fn new(key: &str, place: Place, path: PathBuf, is_read: bool) -> Self {
-        Self { key: key.to_owned(), path, is_read, place }
+    pub(super) fn new(key: &str, place: Place, path: PathBuf, seen: Option<Fingerprint>) -> Self {
+        Self { key: key.to_owned(), path, seen, place }
     }
 }
 
 impl Names {
-    /// The place of a key; of the part that leads to it where the key itself has none; none where it is a default.
+    /// None where the key was left out.
     fn place_of(&self, key: &str) -> Place {
         let files = self.files.iter().map(|file| (&file.key, file.place));
         let mut all = files.chain(self.others.iter().map(|(key, place)| (key, *place)));

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
-    later,
+    Fingerprint, later,
     named::NamedFile,
     problem::{Place, Report},
     units,
@@ -105,7 +105,7 @@ impl<'a> Section<'a> {
 
     /// The file under a key that was left out: it is named all the same, and has no place.
     pub(super) fn default_file(&self, key: &'static str, path: PathBuf) -> PathBuf {
-        self.report.name_file(NamedFile::new(&self.path_of(key), Place::default(), path.clone(), false));
+        self.report.name_file(NamedFile::new(&self.path_of(key), Place::default(), path.clone(), None));
         path
     }
 
@@ -284,18 +284,21 @@ impl<'a> Field<'a> {
 
     /// A file that is read later; a relative path starts from the configuration's folder.
     pub(super) fn file(&self) -> Option<PathBuf> {
-        self.name_file(false)
-    }
-
-    /// A file that is read now, as a part of the configuration.
-    pub(super) fn file_read_now(&self) -> Option<PathBuf> {
-        self.name_file(true)
-    }
-
-    fn name_file(&self, is_read: bool) -> Option<PathBuf> {
-        let path = self.report.folder().join(self.text()?);
-        self.report.name_file(NamedFile::new(&self.path, self.place(), path.clone(), is_read));
+        let path = self.path_in_folder()?;
+        self.report.name_file(NamedFile::new(&self.path, self.place(), path.clone(), None));
         Some(path)
+    }
+
+    /// A file that the caller reads now, as a part of the configuration.
+    pub(super) fn file_read_now(&self) -> Option<PathBuf> {
+        let path = self.path_in_folder()?;
+        let seen = Fingerprint::of(&path);
+        self.report.name_file(NamedFile::new(&self.path, self.place(), path.clone(), Some(seen)));
+        Some(path)
+    }
+
+    fn path_in_folder(&self) -> Option<PathBuf> {
+        self.text().map(|text| self.report.folder().join(text))
     }
 
     /// Remembers the place of a value that may turn out to be unusable later.

@@ -44,7 +44,8 @@ pub struct Htpasswd {
 /// How the file was found last.
 struct Seen {
     fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
-    readable: bool,
+    /// Why it could not be read.
+    trouble: Option<String>,
 }
 
 impl Htpasswd {
@@ -58,13 +59,27 @@ impl Htpasswd {
         let bytes = read(&path)?;
         let content = Content::parse(&path, &bytes);
         log_problems(&content, &path);
-        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true });
+        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), trouble: None });
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
     /// True for the provider of this name that reads this file.
     pub(super) fn is(&self, name: &str, path: &Path) -> bool {
         *self.name == *name && self.path == path
+    }
+
+    /// The lines of a file that will never match; nothing is said in the log.
+    pub(super) fn check_file(path: &Path) -> Result<Vec<HtpasswdProblem>, io::Error> {
+        Ok(problems(&Content::parse(path, &read(path)?), path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why the file could not be read when it was looked at last.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone()
     }
 
     /// The problems of the content in force (for `check`).
@@ -84,17 +99,16 @@ impl Htpasswd {
         let bytes = match read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                if seen.readable {
+                if seen.trouble.is_none() {
                     tracing::warn!(file = %self.path.display(), %error, "the password file cannot be read; its last content stays in force");
                 }
-                seen.readable = false;
+                seen.trouble = Some(error.to_string());
                 return false;
             }
         };
-        if !seen.readable {
+        if seen.trouble.take().is_some() {
             tracing::info!(file = %self.path.display(), "the password file can be read again");
         }
-        seen.readable = true;
         let fingerprint = fingerprint(&bytes);
         if seen.fingerprint != fingerprint {
             let content = Content::parse(&self.path, &bytes);

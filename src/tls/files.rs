@@ -83,7 +83,10 @@ pub fn load(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
         None => {
             return Err(fault(
                 &files.key_file,
-                format!("this key does not belong to the certificate {}", files.certificate_file.display()),
+                format!(
+                    "this key does not belong to the certificate {}: the two files must be a pair",
+                    files.certificate_file.display()
+                ),
             ));
         }
     }

@@ -31,7 +31,7 @@ pub use pools::Pools;
 pub use redirect::RedirectError;
 pub use resume::Download;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::token::KeyError;
 
@@ -110,5 +110,7 @@ fn whole(error: &dyn std::error::Error) -> String {
 #[error("upstream {server}: {reason}")]
 pub struct SetupError {
     pub server: String,
+    /// The file that is at fault.
+    pub file: Option<PathBuf>,
     pub reason: String,
 }

@@ -1,6 +1,11 @@
 //! TLS towards servers and towards object storage: who is trusted, and what they are shown.
 
-use std::{error::Error as StdError, io, path::Path, sync::Arc};
+use std::{
+    error::Error as StdError,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore, sign::SingleCertAndKey};
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
@@ -18,7 +23,8 @@ pub(super) struct Tls {
 
 impl Tls {
     pub(super) fn new(settings: &Arc<ClientConfig>, name: &str) -> Result<Self, SetupError> {
-        let fail = |error: InvalidDnsNameError| SetupError { server: name.to_owned(), reason: error.to_string() };
+        let fail =
+            |error: InvalidDnsNameError| SetupError { server: name.to_owned(), file: None, reason: error.to_string() };
         let name = ServerName::try_from(name.to_owned()).map_err(fail)?;
         Ok(Self { connector: TlsConnector::from(Arc::clone(settings)), name })
     }
@@ -39,7 +45,7 @@ pub(super) fn to_servers(settings: &config::UpstreamTls) -> Result<Arc<ClientCon
     let builder = ClientConfig::builder().with_root_certificates(roots);
     let client = match &settings.client_certificate {
         Some(files) => {
-            let loaded = tls::load(files).map_err(|error| fail(format!("client {error}")))?;
+            let loaded = tls::load(files).map_err(|error| fail(Some(error.file), error.reason))?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
         }
         None => builder.with_no_client_auth(),
@@ -68,24 +74,29 @@ fn http1(mut client: ClientConfig) -> Arc<ClientConfig> {
 }
 
 fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), SetupError> {
-    let shown = file.display();
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
+    let fault = |reason: String| fail(Some(file.to_owned()), reason);
+    let pem = std::fs::read(file).map_err(|error| fault(format!("cannot be read: {error}")))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| fault("is not valid PEM".to_owned()))?;
     let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 { Err(fail(format!("ca_file {shown} holds no usable certificate"))) } else { Ok(()) }
+    if added == 0 {
+        return Err(fault("holds no usable certificate (PEM, -----BEGIN CERTIFICATE-----)".to_owned()));
+    }
+    Ok(())
 }
 
 fn add_system(roots: &mut RootCertStore) -> Result<(), SetupError> {
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
-        return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
+        let reason = "the system has no trusted roots: install ca-certificates or set tls.ca_file";
+        return Err(fail(None, reason.to_owned()));
     }
     Ok(())
 }
 
-fn fail(reason: String) -> SetupError {
-    SetupError { server: "tls".to_owned(), reason }
+fn fail(file: Option<PathBuf>, reason: String) -> SetupError {
+    SetupError { server: "tls".to_owned(), file, reason }
 }
 
 /// Where a server ended a connection for the certificate that it was shown or not shown: what to look at. With TLS 1.3

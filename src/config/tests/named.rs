@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{LEAST, read, with_line, with_more};
+use super::{LEAST, read, reading, with_line, with_more};
 
 #[test]
 fn every_file_is_named_with_its_key() {
@@ -17,7 +17,7 @@ fn every_file_is_named_with_its_key() {
     );
     let config = read(&with_line(6, &upstream)).unwrap();
     let files: Vec<_> =
-        config.files().iter().map(|file| (file.key.as_str(), file.path.as_path(), file.is_read)).collect();
+        config.files().iter().map(|file| (file.key.as_str(), file.path.as_path(), file.seen.is_some())).collect();
     assert_eq!(
         files,
         [
@@ -51,8 +51,8 @@ fn an_error_is_told_where_the_file_is_named() {
 
     let config = read(&with_line(2, "listen: { https: [\"[::]:1\", \"[::]:2\"] }")).unwrap();
     assert_eq!(
-        config.error_at("listen.https[1]", "is in use").to_string(),
-        "conf/p.yml:2:29: error: listen.https[1]: is in use"
+        config.error_at("listen.https", "is in use").to_string(),
+        "conf/p.yml:2:18: error: listen.https: is in use"
     );
     let key = "/var/lib/portcullis/token.key";
     let told = config.error_with("tokens", Path::new(key), "is no good").to_string();
@@ -66,11 +66,10 @@ fn what_is_refused_names_its_files_too() {
         6,
         "    upstream: { servers: [{ url: \"http://r\" }], credentials: { username: u, password_file: none } }",
     );
-    let report = super::Report::new(Path::new("conf/p.yml"));
-    let reading = super::load::read(&text, report);
+    let reading = reading(&text);
     assert!(reading.outcome.is_err());
     assert!(
-        reading.files.iter().any(|file| file.is_read && file.path == Path::new("conf/none")),
+        reading.files.iter().any(|file| file.seen.is_some() && file.path == Path::new("conf/none")),
         "{:?}",
         reading.files
     );
