@@ -56,6 +56,8 @@ install_components() {
     nginx=nginx-light notary=notary notary-server=notary
     skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
+    debootstrap=debootstrap kubectl=kubernetes-client systemd-analyze=systemd
+    yamllint=yamllint ansible-playbook=ansible-core ansible-lint=ansible-lint
   )
   if [ -z "${PORTCULLIS_TEST_REGISTRY:-}" ]; then
     commands+=(docker-registry=docker-registry)
@@ -66,6 +68,7 @@ install_components() {
     say "installing ${packages[*]}"
     install_packages "${packages[@]}"
   fi
+  python3 -c 'import ensurepip, yaml' 2>/dev/null || install_packages python3-venv python3-yaml
   # Newer releases have the command line in a package of its own.
   command -v docker >/dev/null || install_packages docker-cli
   command -v cargo >/dev/null || fail "Rust is not installed"
@@ -110,13 +113,19 @@ try_quickstart() {
   rm -rf "$dir"
 }
 
+# Every file under deploy/, by its own validator, and the images as containers.
+check_deploy() {
+  tests/deploy/run.sh "$target/debug/portcullis" "$target/tools"
+}
+
 install_components
 install_deny
-step shellcheck .ci/run tests/run.sh tests/lossy/run.sh deploy/quickstart.sh
+step shellcheck .ci/run tests/run.sh tests/lossy/run.sh tests/deploy/run.sh tests/deploy/live.sh deploy/quickstart.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step check_dependencies
 step cargo test --locked --no-fail-fast
 step try_quickstart
+step check_deploy
 say "all passed in $SECONDS s"

@@ -3,6 +3,7 @@
 mod acl;
 mod check;
 mod hash;
+mod healthcheck;
 mod quickstart;
 mod serve;
 mod token;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
     Hash(hash::HashArgs),
     Quickstart(quickstart::QuickstartArgs),
     Acl(acl::AclArgs),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Acl(args) => acl::run(args),

@@ -9,6 +9,9 @@ use super::{
     yaml::Value,
 };
 
+/// Loopback: what it tells is for the machine's own operators.
+const DEFAULT_ADMIN: &str = "127.0.0.1:9090";
+
 /// Where to listen, and whose word about a client's address is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -35,7 +38,7 @@ impl Listen {
         };
         let admin = match section.get("admin") {
             Some(field) => read_admin(&field).into_iter().collect(),
-            None => default("listen.admin", "127.0.0.1:9090"),
+            None => default("listen.admin", DEFAULT_ADMIN),
         };
         let public_port = section.nullable("public_port").and_then(|field| field.integer(1..=65_535));
         let trusted_proxies = section.list("trusted_proxies").iter().filter_map(read_proxy).collect();
@@ -48,6 +51,15 @@ impl Listen {
             public_port: public_port.and_then(|port| port.try_into().ok()),
             admin: admin.first().map(|socket| socket.address),
             trusted_proxies,
+        }
+    }
+
+    /// `admin` alone; `None`, and reported, where it is no address.
+    pub(super) fn admin_of(section: &Section<'_>) -> Option<Option<SocketAddr>> {
+        match section.get("admin") {
+            None => Some(DEFAULT_ADMIN.parse().ok()),
+            Some(field) if is_off(&field) => Some(None),
+            Some(field) => read_socket(&field).map(|socket| Some(socket.address)),
         }
     }
 }
@@ -80,8 +92,7 @@ fn read_socket<'a>(field: &Field<'a>) -> Option<Socket<'a>> {
 }
 
 fn read_admin<'a>(field: &Field<'a>) -> Option<Socket<'a>> {
-    let off = matches!(field.value(), Value::Text(text) if text == "off");
-    if off || field.is_null() {
+    if is_off(field) {
         return None;
     }
     let socket = read_socket(field)?;
@@ -92,6 +103,10 @@ fn read_admin<'a>(field: &Field<'a>) -> Option<Socket<'a>> {
         ));
     }
     Some(socket)
+}
+
+fn is_off(field: &Field<'_>) -> bool {
+    field.is_null() || matches!(field.value(), Value::Text(text) if text == "off")
 }
 
 /// No two sockets may want the same address; told at the later one that the file gives.

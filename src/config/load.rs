@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
+    net::SocketAddr,
     path::Path,
 };
 
@@ -27,6 +28,16 @@ pub(super) fn load(path: &Path) -> Reading {
         Some(text) => read(&text, seen, report),
         None => Reading { outcome: Err(Problems(report.finish())), seen, files: Vec::new() },
     }
+}
+
+pub(super) fn admin_address(path: &Path) -> Result<Option<SocketAddr>, Problems> {
+    let report = Report::new(path);
+    let section = |text: String| {
+        let tree = yaml::parse(&text, &report)?;
+        Listen::admin_of(&Section::root(&tree, &report)?.section("listen"))
+    };
+    let admin = read_text(path, &report).and_then(section);
+    admin.ok_or_else(|| Problems(report.finish()))
 }
 
 /// Reads the text of a file; the report knows which.

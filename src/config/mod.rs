@@ -31,6 +31,7 @@ mod tests;
 
 use std::{
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -116,5 +117,11 @@ impl Config {
     /// The top-level keys whose values differ; comments and order do not count.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         self.sections.differences(&other.sections)
+    }
+
+    /// `listen.admin` alone, `None` where it is off. Whatever else is wrong with the file does not matter: a process
+    /// may be running with what the file said before.
+    pub fn admin_address(path: &Path) -> Result<Option<SocketAddr>, Problems> {
+        load::admin_address(path)
     }
 }

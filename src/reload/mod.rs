@@ -23,7 +23,7 @@ use crate::{
     listener::{ListenError, Listening, Places, Terms},
     runtime::{self, BuildError, Runtime},
     telemetry::{log, metrics},
-    tls::{self, CertStore, CertificateError, Loaded, ServerTls},
+    tls::{self, CertStore, Loaded, ServerTls},
     token::Keys,
 };
 
@@ -105,7 +105,8 @@ impl First {
     pub fn load(config: &Config) -> Result<Self, Problems> {
         let look = Look::before((&config.path, &config.seen), config.files(), iter::empty(), &Look::default());
         let load = || {
-            let certificates = Arc::new(CertStore::new(load_certificates(config)?));
+            let certificates = config.tls.certificates.iter().map(tls::load).collect::<Result<_, _>>()?;
+            let certificates = Arc::new(CertStore::new(certificates));
             let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
             Ok((certificates, Runtime::build(config, keys)?))
         };
@@ -201,7 +202,7 @@ impl Reloader {
 
     fn build_from(&self, config: Config) -> Result<Built, ReloadError> {
         let load = || {
-            let certificates = load_certificates(&config)?;
+            let certificates = self.certificates.load(&config.tls.certificates)?;
             let keys = Arc::new(Keys::open(&config.tokens.keys)?);
             Ok((certificates, self.runtime.load().rebuild(&config, keys)?))
         };
@@ -235,6 +236,7 @@ impl Reloader {
         let before = self.runtime.swap(Arc::new(runtime));
         self.runtime.load().retires(&before);
         self.listening.install(places, terms);
+        runtime::outlive(before);
         let before = self.config.swap(config);
         self.replaced.notify_one();
         before
@@ -287,34 +289,10 @@ fn warnings(latest: &Config, next: &Config) -> Vec<String> {
     next.warnings.iter().map(ToString::to_string).chain(changed_services(latest, next)).collect()
 }
 
-/// Reads every certificate; what looks like a mistake is said in the log.
-///
-/// # Errors
-/// The first that cannot be used.
-fn load_certificates(config: &Config) -> Result<Vec<Loaded>, CertificateError> {
-    let mut loaded = Vec::new();
-    for files in &config.tls.certificates {
-        let certificate = tls::load(files)?;
-        for warning in &certificate.warnings {
-            warn!(certificate = %files.certificate_file.display(), "{warning}");
-        }
-        loaded.push(certificate);
-    }
-    Ok(loaded)
-}
-
-/// Tells when the certificates in force end, and which hosts have none.
+/// Tells when the certificates in force end, what looks like a mistake in them, and which hosts have none.
 fn report_certificates(config: &Config, certificates: &CertStore) {
-    let infos = certificates.infos();
-    for info in &infos {
-        for name in &info.names {
-            metrics::certificate_expiry(name, info.not_after);
-        }
-    }
     let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
-    for warning in tls::uncovered(&hosts, &infos) {
-        warn!("{warning}");
-    }
+    certificates.report(&hosts);
 }
 
 /// Tokens are for a service: with another name for it they are nobody's any more.

@@ -1,8 +1,8 @@
 //! What is wrong with what a configuration names, all of it and where it is named.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path};
 
-use super::{Runtime, public_registry};
+use super::{PublicRegistry, Runtime};
 use crate::{
     config::{Config, Host, Problem, Problems, Severity},
     identity::{Chain, ChainError},
@@ -121,7 +121,7 @@ impl Check {
 
     fn registries(&mut self, config: &Config) {
         for (index, registry) in config.registries.iter().enumerate() {
-            let made = public_registry(registry, &config.tokens, None, Arc::default()).map(drop);
+            let made = PublicRegistry::new(registry, &config.tokens, None, None).map(drop);
             self.errors(config, &format!("registries[{index}]"), made.err());
         }
     }

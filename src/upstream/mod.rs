@@ -13,6 +13,7 @@ mod credentials;
 mod exchange;
 mod health;
 mod idle;
+mod plan;
 mod pool;
 mod pools;
 mod redirect;
@@ -26,6 +27,7 @@ mod verify;
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{CatalogError, Catalogs, Found, Question};
 pub use exchange::{Exchange, Pending};
+pub use plan::{Plan, retire};
 pub use pool::{Pool, ServerState};
 pub use pools::Pools;
 pub use redirect::RedirectError;
@@ -106,7 +108,7 @@ fn whole(error: &dyn std::error::Error) -> String {
 }
 
 /// The settings of an upstream cannot be used (a CA file, a server name).
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("upstream {server}: {reason}")]
 pub struct SetupError {
     pub server: String,

@@ -1,5 +1,6 @@
 //! The command line, as a person and a script meet it.
 
+mod healthcheck;
 mod tokens;
 
 use std::{
@@ -134,6 +135,7 @@ fn every_command_explains_itself() {
         &["serve"],
         &["check"],
         &["hash"],
+        &["healthcheck"],
         &["acl"],
         &["acl", "explain"],
         &["quickstart"],

@@ -138,3 +138,26 @@ fn problems_print_one_a_line() {
     let problems = Problems(vec![problem(Severity::Error, 12, 7), problem(Severity::Warning, 0, 0)]);
     assert_eq!(problems.to_string(), "portcullis.yml:12:7: error: message\nportcullis.yml: warning: message");
 }
+
+#[test]
+fn the_admin_address_of_a_file_that_is_wrong_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yml");
+    let admin = |text: &str| {
+        fs::write(&file, text).unwrap();
+        Config::admin_address(&file)
+    };
+    for (text, address) in [
+        ("version: 7\nlisten: { admin: \"[::]:9090\", http: 5 }\nno_such_key: 1", Some("[::]:9090")),
+        ("listen: { https: [\"[::]:443\"] }", Some("127.0.0.1:9090")),
+        ("version: 1", Some("127.0.0.1:9090")),
+        ("listen: { admin: off }", None),
+        ("listen: { admin: null }", None),
+    ] {
+        assert_eq!(admin(text).unwrap(), address.map(|address| address.parse().unwrap()), "{text}");
+    }
+    for text in ["listen: { admin: here }", "listen: [", "- a list"] {
+        assert!(!admin(text).unwrap_err().0.is_empty(), "{text}");
+    }
+    assert!(Config::admin_address(&dir.path().join("none.yml")).is_err());
+}
