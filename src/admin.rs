@@ -4,7 +4,6 @@ mod status;
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,9 +18,9 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::runtime::Runtime;
+use crate::{listener::Door, runtime::Runtime};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -40,9 +39,8 @@ impl Readiness {
     }
 }
 
-/// The bound admin socket.
+/// Answers operators.
 pub struct Admin {
-    listener: TcpListener,
     shown: Shown,
 }
 
@@ -54,25 +52,17 @@ struct Shown {
 }
 
 impl Admin {
-    pub async fn bind(
-        address: SocketAddr,
-        handle: PrometheusHandle,
-        readiness: Readiness,
-        runtime: Arc<ArcSwap<Runtime>>,
-    ) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, shown: Shown { handle, readiness, runtime } })
+    pub fn new(handle: PrometheusHandle, readiness: Readiness, runtime: Arc<ArcSwap<Runtime>>) -> Self {
+        Self { shown: Shown { handle, readiness, runtime } }
     }
 
     /// Serves until it is dropped.
-    pub async fn run(self) {
+    pub async fn run(self, mut door: Door) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let shown = Arc::new(self.shown);
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let Ok((stream, _)) = self.listener.accept().await else {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
+            let Some((stream, _)) = door.next().await else { return };
             let shown = Arc::clone(&shown);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {

@@ -9,10 +9,11 @@ use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, Host, Limits, Problems},
+    config::{Config, Host, Problems},
+    listener::{ListenError, Listening, Places, Terms},
     runtime::{self, BuildError, Runtime},
-    telemetry::metrics,
-    tls::{self, CertStore, CertificateError, Loaded},
+    telemetry::{log, metrics},
+    tls::{self, CertStore, CertificateError, Loaded, ServerTls, TlsError},
     token::{KeyError, Keys},
 };
 
@@ -27,16 +28,22 @@ pub enum ReloadError {
     Keys(#[from] KeyError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 /// What a reload puts something new into.
 pub struct Reloader {
-    /// As the process was started: what holds for all of it stays as it is there.
-    started: Config,
+    file: PathBuf,
     /// As it was read last with success.
     latest: Mutex<Config>,
     runtime: Arc<ArcSwap<Runtime>>,
     certificates: Arc<CertStore>,
+    tls: ServerTls,
+    listening: Arc<Listening>,
+    log: log::Control,
 }
 
 /// Everything that a configuration makes, ready to be put in force.
@@ -44,20 +51,32 @@ struct Built {
     config: Config,
     runtime: Runtime,
     certificates: Vec<Loaded>,
+    places: Places,
+    terms: Terms,
 }
 
 impl Reloader {
-    pub fn new(config: Config, runtime: Arc<ArcSwap<Runtime>>, certificates: Arc<CertStore>) -> Self {
-        Self { latest: Mutex::new(config.clone()), started: config, runtime, certificates }
+    pub fn new(
+        config: Config,
+        runtime: Arc<ArcSwap<Runtime>>,
+        certificates: Arc<CertStore>,
+        tls: ServerTls,
+        listening: Arc<Listening>,
+        log: log::Control,
+    ) -> Self {
+        Self { file: config.path.clone(), latest: Mutex::new(config), runtime, certificates, tls, listening, log }
     }
 
-    /// Reads the configuration and all that it names again and puts it in force: registries, certificates, identity,
-    /// tokens, grants, limits of requests and of memory. Requests under way end under the snapshot they began with. Blocks while files
-    /// are read.
+    /// The configuration in force.
+    pub fn config(&self) -> Config {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the configuration and all that it names again and puts it in force as a whole. Requests under way end under
+    /// the snapshot they began with, connections stay as they are. New addresses are listened on before old ones are left.
+    /// Blocks while files are read. To be called within a tokio runtime.
     ///
-    /// What holds for the whole process stays as it was at the start: `listen`, `tls.min_version`, `log`, `reload`,
-    /// `shutdown` and the limits of connections; a change there is a warning in the log. A signing key is never made here:
-    /// a wrong path would end every token.
+    /// A signing key is never made here: a wrong path would end every token.
     ///
     /// # Errors
     /// Whatever keeps the file or what it names from being used; then nothing has changed.
@@ -67,15 +86,18 @@ impl Reloader {
         metrics::reloaded(outcome.is_ok());
         match outcome {
             Ok(built) => {
-                for warning in self.warnings(&latest, &built.config) {
+                for warning in warnings(&latest, &built.config) {
                     warn!("{warning}");
                 }
                 self.certificates.install(built.certificates);
                 report_certificates(&built.config, &self.certificates);
                 built.runtime.buffers.resize(built.config.limits.buffers);
+                self.log.set(&built.config.log);
                 built.runtime.watch();
                 let before = self.runtime.swap(Arc::new(built.runtime));
                 self.runtime.load().retires(&before);
+                self.listening.install(built.places, built.terms);
+                runtime::outlive(before);
                 info!(file = %self.path().display(), "the configuration was read again and is in force");
                 *latest = built.config;
                 Ok(())
@@ -88,77 +110,37 @@ impl Reloader {
     }
 
     fn path(&self) -> &PathBuf {
-        &self.started.path
+        &self.file
     }
 
     fn build(&self) -> Result<Built, ReloadError> {
         let config = Config::load(self.path())?;
-        let certificates = load_certificates(&config)?;
+        let certificates = self.certificates.load(&config.tls.certificates)?;
         let keys = Arc::new(Keys::open(&config.tokens.keys)?);
         let runtime = self.runtime.load().rebuild(&config, keys)?;
-        Ok(Built { config, runtime, certificates })
-    }
-
-    /// What an operator should know of a configuration that is about to be in force.
-    fn warnings(&self, latest: &Config, next: &Config) -> Vec<String> {
-        let written = next.warnings.iter().map(ToString::to_string);
-        let fixed = fixed(&self.started, next);
-        let fixed = (!fixed.is_empty()).then(|| {
-            format!("not in force before a restart, since it holds for the whole process: {}", fixed.join(", "))
-        });
-        written.chain(fixed).chain(changed_services(latest, next)).collect()
+        let terms = Terms::of(&config, self.tls.config(config.tls.min_version)?);
+        let places = self.listening.places().bind(&config.listen)?;
+        Ok(Built { config, runtime, certificates, places, terms })
     }
 }
 
-/// Reads every certificate; what looks like a mistake is said in the log.
+/// What an operator should know of a configuration that is about to be in force.
+fn warnings(latest: &Config, next: &Config) -> Vec<String> {
+    next.warnings.iter().map(ToString::to_string).chain(changed_services(latest, next)).collect()
+}
+
+/// Reads every certificate.
 ///
 /// # Errors
 /// The first that cannot be used.
 pub fn load_certificates(config: &Config) -> Result<Vec<Loaded>, CertificateError> {
-    let mut loaded = Vec::new();
-    for files in &config.tls.certificates {
-        let certificate = tls::load(files)?;
-        for warning in &certificate.warnings {
-            warn!(certificate = %files.certificate_file.display(), "{warning}");
-        }
-        loaded.push(certificate);
-    }
-    Ok(loaded)
+    config.tls.certificates.iter().map(tls::load).collect()
 }
 
-/// Tells when the certificates in force end, and which hosts have none.
+/// Tells when the certificates in force end, what looks like a mistake in them, and which hosts have none.
 pub fn report_certificates(config: &Config, certificates: &CertStore) {
-    let infos = certificates.infos();
-    for info in &infos {
-        for name in &info.names {
-            metrics::certificate_expiry(name, info.not_after);
-        }
-    }
     let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
-    for warning in tls::uncovered(&hosts, &infos) {
-        warn!("{warning}");
-    }
-}
-
-/// The settings that differ and that a running process cannot change.
-fn fixed(started: &Config, next: &Config) -> Vec<&'static str> {
-    let connections = |limits: &Limits| {
-        (limits.connections, limits.connections_per_client, limits.handshake, limits.request_head, limits.idle)
-    };
-    let hosts = |config: &Config| config.registries.iter().map(|registry| registry.hosts.clone()).collect::<Vec<_>>();
-    let redirects = !next.listen.http.is_empty() && hosts(started) != hosts(next);
-    [
-        ("listen", started.listen != next.listen),
-        ("tls.min_version", started.tls.min_version != next.tls.min_version),
-        ("limits of connections", connections(&started.limits) != connections(&next.limits)),
-        ("redirects of new hosts on listen.http", redirects),
-        ("log", started.log != next.log),
-        ("reload", started.reload != next.reload),
-        ("shutdown", started.shutdown != next.shutdown),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect()
+    certificates.report(&hosts);
 }
 
 /// Tokens are for a service: with another name for it they are nobody's any more.

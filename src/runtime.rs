@@ -1,125 +1,28 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod former;
+mod predecessor;
+mod public;
 mod writes;
 
+pub use former::outlive;
+pub use predecessor::Predecessor;
+pub use public::{PublicRegistry, service};
 pub use writes::{OpenWrite, Writes};
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
 use crate::{
-    access::{Asker, Policy},
+    access::Policy,
     budget::Budget,
-    config::{Beside, Config, Host, Limits, OpenUploads, Problem, ReadOnly, Registry, ServerUrl, Tokens, Upstream},
+    config::{Config, Host, Limits, Problem, Tokens},
     identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
-    registry::{OwnHosts, Route, Surface},
-    telemetry,
-    token::{Issuer, KeyError, Keys, Minter, Refusal, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{self, Catalogs, Pool, Pools, SetupError},
+    registry::Route,
+    token::{Issuer, KeyError, Keys, Refusal, Seals, TokenKind, Verifier, VerifyError},
+    upstream::{self, Pool, SetupError},
 };
-
-/// One public registry.
-pub struct PublicRegistry {
-    first: Host,
-    /// The first host, its port too where it has one.
-    label: Box<str>,
-    pub hosts: Vec<Host>,
-    /// The token service: `aud` of its tokens.
-    pub service: String,
-    pub pools: Arc<Pools>,
-    pub catalogs: Catalogs,
-    /// Serves the web UI.
-    ui: Option<Arc<Pool>>,
-    /// Keeps trust data.
-    notary: Option<Arc<Pool>>,
-    own_hosts: OwnHosts,
-    /// Pages of these may ask with a person's credentials.
-    origins: Vec<String>,
-    pub read_only: ReadOnly,
-    pub open_uploads: OpenUploads,
-    /// The writes that are open; the same through reloads.
-    pub writes: Arc<Writes>,
-}
-
-impl PublicRegistry {
-    /// What there is besides the registry, for reading request lines.
-    pub fn surface<'a>(&'a self, token_path: &'a str) -> Surface<'a> {
-        let trust = self.notary.as_ref().map(|_| &self.own_hosts);
-        Surface { token_path, ui: self.ui.is_some(), trust, preflights: !self.origins.is_empty() }
-    }
-
-    /// The hosts of this registry, where the names of trust collections begin with them.
-    pub fn trusted_hosts(&self) -> Option<&OwnHosts> {
-        self.notary.as_ref().map(|_| &self.own_hosts)
-    }
-
-    /// True where pages of some other origin may ask.
-    pub fn shares(&self) -> bool {
-        !self.origins.is_empty()
-    }
-
-    /// True where pages of this origin, as a browser names it, may ask.
-    pub fn shares_with(&self, origin: &[u8]) -> bool {
-        self.origins.iter().any(|known| known.as_bytes() == origin)
-    }
-
-    /// The first host, which names the registry in logs and metrics.
-    pub fn name(&self) -> &str {
-        &self.label
-    }
-
-    pub fn first(&self) -> &Host {
-        &self.first
-    }
-
-    /// How many writes are open. An upload that waits for its next request is none where that would be refused.
-    pub fn open_writes(&self) -> usize {
-        let closed = self.read_only == ReadOnly::Everything && self.open_uploads == OpenUploads::Refuse;
-        self.writes.open(!closed)
-    }
-
-    /// Where a route goes.
-    ///
-    /// # Errors
-    /// Nothing serves it.
-    pub fn pool(&self, route: &Route) -> Result<&Arc<Pool>, upstream::Error> {
-        let pool = match route {
-            Route::Ui { .. } => self.ui.as_ref(),
-            Route::Notary { .. } => self.notary.as_ref(),
-            Route::Base(_)
-            | Route::Catalog { .. }
-            | Route::TagList { .. }
-            | Route::Manifest { .. }
-            | Route::Blob { .. }
-            | Route::Upload { .. }
-            | Route::Referrers { .. } => self.pools.of(route),
-            Route::Landing(_) | Route::Token(_) | Route::Preflight { .. } => None,
-        };
-        pool.ok_or(upstream::Error::Unusable("no upstream for the route"))
-    }
-
-    /// Those of routes, the UI and the Notary server too.
-    pub fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.pools.all().iter().chain(&self.ui).chain(&self.notary)
-    }
-
-    /// What was known of servers stays known: that they are dead, or on their way back.
-    fn goes_on_from(&self, before: &Self) {
-        let known: Vec<&Pool> = before.all_pools().map(|pool| &**pool).collect();
-        self.all_pools().for_each(|pool| pool.goes_on_from(&known));
-    }
-
-    /// The policy's question for a caller of this registry.
-    pub fn asker<'a>(&'a self, principal: &'a Principal, client: IpAddr) -> Asker<'a> {
-        Asker { principal, registry: &self.first, hosts: &self.hosts, client }
-    }
-}
 
 /// The snapshot that a request keeps from its beginning to its end.
 pub struct Runtime {
@@ -136,6 +39,8 @@ pub struct Runtime {
     pub limits: Limits,
     /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
     pub buffers: Arc<Budget>,
+    /// The process that this one took over from.
+    pub predecessor: Arc<Predecessor>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -173,12 +78,11 @@ impl Runtime {
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
-    /// proofs still hold, and counts on the writes that are open. What `listen` says stays as it is here.
+    /// proofs still hold, and counts on the writes that are open.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
-        // The sockets stay, and what is said of them must fit.
-        Ok(Self { trusted_proxies: self.trusted_proxies.clone(), ports: self.ports.clone(), ..next })
+        Ok(Self { predecessor: Arc::clone(&self.predecessor), ..next })
     }
 
     fn assemble(
@@ -189,19 +93,14 @@ impl Runtime {
         before: &[Arc<PublicRegistry>],
     ) -> Result<Self, BuildError> {
         // The same registry is one that has a host in common.
-        let same = |hosts: &[Host]| before.iter().find(|known| known.hosts.iter().any(|host| hosts.contains(host)));
-        let writes =
-            |registry: &Registry| same(&registry.hosts).map(|known| Arc::clone(&known.writes)).unwrap_or_default();
+        let known: HashMap<&Host, &Arc<PublicRegistry>> =
+            before.iter().flat_map(|known| known.hosts.iter().map(move |host| (host, known))).collect();
+        let same = |hosts: &[Host]| hosts.iter().find_map(|host| known.get(host)).map(|known| &***known);
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens, Some(&keys), writes(registry)).map(Arc::new))
+            .map(|one| PublicRegistry::new(one, &config.tokens, Some(&keys), same(&one.hosts)).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        for registry in &registries {
-            if let Some(known) = same(&registry.hosts) {
-                registry.goes_on_from(known);
-            }
-        }
         let by_host = registries
             .iter()
             .enumerate()
@@ -218,6 +117,7 @@ impl Runtime {
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
             buffers,
+            predecessor: Arc::default(),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),
@@ -226,9 +126,14 @@ impl Runtime {
         })
     }
 
-    /// Begins to probe the servers of all upstreams; it ends with the snapshot. To be called within a tokio runtime.
+    /// Begins to probe those servers of all upstreams that are not probed yet; it ends for each with the last snapshot that
+    /// has it. To be called within a tokio runtime.
     pub fn watch(&self) {
-        self.registries.iter().flat_map(|registry| registry.all_pools()).for_each(|pool| pool.watch());
+        self.all_pools().for_each(|pool| pool.watch());
+    }
+
+    fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.registries.iter().flat_map(|registry| registry.all_pools())
     }
 
     /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
@@ -237,7 +142,7 @@ impl Runtime {
         let registries = config
             .registries
             .iter()
-            .map(|registry| public_registry(registry, &config.tokens, None, Arc::default()).map(drop));
+            .map(|registry| PublicRegistry::new(registry, &config.tokens, None, None).map(drop));
         let passes = config.registries.iter().any(|registry| {
             let routed = registry.routes.iter().map(|routed| &routed.upstream);
             routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
@@ -261,17 +166,7 @@ impl Runtime {
 
     /// Takes the servers that are no longer served out of the metrics.
     pub fn retires(&self, before: &Self) {
-        let servers = |runtime: &Self| -> HashSet<(String, Arc<str>)> {
-            let of = |registry: &Arc<PublicRegistry>| {
-                let pools = registry.all_pools().flat_map(|pool| pool.servers().cloned()).collect::<Vec<_>>();
-                let name = registry.name().to_owned();
-                pools.into_iter().map(move |server| (name.clone(), server))
-            };
-            runtime.registries.iter().flat_map(of).collect()
-        };
-        for (registry, server) in servers(before).difference(&servers(self)) {
-            telemetry::metrics::upstream_gone(registry, server);
-        }
+        upstream::retire(before.all_pools(), self.all_pools());
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.
@@ -298,7 +193,8 @@ impl Runtime {
             return origin(&dialled.name, port);
         }
         let public = self.ports.first().copied().unwrap_or(443);
-        origin(&registry.first.name, registry.first.port.unwrap_or(public))
+        let first = registry.first();
+        origin(&first.name, first.port.unwrap_or(public))
     }
 
     /// The `Strict-Transport-Security` value for a host; None for names a browser could not have learnt it for safely:
@@ -381,58 +277,6 @@ impl From<VerifyError> for NotAuthenticated {
 /// What checks the tokens of a configuration.
 pub fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
     Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
-}
-
-/// The token service of a registry: `tokens.service`, else its first host.
-pub fn service(registry: &Registry, tokens: &Tokens) -> String {
-    let first = || registry.hosts.first().map(Host::to_string);
-    tokens.service.clone().or_else(first).unwrap_or_default()
-}
-
-/// Without keys nothing is signed: enough to see whether the settings can be used.
-fn public_registry(
-    registry: &Registry,
-    tokens: &Tokens,
-    keys: Option<&Arc<Keys>>,
-    writes: Arc<Writes>,
-) -> Result<PublicRegistry, BuildError> {
-    let first = registry.hosts.first().ok_or(BuildError::NoHost)?.clone();
-    let service = service(registry, tokens);
-    let label: Box<str> = first.to_string().into();
-    let pools = Pools::new(registry, |upstream| {
-        let minter = keys
-            .filter(|_| upstream.pass_token)
-            .map(|keys| Minter::new(Arc::clone(keys), tokens.issuer.clone(), service.clone()))
-            .transpose()?;
-        Ok::<_, BuildError>(Pool::new(&label, upstream, minter)?)
-    })?;
-    let pools = Arc::new(pools);
-    let Beside { ui, notary, origins } = &registry.beside;
-    let beside = |server: &Option<ServerUrl>, probed| -> Result<_, SetupError> {
-        let upstream = server.clone().map(|server| Upstream::of(server, probed));
-        upstream.map(|upstream| Pool::new(&label, &upstream, None).map(Arc::new)).transpose()
-    };
-    let (ui, notary) = (beside(ui, "/")?, beside(notary, "/v2/")?);
-    Ok(PublicRegistry {
-        hosts: registry.hosts.clone(),
-        catalogs: Catalogs::new(Arc::clone(&pools)),
-        pools,
-        service,
-        label,
-        first,
-        ui,
-        notary,
-        own_hosts: OwnHosts::new(registry.hosts.iter().map(nameless)),
-        origins: origins.iter().map(ToString::to_string).collect(),
-        read_only: registry.read_only.clone(),
-        open_uploads: registry.open_uploads,
-        writes,
-    })
-}
-
-/// A host as names begin with it, its port apart.
-fn nameless(host: &Host) -> (String, Option<u16>) {
-    (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

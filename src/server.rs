@@ -1,115 +1,296 @@
 //! The life of the server: what is started, in which order, and how it ends.
 
+mod handover;
+mod manager;
+mod signals;
+
+pub use handover::{Inheritance, TAKE_OVER, TakeOverError, UpgradeError};
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
-};
-use tracing::{info, warn};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tracing::{error, info, warn};
 
+use self::{
+    handover::{Interrupt, Launch, Parent, Successor},
+    signals::{Ask, Signals},
+};
 use crate::{
     admin::{Admin, Readiness},
-    config::Config,
-    listener::{Drain, PlainListener, Terms, TlsListener},
+    config::{Config, Shutdown},
+    listener::{Door, Drain, Listening, Live, Places, PlainListener, Terms, TlsListener},
     proxy::Gate,
     reload::{self, Reloader},
     runtime::Runtime,
-    telemetry::metrics,
-    tls::{self, CertStore},
+    telemetry::{log, metrics},
+    tls::{self, CertStore, ServerTls},
     token::Keys,
 };
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// What a stop takes besides the drain.
+const LAST_STEPS: Duration = Duration::from_secs(10);
 
-/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or `shutdown.drain` has passed.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or
+/// `shutdown.drain` has passed; at once on SIGQUIT. SIGHUP reloads. SIGUSR2 starts the binary anew, hands the sockets over
+/// and drains. With an inheritance it goes on where another process listened.
+pub async fn run(config: Config, log: log::Control, inheritance: Option<Inheritance>) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
-    tls::install_provider();
-    let handle = metrics::install().context("cannot install the metrics recorder")?;
-    for warning in &config.warnings {
-        warn!("{warning}");
+    let (server, parent) = Server::start(config, log, inheritance)?;
+    if let Some((parent, pid)) = parent {
+        server.takes_over(parent, pid)?;
     }
-    let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
-    reload::report_certificates(&config, &certificates);
-    let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-    let runtime = Runtime::build(&config, keys)?;
-    runtime.watch();
-    let runtime = Arc::new(ArcSwap::from_pointee(runtime));
-    let tls_config = tls::server_config(Arc::clone(&certificates), config.tls.min_version)?;
-    let reloader = Arc::new(Reloader::new(config.clone(), Arc::clone(&runtime), certificates));
-
-    let https = TlsListener::bind(&config.listen.https).await.context("cannot listen for https")?;
-    let http = PlainListener::bind(&config.listen.http).await.context("cannot listen for http")?;
-    let readiness = Readiness::default();
-    let (stop, stopping) = watch::channel(false);
-    let drain = Drain::default();
-    let mut tasks = vec![tokio::spawn(keep_metrics(handle.clone()))];
-    if let Some(address) = config.listen.admin {
-        let admin = Admin::bind(address, handle, readiness.clone(), Arc::clone(&runtime))
-            .await
-            .with_context(|| format!("cannot listen for admin requests on {address}"))?;
-        tasks.push(tokio::spawn(admin.run()));
-    }
-    let admin = config.listen.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    info!(https = shown(&https.local_addresses()), http = shown(&http.local_addresses()), admin, "listening");
-    let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
-    let limits = config.limits.clone();
-    tasks.push(tokio::spawn(https.run(tls_config, terms(&config), gate, drain.clone(), stopping.clone())));
-    tasks.push(tokio::spawn(http.run(hosts(&config), public_port(&config), limits, stopping)));
-    if config.reload.watch {
-        tasks.push(tokio::spawn(watch_files(Arc::clone(&runtime), config.reload.interval)));
-    }
-    readiness.set(true);
+    server.readiness.set(true);
     metrics::reloaded(true);
-
-    signals.stop(&reloader).await;
-    readiness.set(false);
-    info!(under_way = drain.active(), "stopping");
-    stop.send_replace(true);
-    let cut = tokio::select! {
-        cut = drain.wait(config.shutdown.drain) => cut,
-        () = signals.stop(&reloader) => drain.active(),
-    };
-    tasks.iter().for_each(JoinHandle::abort);
-    info!(cut, "stopped");
+    manager::ready("serving");
+    let end = server.serve(&mut signals).await;
+    server.end(end, &mut signals).await;
     Ok(())
 }
 
-fn shown(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
+/// A server that accepts.
+struct Server {
+    reloader: Arc<Reloader>,
+    runtime: Arc<ArcSwap<Runtime>>,
+    listening: Arc<Listening>,
+    readiness: Readiness,
+    drain: Drain,
+    stop: watch::Sender<bool>,
+    /// They end when nothing is listened on any more.
+    doors: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
-fn terms(config: &Config) -> Terms {
-    Terms { limits: config.limits.clone(), proxies: config.listen.trusted_proxies.clone() }
+/// Why the server ends.
+enum End {
+    Stop,
+    Quit,
+    Succeeded(Successor),
 }
 
-fn hosts(config: &Config) -> Vec<crate::config::Host> {
-    config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect()
+/// A new process that is awaited.
+struct Upgrade {
+    interrupt: Interrupt,
+    outcome: JoinHandle<Result<Successor, UpgradeError>>,
 }
 
-fn public_port(config: &Config) -> u16 {
-    let listening = config.listen.https.first().map(SocketAddr::port);
-    config.listen.public_port.or(listening).unwrap_or(443)
+impl Server {
+    fn start(
+        config: Config,
+        log: log::Control,
+        inheritance: Option<Inheritance>,
+    ) -> anyhow::Result<(Self, Option<(Parent, u32)>)> {
+        tls::install_provider();
+        let handle = metrics::install().context("cannot install the metrics recorder")?;
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+        let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
+        reload::report_certificates(&config, &certificates);
+        let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
+        let runtime = Runtime::build(&config, keys)?;
+        let tls = ServerTls::new(Arc::clone(&certificates))?;
+        let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
+        let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
+        let (places, parent) = match inheritance {
+            Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
+            None => (Places::default(), None),
+        };
+        let places = places.bind(&config.listen)?;
+        let told = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
+            [] => "off".to_owned(),
+            addresses => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
+        };
+        let [https, http, admin] =
+            [&places.https, &places.http, &places.admin].map(|place| told(place.local_addresses()));
+        info!(https, http, admin, "listening");
+
+        runtime.watch();
+        let runtime = Arc::new(ArcSwap::from_pointee(runtime));
+        let listening = Arc::new(Listening::new(places, terms));
+        let (stop, stopping) = watch::channel(false);
+        let (drain, readiness) = (Drain::default(), Readiness::default());
+        let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
+        let doors = [
+            tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
+            tokio::spawn(PlainListener::new(listening.subscribe()).run()),
+        ];
+        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
+        let reloader = Reloader::new(config, Arc::clone(&runtime), certificates, tls, Arc::clone(&listening), log);
+        let reloader = Arc::new(reloader);
+        let tasks = vec![
+            tokio::spawn(keep_metrics(handle)),
+            tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
+            tokio::spawn(watch_files(Arc::clone(&reloader), Arc::clone(&runtime))),
+            tokio::spawn(manager::keep_alive()),
+        ];
+        let server = Self { reloader, runtime, listening, readiness, drain, stop, doors, tasks };
+        Ok((server, parent.zip(pid)))
+    }
+
+    /// Tells the process before that it may leave, and counts what that leaves open.
+    fn takes_over(&self, mut parent: Parent, pid: u32) -> anyhow::Result<()> {
+        let predecessor = Arc::clone(&self.runtime.load().predecessor);
+        predecessor.drains(pid);
+        parent.ready().context("cannot tell the process before that this one serves")?;
+        info!(predecessor = pid, "took over");
+        std::thread::spawn(move || {
+            let left = parent.end();
+            predecessor.ended(left);
+            info!(predecessor = pid, open_writes = left, "the process before has ended");
+        });
+        Ok(())
+    }
+
+    async fn serve(&self, signals: &mut Signals) -> End {
+        let mut upgrade = None;
+        loop {
+            tokio::select! {
+                ask = signals.next(&self.reloader) => match ask {
+                    Ask::Quit => return End::Quit,
+                    Ask::Stop => return stopped(upgrade).await,
+                    Ask::Upgrade if upgrade.is_some() => warn!("an upgrade is under way already"),
+                    Ask::Upgrade => upgrade = self.upgrade(),
+                },
+                outcome = outcome(&mut upgrade) => match outcome {
+                    Ok(successor) => return End::Succeeded(successor),
+                    Err(error) => {
+                        upgrade = None;
+                        failed(&error);
+                    }
+                },
+            }
+        }
+    }
+
+    fn upgrade(&self) -> Option<Upgrade> {
+        info!("starting the binary anew, to hand over to it");
+        let launch = Launch::begin(&self.listening.places());
+        let begun = launch.and_then(|launch| Ok((launch.interrupt()?, launch)));
+        begun.inspect_err(failed).ok().map(|(interrupt, launch)| Upgrade {
+            interrupt,
+            outcome: tokio::task::spawn_blocking(move || launch.ready()),
+        })
+    }
+
+    async fn end(self, end: End, signals: &mut Signals) {
+        let cut = match end {
+            End::Quit => self.drain.active(),
+            End::Stop => {
+                let Shutdown { delay, drain } = self.reloader.config().shutdown;
+                self.readiness.set(false);
+                manager::stopping(delay + drain + LAST_STEPS);
+                if delay.is_zero() || self.delayed(delay, signals).await {
+                    self.listening.close();
+                    self.drained(drain, signals, 1).await
+                } else {
+                    self.drain.active()
+                }
+            }
+            End::Succeeded(successor) => {
+                info!(successor = successor.pid, "another process serves now");
+                manager::succeeded_by(successor.pid);
+                self.listening.leave();
+                // A service manager that stops the service tells all its processes, and does not mean to cut anything.
+                let cut = self.drained(self.reloader.config().shutdown.drain, signals, 2).await;
+                successor.bequeath(self.open_writes());
+                cut
+            }
+        };
+        self.tasks.iter().chain(&self.doors).for_each(JoinHandle::abort);
+        info!(cut, "stopped");
+    }
+
+    /// Lets clients in for as long as it takes others to hear of the stop. False where that is cut short for good.
+    async fn delayed(&self, delay: Duration, signals: &mut Signals) -> bool {
+        info!(seconds = delay.as_secs_f64(), "stopping soon: connections are still accepted for shutdown.delay");
+        tokio::select! {
+            () = sleep(delay) => true,
+            ask = stop_asked(signals, &self.reloader) => ask != Ask::Quit,
+        }
+    }
+
+    /// Waits until all who have come have left. Returns how many were cut, at the deadline or by so many more signals.
+    async fn drained(&self, limit: Duration, signals: &mut Signals, patience: usize) -> usize {
+        info!(under_way = self.drain.active(), "stopping");
+        self.stop.send_replace(true);
+        let done = async {
+            while !self.doors.iter().all(JoinHandle::is_finished) {
+                sleep(Duration::from_millis(5)).await;
+            }
+            self.drain.wait(Duration::MAX).await;
+        };
+        let told = async {
+            for _ in 0..patience {
+                if stop_asked(signals, &self.reloader).await == Ask::Quit {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = done => 0,
+            () = sleep(limit) => self.drain.active(),
+            () = told => self.drain.active(),
+        }
+    }
+
+    fn open_writes(&self) -> usize {
+        let runtime = self.runtime.load();
+        let own: usize = runtime.registries().map(|registry| registry.open_writes()).sum();
+        own + runtime.predecessor.open_writes()
+    }
+}
+
+/// SIGTERM while another process is on its way: that one is stopped too, unless it serves already.
+async fn stopped(upgrade: Option<Upgrade>) -> End {
+    let Some(Upgrade { interrupt, outcome }) = upgrade else { return End::Stop };
+    interrupt.now();
+    match outcome.await {
+        Ok(Ok(successor)) => End::Succeeded(successor),
+        Ok(Err(_)) | Err(_) => End::Stop,
+    }
+}
+
+async fn outcome(upgrade: &mut Option<Upgrade>) -> Result<Successor, UpgradeError> {
+    match upgrade {
+        Some(Upgrade { outcome, .. }) => outcome.await.unwrap_or(Err(UpgradeError::Silent)),
+        None => std::future::pending().await,
+    }
+}
+
+fn failed(error: &UpgradeError) {
+    error!("the binary was not exchanged, this process serves on: {error}");
+}
+
+/// The next signal that is about the end.
+async fn stop_asked(signals: &mut Signals, reloader: &Arc<Reloader>) -> Ask {
+    loop {
+        match signals.next(reloader).await {
+            Ask::Upgrade => warn!("no upgrade while the process stops"),
+            ask @ (Ask::Stop | Ask::Quit) => return ask,
+        }
+    }
 }
 
 /// Keeps the recorder's memory level where nobody asks for the metrics.
 async fn keep_metrics(handle: PrometheusHandle) {
     loop {
-        tokio::time::sleep(METRICS_UPKEEP).await;
+        sleep(METRICS_UPKEEP).await;
         handle.run_upkeep();
     }
 }
 
 /// Looks at the password files again and again, by content.
-async fn watch_files(runtime: Arc<ArcSwap<Runtime>>, interval: Duration) {
+async fn watch_files(reloader: Arc<Reloader>, runtime: Arc<ArcSwap<Runtime>>) {
     loop {
-        tokio::time::sleep(interval).await;
-        refresh(&runtime).await;
+        let settings = reloader.config().reload;
+        sleep(settings.interval).await;
+        if settings.watch {
+            refresh(&runtime).await;
+        }
     }
 }
 
@@ -117,51 +298,4 @@ async fn watch_files(runtime: Arc<ArcSwap<Runtime>>, interval: Duration) {
 async fn refresh(runtime: &ArcSwap<Runtime>) {
     let runtime = runtime.load_full();
     let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
-}
-
-/// The signals that the process acts on, from its start on: until there is something to reload, SIGHUP waits.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    reload: Option<JoinHandle<()>>,
-    /// Another SIGHUP came while a reload was under way.
-    again: bool,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            reload: None,
-            again: false,
-        })
-    }
-
-    /// Waits for SIGTERM or SIGINT. SIGHUP has the configuration and all that it names read again, which may take its
-    /// time on a file system that is slow, and holds up nothing.
-    async fn stop(&mut self, reloader: &Arc<Reloader>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => self.again = true,
-                () = ended(&mut self.reload) => self.reload = None,
-            }
-            if self.reload.is_none() && std::mem::take(&mut self.again) {
-                let reloader = Arc::clone(reloader);
-                // The log says what was wrong, and the configuration in force stays.
-                self.reload = Some(tokio::task::spawn_blocking(move || drop(reloader.reload())));
-            }
-        }
-    }
-}
-
-async fn ended(task: &mut Option<JoinHandle<()>>) {
-    match task {
-        Some(task) => drop(task.await),
-        None => std::future::pending().await,
-    }
 }

@@ -15,6 +15,12 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 struct Status<'a> {
     version: u32,
+    pid: u32,
+    /// Of the binary.
+    portcullis: &'static str,
+    /// The process that this one took over from, while it drains: it counts as an open write at each registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor: Option<u32>,
     /// Of all registries.
     open_writes: usize,
     registries: Vec<RegistryStatus<'a>>,
@@ -54,20 +60,27 @@ enum ReadOnlyStatus<'a> {
 /// The configuration in force and what is open under it. What was read-only before this call admits no write that is
 /// not counted here.
 pub(super) fn report(runtime: &Runtime) -> String {
-    let registries: Vec<_> = runtime.registries().map(|registry| of(registry)).collect();
-    let open_writes = registries.iter().map(|registry| registry.open_writes).sum();
-    let status = Status { version: VERSION, open_writes, registries };
+    let inherited = runtime.predecessor.open_writes();
+    let registries: Vec<_> = runtime.registries().map(|registry| of(registry, inherited)).collect();
+    let status = Status {
+        version: VERSION,
+        pid: std::process::id(),
+        portcullis: env!("CARGO_PKG_VERSION"),
+        predecessor: runtime.predecessor.pid(),
+        open_writes: registries.iter().map(|registry| registry.open_writes).sum(),
+        registries,
+    };
     serde_json::to_string_pretty(&status).map_or_else(|_| "{}".to_owned(), |text| text + "\n")
 }
 
 /// Brings the metrics up to date that change by the passing of time alone.
 pub(super) fn refresh(runtime: &Runtime) {
     for registry in runtime.registries() {
-        metrics::open_writes(registry.name(), registry.open_writes());
+        metrics::open_writes(registry.name(), registry.open_writes() + runtime.predecessor.open_writes());
     }
 }
 
-fn of(registry: &PublicRegistry) -> RegistryStatus<'_> {
+fn of(registry: &PublicRegistry, inherited: usize) -> RegistryStatus<'_> {
     RegistryStatus {
         name: registry.first().to_string(),
         read_only: match &registry.read_only {
@@ -81,7 +94,7 @@ fn of(registry: &PublicRegistry) -> RegistryStatus<'_> {
             OpenUploads::Finish => "finish",
             OpenUploads::Refuse => "refuse",
         },
-        open_writes: registry.open_writes(),
+        open_writes: registry.open_writes() + inherited,
         servers: registry.all_pools().flat_map(|pool| pool.states()).map(of_server).collect(),
     }
 }

@@ -28,6 +28,8 @@ pub struct Reload {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
+    /// How long connections are still accepted after a stop was asked for, so that load balancers hear of it first.
+    pub delay: Duration,
     /// How long transfers under way may go on; zero: not at all.
     pub drain: Duration,
 }
@@ -56,8 +58,9 @@ impl Reload {
 
 impl Shutdown {
     pub(super) fn read(section: Section<'_>) -> Self {
+        let delay = section.duration("delay", Duration::ZERO, Duration::ZERO);
         let drain = section.duration("drain", Duration::ZERO, Duration::from_secs(30));
         section.finish();
-        Self { drain }
+        Self { delay, drain }
     }
 }

@@ -21,7 +21,7 @@ pub struct Tls {
 }
 
 /// PEM files; they are read and checked when the certificates are loaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     pub certificate_file: PathBuf,
     pub key_file: PathBuf,

@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 /// A hundred years: far beyond any use, and small enough that adding it to a clock cannot overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
 
-/// A secret read from a `*_file`; Debug prints stars; wiped on drop.
-#[derive(Clone)]
+/// A secret read from a `*_file`; Debug prints stars; wiped on drop. Two of ours are compared to see whether one changed:
+/// what somebody sends is never compared with one like this.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {

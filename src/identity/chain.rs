@@ -67,7 +67,8 @@ impl Chain {
 
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
-    /// cannot be read now keeps its last content: that must not stand in the way of a ban.
+    /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
+    /// read, let alone parsed.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
         Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), &self.files)
     }
@@ -84,11 +85,11 @@ impl Chain {
             match provider {
                 config::Provider::Htpasswd(htpasswd) => {
                     let name = numbered("htpasswd", files.len() + 1);
-                    let file = Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers));
-                    let file = file.map(Arc::new).or_else(|error| {
-                        let last = known.iter().find(|file| file.is(&name, &htpasswd.file));
-                        last.cloned().ok_or_else(|| unreadable(&htpasswd.file, &error))
-                    })?;
+                    let open = || Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers));
+                    let file = match known.iter().find(|file| file.is(&name, &htpasswd.file)) {
+                        Some(known) => Arc::clone(known),
+                        None => Arc::new(open().map_err(|error| unreadable(&htpasswd.file, &error))?),
+                    };
                     files.push(Arc::clone(&file));
                     members.push(Member { name, provider: file });
                 }
@@ -104,7 +105,7 @@ impl Chain {
             flights: Flights::new(),
             workers,
         };
-        // What is new was read just now.
+        // What is new was read just now, the rest is looked at.
         if known.is_empty() {
             metrics::htpasswd_readable(true);
         } else {

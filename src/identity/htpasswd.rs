@@ -1,6 +1,7 @@
 //! htpasswd files with bcrypt, reloaded by content.
 
 mod content;
+mod stamp;
 
 use std::{
     fs::File,
@@ -8,13 +9,18 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 
-use self::content::{COSTS, Content, Entry, Line, MAX_LINE};
+use self::{
+    content::{COSTS, Content, Line, MAX_LINE},
+    stamp::Watched,
+};
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
 use crate::{
     config::{Problem, Secret},
@@ -45,6 +51,17 @@ pub struct Htpasswd {
 struct Seen {
     fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
     readable: bool,
+    watched: Watched,
+}
+
+/// What a look at the file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It was not even read: the file system says that nobody wrote to it.
+    Untouched,
+    Same,
+    Changed,
+    Unreadable,
 }
 
 impl Htpasswd {
@@ -55,10 +72,13 @@ impl Htpasswd {
 
     /// The same under another name, sharing the threads that bcrypt may use.
     pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
-        let bytes = read(&path)?;
+        let file = open(&path)?;
+        let mut watched = Watched::default();
+        watched.note(&file.metadata()?);
+        let bytes = read(file)?;
         let content = Content::parse(&path, &bytes);
         log_problems(&content, &path);
-        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true });
+        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true, watched });
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
@@ -77,33 +97,59 @@ impl Htpasswd {
         metrics::htpasswd_readable(self.reread());
     }
 
-    /// Puts changed content in force; false where the file cannot be read. The content is compared, not the time of
-    /// the change: two changes may bear the same time.
+    /// Puts changed content in force; false where the file cannot be read. The content is compared, unless the file system
+    /// says that nobody wrote to the file: two changes may bear the same time.
     pub(super) fn reread(&self) -> bool {
+        self.look() != Look::Unreadable
+    }
+
+    fn look(&self) -> Look {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = match read(&self.path) {
-            Ok(bytes) => bytes,
+        let found = self.compare(&mut seen);
+        let file = self.path.display();
+        let look = match &found {
+            Ok(look) => *look,
             Err(error) => {
                 if seen.readable {
-                    tracing::warn!(file = %self.path.display(), %error, "the password file cannot be read; its last content stays in force");
+                    tracing::warn!(%file, %error, "the password file cannot be read; its last content stays in force");
                 }
-                seen.readable = false;
-                return false;
+                seen.watched.forget();
+                Look::Unreadable
             }
         };
-        if !seen.readable {
-            tracing::info!(file = %self.path.display(), "the password file can be read again");
+        if !seen.readable && found.is_ok() {
+            tracing::info!(%file, "the password file can be read again");
         }
-        seen.readable = true;
+        seen.readable = found.is_ok();
+        look
+    }
+
+    fn compare(&self, seen: &mut Seen) -> Result<Look, io::Error> {
+        let file = open(&self.path)?;
+        let metadata = file.metadata()?;
+        if seen.watched.is_unchanged(&metadata) {
+            return Ok(Look::Untouched);
+        }
+        seen.watched.note(&metadata);
+        let bytes = read(file)?;
         let fingerprint = fingerprint(&bytes);
-        if seen.fingerprint != fingerprint {
-            let content = Content::parse(&self.path, &bytes);
-            tracing::info!(file = %self.path.display(), "the password file changed");
-            log_problems(&content, &self.path);
-            self.content.store(Arc::new(content));
-            seen.fingerprint = fingerprint;
+        if seen.fingerprint == fingerprint {
+            return Ok(Look::Same);
         }
-        true
+        let content = Content::parse(&self.path, &bytes);
+        tracing::info!(file = %self.path.display(), "the password file changed");
+        log_problems(&content, &self.path);
+        seen.fingerprint = fingerprint;
+        self.install(content);
+        Ok(Look::Changed)
+    }
+
+    fn install(&self, content: Content) {
+        let before = self.content.swap(Arc::new(content));
+        // Who reads a line has done so in no time. A hundred thousand of them are not for a login to take apart.
+        while Arc::strong_count(&before) > 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Runs one check of a password, or the same amount of work where there is nothing to check.
@@ -123,14 +169,9 @@ impl Provider for Htpasswd {
     }
 
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
-        let content = self.content.load_full();
-        let (known, line) = match content.find(&login.username) {
-            Some(Entry::Usable(line)) => (true, Some(Arc::clone(line))),
-            Some(Entry::Unusable) => (true, None),
-            None => (false, None),
-        };
+        let (known, line, highest) = self.content.load().look_up(&login.username);
         let verifiable = line.filter(|_| can_be_hashed(login.password.reveal()));
-        let matched = self.check(verifiable.clone(), &login.password, content.highest).await?;
+        let matched = self.check(verifiable.clone(), &login.password, highest).await?;
         Ok(match verifiable {
             Some(line) if matched => Outcome::Accepted(line.standing()),
             _ if known => Outcome::Rejected,
@@ -227,13 +268,17 @@ fn remainder(spent: Option<u32>, highest: u32) -> std::ops::Range<u32> {
     spent.map_or(highest..highest + 1, |spent| spent..highest)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, io::Error> {
+fn open(path: &Path) -> Result<File, io::Error> {
     // Opening a pipe would wait for its writer.
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
+    File::open(path)
+}
+
+fn read(file: File) -> Result<Vec<u8>, io::Error> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 64 MiB"));
     }

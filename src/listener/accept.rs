@@ -1,23 +1,25 @@
 //! The accept loop: limits, handshake, hand-over.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use ipnet::IpNet;
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use rustls::ServerConfig;
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout_at},
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Activity, ClientStream, Drain,
-    admission::Admission,
+    Activity, ClientStream, Drain, LAST_WORD,
+    admission::Share,
     buffer::BufferedTcp,
+    door::{Accepted, Door, Reception},
+    listening::{Live, Terms},
     not_tls,
-    socket::{Accepted, Sockets, canonical, stopped, tune},
+    socket::{canonical, tune},
 };
 use crate::{config::Limits, telemetry::metrics};
 
@@ -33,14 +35,6 @@ pub struct ConnectionInfo {
     pub activity: Arc<Activity>,
 }
 
-/// On which terms clients are let in.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    pub limits: Limits,
-    /// Networks of proxies, each of which speaks for many clients: no limit per client there.
-    pub proxies: Vec<IpNet>,
-}
-
 /// Who serves HTTP on an accepted connection (implemented by the gate).
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
@@ -48,58 +42,32 @@ pub trait Handler: Send + Sync + 'static {
     async fn serve(&self, stream: Stream, connection: ConnectionInfo, shutdown: ShutdownWatch);
 }
 
-/// Bound TLS sockets, not yet accepting.
+/// The door for TLS.
 #[derive(Debug)]
 pub struct TlsListener {
-    sockets: Sockets,
+    reception: Reception,
 }
 
 impl TlsListener {
-    /// Binds all of `addresses` or none; clients queue from here on. `[::]` takes IPv4 too, unless
-    /// `0.0.0.0` is listed with the same port.
-    ///
-    /// # Errors
-    /// The first address that cannot be bound, named in the text.
-    pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
-        Sockets::bind(addresses).map(|sockets| Self { sockets })
+    pub fn new(live: watch::Receiver<Live>) -> Self {
+        Self { reception: Reception::new(Door::new(live, Live::https), share) }
     }
 
-    /// Where it listens, with the ports that were picked for port 0.
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.local_addresses()
-    }
-
-    /// Accepts until `shutdown` turns true, then closes the sockets and returns; connections go on
-    /// without it, and each holds a drain guard until it ends.
+    /// Accepts until listening ends for good; connections go on without it, and each holds a drain guard until it ends.
+    /// Once `shutdown` is true they are to come to an end.
     ///
     /// At most `limits.connections` are open, further clients wait in the kernel's queue. A client
     /// (an IPv4 address or an IPv6 /64) that has `limits.connections_per_client` is closed at once,
     /// unless it is one of the trusted proxies.
     /// TLS must stand within `limits.handshake`. Plain HTTP is answered with a 400 that says to use
     /// https.
-    pub async fn run(
-        mut self,
-        tls: Arc<ServerConfig>,
-        terms: Terms,
-        handler: Arc<dyn Handler>,
-        drain: Drain,
-        mut shutdown: ShutdownWatch,
-    ) {
-        let Terms { limits, proxies } = terms;
-        let admission = Admission::new(limits.connections, limits.connections_per_client).exempting(proxies);
-        let admission = Arc::new(admission);
-        let reception = Arc::new(Reception {
-            acceptor: TlsAcceptor::from(tls),
-            handshake: limits.handshake,
-            handler,
-            shutdown: shutdown.clone(),
-        });
-        while let Some(accepted) = self.sockets.next(&admission, &mut shutdown).await {
-            let Accepted { tcp, peer, ticket } = accepted;
-            let (reception, guard) = (Arc::clone(&reception), drain.enter());
+    pub async fn run(mut self, handler: Arc<dyn Handler>, drain: Drain, shutdown: ShutdownWatch) {
+        while let Some(Accepted { tcp, peer, ticket, terms }) = self.reception.next().await {
+            let guard = drain.enter();
+            let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
             tokio::spawn(async move {
                 let _held = (ticket, guard);
-                if let Err(error) = reception.receive(tcp, peer).await {
+                if let Err(error) = receive(tcp, peer, &terms, &*handler, shutdown).await {
                     tracing::debug!(%peer, %error, "connection ended before TLS stood");
                 }
             });
@@ -107,62 +75,71 @@ impl TlsListener {
     }
 }
 
-/// What every connection goes through before its handler.
-struct Reception {
-    acceptor: TlsAcceptor,
-    handshake: Duration,
-    handler: Arc<dyn Handler>,
-    shutdown: ShutdownWatch,
+fn share(terms: &Terms) -> Share {
+    let Limits { connections, connections_per_client, .. } = terms.limits;
+    Share { connections, per_client: connections_per_client, exempt: terms.proxies.clone() }
 }
 
-impl Reception {
-    async fn receive(&self, tcp: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        tune(&tcp)?;
-        let deadline = Instant::now() + self.handshake;
-        let local = canonical(tcp.local_addr()?);
-        let mut tcp = BufferedTcp::new(tcp);
-        match self.first_byte(&mut tcp, deadline).await? {
-            // A probe that only connects, or a stop while the client was silent.
-            None => return Ok(()),
-            Some(first) if not_tls::looks_like_http(first) => {
-                metrics::connection_refused("plain_http");
-                return not_tls::answer(tcp).await;
-            }
-            Some(_) => {}
+/// What every connection goes through before its handler.
+async fn receive(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    terms: &Terms,
+    handler: &dyn Handler,
+    shutdown: ShutdownWatch,
+) -> io::Result<()> {
+    tune(&tcp)?;
+    let deadline = Instant::now() + terms.limits.handshake;
+    let local = canonical(tcp.local_addr()?);
+    let mut tcp = BufferedTcp::new(tcp);
+    match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
+        // A probe that only connects, or a stop while the client was silent.
+        None => return Ok(()),
+        Some(first) if not_tls::looks_like_http(first) => {
+            metrics::connection_refused("plain_http");
+            return not_tls::answer(tcp).await;
         }
-        let (stream, sni) = self.secure(tcp, peer, deadline).await?;
-        let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
-        self.handler.serve(Box::new(stream), connection, self.shutdown.clone()).await;
-        Ok(())
+        Some(_) => {}
     }
+    let (stream, sni) = secure(tcp, peer, &terms.tls, deadline).await?;
+    let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
+    handler.serve(Box::new(stream), connection, shutdown).await;
+    Ok(())
+}
 
-    async fn first_byte(&self, tcp: &mut BufferedTcp, deadline: Instant) -> io::Result<Option<u8>> {
-        let mut shutdown = self.shutdown.clone();
-        tokio::select! {
-            first = timeout_at(deadline, tcp.first_byte()) => first.unwrap_or_else(|_| Err(timed_out())),
-            () = stopped(&mut shutdown) => Ok(None),
+async fn first_byte(tcp: &mut BufferedTcp, deadline: Instant, mut shutdown: ShutdownWatch) -> io::Result<Option<u8>> {
+    tokio::select! {
+        biased;
+        first = timeout_at(deadline, tcp.first_byte()) => first.unwrap_or_else(|_| Err(timed_out())),
+        () = stopped(&mut shutdown) => Ok(None),
+    }
+}
+
+async fn secure(
+    tcp: BufferedTcp,
+    peer: SocketAddr,
+    tls: &Arc<ServerConfig>,
+    deadline: Instant,
+) -> io::Result<(ClientStream, Option<Arc<str>>)> {
+    let started = Instant::now();
+    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(tcp);
+    let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
+        if error.kind() != io::ErrorKind::TimedOut {
+            metrics::connection_refused("handshake");
         }
-    }
+    })?;
+    let sni = tls.get_ref().1.server_name().map(|name| {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        Arc::from(name.to_ascii_lowercase())
+    });
+    Ok((ClientStream::new(tls, peer, started.elapsed()), sni))
+}
 
-    async fn secure(
-        &self,
-        tcp: BufferedTcp,
-        peer: SocketAddr,
-        deadline: Instant,
-    ) -> io::Result<(ClientStream, Option<Arc<str>>)> {
-        let started = Instant::now();
-        let handshake = self.acceptor.accept(tcp);
-        let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::TimedOut {
-                metrics::connection_refused("handshake");
-            }
-        })?;
-        let sni = tls.get_ref().1.server_name().map(|name| {
-            let name = name.strip_suffix('.').unwrap_or(name);
-            Arc::from(name.to_ascii_lowercase())
-        });
-        Ok((ClientStream::new(tls, peer, started.elapsed()), sni))
-    }
+/// Ends a while after the stop: who came just before has begun to speak by then.
+async fn stopped(shutdown: &mut ShutdownWatch) {
+    // The value behind the watch must not be held over an await.
+    let _ = async { shutdown.wait_for(|stopping| *stopping).await.map(drop) }.await;
+    sleep(LAST_WORD).await;
 }
 
 fn timed_out() -> io::Error {

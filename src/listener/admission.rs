@@ -7,76 +7,106 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
-/// The connection limits of one listener.
+/// How many one listener lets in.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) connections: usize,
+    pub(super) per_client: usize,
+    /// Networks without a limit per client: their addresses stand for many.
+    pub(super) exempt: Vec<IpNet>,
+}
+
+/// The connection limits of one listener. They may change at any time; who is in already stays.
 #[derive(Debug)]
 pub(super) struct Admission {
-    places: Arc<Semaphore>,
-    per_client: usize,
-    exempt: Vec<IpNet>,
-    clients: Mutex<HashMap<IpAddr, usize>>,
+    counts: Mutex<Counts>,
+    /// A place may be free.
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct Counts {
+    share: Share,
+    taken: usize,
+    clients: HashMap<IpAddr, usize>,
 }
 
 /// A place among all connections, not yet given to a client.
-pub(super) type Place = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(super) struct Place(Arc<Admission>);
 
 /// A connection that counts against both limits until it is dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    admission: Arc<Admission>,
+    place: Place,
     client: IpAddr,
-    _place: Place,
 }
 
 impl Admission {
-    pub(super) fn new(connections: usize, per_client: usize) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
-            per_client,
-            exempt: Vec::new(),
-            clients: Mutex::default(),
-        }
+    pub(super) fn new(share: Share) -> Self {
+        Self { counts: Mutex::new(Counts { share, taken: 0, clients: HashMap::new() }), freed: Notify::new() }
     }
 
-    /// Networks without a limit per client: their addresses stand for many.
-    pub(super) fn exempting(self, exempt: Vec<IpNet>) -> Self {
-        Self { exempt, ..self }
+    /// From now on.
+    pub(super) fn set(&self, share: Share) {
+        self.counts().share = share;
+        self.freed.notify_one();
     }
 
     /// A place without waiting, where there is one.
-    pub(super) fn try_place(&self) -> Option<Place> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+    pub(super) fn try_place(self: &Arc<Self>) -> Option<Place> {
+        let mut counts = self.counts();
+        let free = counts.taken < counts.share.connections;
+        counts.taken += usize::from(free);
+        free.then(|| Place(Arc::clone(self)))
     }
 
     /// Waits for a place. Clients meanwhile wait in the kernel's queue, so a burst is slowed rather
-    /// than refused.
-    pub(super) async fn place(&self) -> Option<Place> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
+    /// than refused. One may wait at a time.
+    pub(super) async fn place(self: &Arc<Self>) -> Place {
+        loop {
+            if let Some(place) = self.try_place() {
+                return place;
+            }
+            self.freed.notified().await;
+        }
     }
 
     /// `None` where the client has its share already.
     pub(super) fn admit(self: &Arc<Self>, place: Place, peer: IpAddr) -> Option<Ticket> {
         let client = client(peer);
-        let mut clients = self.clients();
-        let exempt = self.exempt.iter().any(|network| network.contains(&peer.to_canonical()));
-        if !exempt && clients.get(&client).copied().unwrap_or_default() >= self.per_client {
+        let mut counts = self.counts();
+        let exempt = counts.share.exempt.iter().any(|network| network.contains(&peer.to_canonical()));
+        if !exempt && counts.clients.get(&client).copied().unwrap_or_default() >= counts.share.per_client {
+            // The place must not be given back under the lock.
+            drop(counts);
             return None;
         }
-        *clients.entry(client).or_default() += 1;
-        drop(clients);
-        Some(Ticket { admission: Arc::clone(self), client, _place: place })
+        *counts.clients.entry(client).or_default() += 1;
+        drop(counts);
+        Some(Ticket { place, client })
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         // Nothing in this file panics while it holds the lock, so the counts are right even then.
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts();
+        counts.taken = counts.taken.saturating_sub(1);
+        drop(counts);
+        self.0.freed.notify_one();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.admission.clients().entry(self.client) {
+        if let Entry::Occupied(mut count) = self.place.0.counts().clients.entry(self.client) {
             if *count.get() <= 1 {
                 count.remove();
             } else {
@@ -102,9 +132,13 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn share(connections: usize, per_client: usize) -> Share {
+        Share { connections, per_client, exempt: Vec::new() }
+    }
+
     #[test]
     fn each_client_has_its_share() {
-        let admission = Arc::new(Admission::new(10, 2));
+        let admission = Arc::new(Admission::new(share(10, 2)));
         let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
         let first = admit("192.0.2.1").unwrap();
         let _second = admit("::ffff:192.0.2.1").unwrap();
@@ -117,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_client() {
-        let admission = Arc::new(Admission::new(10, 1));
+        let admission = Arc::new(Admission::new(share(10, 1)));
         let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
         let _held = admit("2001:db8::1").unwrap();
         assert!(admit("2001:db8::2").is_none());
@@ -126,28 +160,47 @@ mod tests {
 
     #[tokio::test]
     async fn places_come_back_and_nobody_is_remembered() {
-        let admission = Arc::new(Admission::new(1, 1));
-        let ticket = admission.admit(admission.place().await.unwrap(), ip("192.0.2.1"));
+        let admission = Arc::new(Admission::new(share(1, 1)));
+        let ticket = admission.admit(admission.place().await, ip("192.0.2.1"));
         assert!(admission.try_place().is_none());
         drop(ticket);
         assert!(admission.try_place().is_some());
-        assert!(admission.clients().is_empty());
+        assert!(admission.counts().clients.is_empty());
     }
 
     #[test]
     fn a_refused_client_leaves_no_trace() {
-        let admission = Arc::new(Admission::new(1, 0));
+        let admission = Arc::new(Admission::new(share(1, 0)));
         assert!(admission.admit(admission.try_place().unwrap(), ip("192.0.2.1")).is_none());
         assert!(admission.try_place().is_some());
-        assert!(admission.clients().is_empty());
+        assert!(admission.counts().clients.is_empty());
     }
 
     #[test]
     fn a_proxy_speaks_for_many() {
-        let admission = Arc::new(Admission::new(10, 1).exempting(vec!["10.0.0.0/8".parse().unwrap()]));
+        let admission = Arc::new(Admission::new(Share { exempt: vec!["10.0.0.0/8".parse().unwrap()], ..share(10, 1) }));
         let admit = |peer| admission.admit(admission.try_place().unwrap(), ip(peer));
         let held = [admit("10.0.0.1"), admit("::ffff:10.0.0.1"), admit("192.0.2.1")];
         assert!(held.iter().all(Option::is_some));
         assert!(admit("10.0.0.1").is_some() && admit("192.0.2.1").is_none());
+    }
+
+    #[tokio::test]
+    async fn limits_change_at_once_and_who_is_in_stays() {
+        let admission = Arc::new(Admission::new(share(1, 9)));
+        let first = admission.admit(admission.place().await, ip("192.0.2.1")).unwrap();
+        let waiting = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.place().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        admission.set(share(2, 1));
+        let second = waiting.await.unwrap();
+        assert!(admission.admit(second, ip("192.0.2.1")).is_none(), "its share is less now");
+        admission.set(share(1, 1));
+        assert!(admission.try_place().is_none());
+        drop(first);
+        assert!(admission.try_place().is_some());
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::{poll_fn, ready},
-    io,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -17,12 +16,13 @@ use http::{
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pingora_core::server::ShutdownWatch;
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpStream, sync::watch, time};
 
 use super::{
-    admission::Admission,
-    socket::{Accepted, Sockets, linger, tune},
+    admission::Share,
+    door::{Accepted, Door, Reception},
+    listening::{Live, Terms},
+    socket::{linger, tune},
 };
 use crate::{
     config::{Host, Limits},
@@ -40,51 +40,41 @@ const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE
 const ACME_CHALLENGES: &str = "/.well-known/acme-challenge/";
 const HTTPS: u16 = 443;
 
-/// Bound plain HTTP sockets, not yet accepting.
+/// The door for plain HTTP.
 #[derive(Debug)]
 pub struct PlainListener {
-    sockets: Sockets,
+    reception: Reception,
 }
 
 impl PlainListener {
-    /// Binds all of `addresses` or none; none is fine. `[::]` takes IPv4 too, unless `0.0.0.0` is
-    /// listed with the same port.
-    ///
-    /// # Errors
-    /// The first address that cannot be bound, named in the text.
-    pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
-        Sockets::bind(addresses).map(|sockets| Self { sockets })
+    pub fn new(live: watch::Receiver<Live>) -> Self {
+        Self { reception: Reception::new(Door::new(live, Live::http), share) }
     }
 
-    /// Where it listens, with the ports that were picked for port 0.
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.local_addresses()
-    }
-
-    /// Answers until `shutdown` turns true, then closes the sockets and returns.
+    /// Answers until listening ends for good.
     ///
-    /// GET and HEAD without credentials for one of `hosts` get a 308 to the same path on https;
-    /// `public_port` is the port clients dial there, 443 is not printed. All else gets a registry
-    /// error: 421 for other hosts, 404 for ACME challenges, 400 for other methods, for credentials,
+    /// GET and HEAD without credentials for one of the redirect's hosts get a 308 to the same path on https. All else gets
+    /// a registry error: 421 for other hosts, 404 for ACME challenges, 400 for other methods, for credentials,
     /// and where the target is not a path. Each connection serves one request; its head must arrive
     /// within `limits.request_head`.
-    pub async fn run(mut self, hosts: Vec<Host>, public_port: u16, limits: Limits, mut shutdown: ShutdownWatch) {
-        let admission = Admission::new(limits.connections.min(MOST_CONNECTIONS), limits.connections_per_client);
-        let admission = Arc::new(admission);
-        let redirect = Arc::new(Redirect { hosts, public_port });
-        while let Some(accepted) = self.sockets.next(&admission, &mut shutdown).await {
-            let Accepted { tcp, peer, ticket } = accepted;
-            let redirect = Arc::clone(&redirect);
+    pub async fn run(mut self) {
+        while let Some(Accepted { tcp, peer, ticket, terms }) = self.reception.next().await {
             tokio::spawn(async move {
                 let _held = ticket;
-                let served = serve(tcp, peer, &redirect, limits.request_head);
-                let longest = limits.request_head.saturating_add(TIME_TO_ANSWER);
+                let head = terms.limits.request_head;
+                let served = serve(tcp, peer, &terms.redirect, head);
+                let longest = head.saturating_add(TIME_TO_ANSWER);
                 if let Ok(Err(error)) = time::timeout(longest, served).await {
                     tracing::debug!(%peer, %error, "plain HTTP connection ended early");
                 }
             });
         }
     }
+}
+
+fn share(terms: &Terms) -> Share {
+    let Limits { connections, connections_per_client, .. } = terms.limits;
+    Share { connections: connections.min(MOST_CONNECTIONS), per_client: connections_per_client, exempt: Vec::new() }
 }
 
 async fn serve(tcp: TcpStream, peer: SocketAddr, redirect: &Redirect, head_timeout: Duration) -> hyper::Result<()> {
@@ -104,10 +94,11 @@ async fn serve(tcp: TcpStream, peer: SocketAddr, redirect: &Redirect, head_timeo
 }
 
 /// What this port knows of the world.
-#[derive(Debug)]
-struct Redirect {
-    hosts: Vec<Host>,
-    public_port: u16,
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    pub hosts: Vec<Host>,
+    /// The port that clients dial for https; 443 is not printed.
+    pub public_port: u16,
 }
 
 impl Redirect {

@@ -1,157 +1,144 @@
-//! Listening sockets: bind, accept without ever giving up, close so that the last answer arrives.
+//! Listening sockets: bound anew, kept through a reload, or taken over from another process; and how a connection ends
+//! so that the last answer arrives.
 
 use std::{
-    future::poll_fn,
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use pingora_core::server::ShutdownWatch;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::{self, Instant},
+    time,
 };
-
-use super::admission::{Admission, Ticket};
-use crate::telemetry::metrics;
 
 /// Tokio's own bind queues 128, which a burst of clients overruns while the limit is reached.
 const BACKLOG: i32 = 4096;
 /// When probes begin on a silent connection, so that peers which vanished are noticed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// Bounds of [`linger`].
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
-/// Bound sockets and their accept loop.
+/// One listening socket.
 #[derive(Debug)]
-pub(super) struct Sockets {
-    listeners: Vec<TcpListener>,
-    /// The listener that is asked first, so that a busy one does not starve the others.
-    turn: usize,
-    warned: Option<Instant>,
+struct Socket {
+    /// As asked for; its port may be 0.
+    address: SocketAddr,
+    only_v6: bool,
+    listener: TcpListener,
 }
 
-/// An accepted connection and its place among the limits.
+/// A socket as one process hands it to the next.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) tcp: TcpStream,
-    /// IPv4-mapped addresses as IPv4.
-    pub(super) peer: SocketAddr,
-    pub(super) ticket: Ticket,
+pub struct HandedSocket<F> {
+    pub address: SocketAddr,
+    pub only_v6: bool,
+    pub descriptor: F,
 }
+
+/// Bound sockets, where clients queue. Clones share them; the last clone of a socket closes it.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets(Vec<Arc<Socket>>);
 
 impl Sockets {
-    /// Binds all of `addresses` or none. `[::]` takes IPv4 as well, unless `0.0.0.0` is listed with
-    /// the same port or the host has no IPv6, where it stands for `0.0.0.0`. Port 0 picks a free
-    /// one.
-    pub(super) fn bind(addresses: &[SocketAddr]) -> io::Result<Self> {
-        let listeners = supported(addresses)
-            .iter()
-            .map(|address| {
-                let only_v6 = addresses.contains(&any_v4(address.port()));
-                listen(*address, only_v6)
-                    .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { listeners, turn: 0, warned: None })
-    }
-
-    pub(super) fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-    }
-
-    /// The next connection within the limits; `None` once `shutdown` is true or its sender is gone.
+    /// Binds all of `addresses` or none. `[::]` takes IPv4 as well, unless `0.0.0.0` is listed with the same port or the
+    /// host has no IPv6, where it stands for `0.0.0.0`. Port 0 picks a free one.
     ///
-    /// A client over its own share is closed at once. Where all places are taken nothing is
-    /// accepted.
-    pub(super) async fn next(&mut self, admission: &Arc<Admission>, shutdown: &mut ShutdownWatch) -> Option<Accepted> {
-        tokio::select! {
-            biased;
-            () = stopped(shutdown) => None,
-            accepted = self.admitted(admission) => accepted,
-        }
+    /// Sockets of `own` are kept where their address is still asked for. Any of `all` may overlap with a new one
+    /// (`0.0.0.0:443` after `[::]:443`): both listen then, until the old one is closed.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, named in the text.
+    pub fn bind(addresses: &[SocketAddr], own: &Self, all: &[&Self]) -> io::Result<Self> {
+        let mut kept = own.0.clone();
+        let bound = supported(addresses).into_iter().map(|address| {
+            let only_v6 = addresses.contains(&any_v4(address.port()));
+            let same = |socket: &Arc<Socket>| socket.address == address && socket.only_v6 == only_v6;
+            if let Some(position) = kept.iter().position(same) {
+                return Ok(kept.swap_remove(position));
+            }
+            let overlapping =
+                all.iter().flat_map(|sockets| &sockets.0).filter(|socket| socket.has_port(address.port()));
+            listen(address, only_v6, overlapping)
+                .map(|listener| Arc::new(Socket { address, only_v6, listener }))
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+        });
+        bound.collect::<io::Result<_>>().map(Self)
     }
 
-    async fn admitted(&mut self, admission: &Arc<Admission>) -> Option<Accepted> {
-        loop {
-            let place = match admission.try_place() {
-                Some(place) => place,
-                None => {
-                    if self.may_warn() {
-                        tracing::warn!("limits.connections is reached: new connections wait");
-                    }
-                    admission.place().await?
-                }
-            };
-            let (tcp, peer) = self.accept().await;
-            match admission.admit(place, peer.ip()) {
-                Some(ticket) => return Some(Accepted { tcp, peer, ticket }),
-                None => {
-                    metrics::connection_refused("per_client");
-                    tracing::debug!(peer = %peer.ip(), "limits.connections_per_client is reached: closed");
-                }
-            }
-        }
+    /// Those that another process listened on.
+    ///
+    /// # Errors
+    /// A descriptor that is no socket.
+    pub fn taken(handed: impl IntoIterator<Item = HandedSocket<OwnedFd>>) -> io::Result<Self> {
+        let taken = handed.into_iter().map(|HandedSocket { address, only_v6, descriptor }| {
+            let listener = std::net::TcpListener::from(descriptor);
+            listener.set_nonblocking(true)?;
+            Ok(Arc::new(Socket { address, only_v6, listener: TcpListener::from_std(listener)? }))
+        });
+        taken.collect::<io::Result<_>>().map(Self)
     }
 
-    /// Errors of one connection are passed over; a lack of file descriptors or memory is waited
-    /// out.
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        let mut pause = Duration::from_millis(10);
-        loop {
-            match self.accept_any().await {
-                Ok((tcp, peer)) => return (tcp, canonical(peer)),
-                Err(error) if is_of_one_connection(error.kind()) => {}
-                Err(error) => {
-                    if self.may_warn() {
-                        tracing::error!(%error, "cannot accept connections; trying again");
-                    }
-                    time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            }
-        }
-    }
-
-    async fn accept_any(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let count = self.listeners.len().max(1);
-        let (turn, listeners) = (self.turn, &self.listeners);
-        let (index, accepted) = poll_fn(|cx| {
-            for step in 0..listeners.len() {
-                let index = (turn + step) % count;
-                if let Some(listener) = listeners.get(index)
-                    && let Poll::Ready(accepted) = listener.poll_accept(cx)
-                {
-                    return Poll::Ready((index, accepted));
-                }
-            }
-            Poll::Pending
+    /// What another process needs to listen on the same.
+    pub fn handed(&self) -> impl Iterator<Item = HandedSocket<BorrowedFd<'_>>> {
+        self.0.iter().map(|socket| {
+            let Socket { address, only_v6, listener } = &**socket;
+            HandedSocket { address: *address, only_v6: *only_v6, descriptor: listener.as_fd() }
         })
-        .await;
-        self.turn = (index + 1) % count;
-        accepted
     }
 
-    fn may_warn(&mut self) -> bool {
-        let due = self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
-        if due {
-            self.warned = Some(Instant::now());
+    /// Where they listen, with the ports that were picked for port 0.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|socket| socket.listener.local_addr().ok()).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn poll_accept(&self, index: usize, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        match self.0.get(index) {
+            Some(socket) => socket.listener.poll_accept(cx),
+            None => Poll::Pending,
         }
-        due
+    }
+
+    /// The connections that wait at sockets which `next` no longer has: closing those would reset them.
+    pub(super) fn waiting_where_gone(&self, next: &Self) -> Vec<(TcpStream, SocketAddr)> {
+        let gone = self.0.iter().filter(|socket| !next.0.iter().any(|kept| Arc::ptr_eq(kept, socket)));
+        gone.flat_map(|socket| socket.waiting()).collect()
     }
 }
 
-/// Resolves once `shutdown` is true or nobody is left to say so.
-pub(super) async fn stopped(shutdown: &mut ShutdownWatch) {
-    let _ = shutdown.wait_for(|stop| *stop).await;
+impl Socket {
+    fn has_port(&self, port: u16) -> bool {
+        port != 0 && self.listener.local_addr().is_ok_and(|address| address.port() == port)
+    }
+
+    fn waiting(&self) -> Vec<(TcpStream, SocketAddr)> {
+        // Not by tokio, which may not have heard yet of the latest.
+        let listener = SockRef::from(&self.listener);
+        let connections = std::iter::from_fn(|| {
+            loop {
+                match listener.accept() {
+                    Ok((connection, peer)) => return Some((connection, peer)),
+                    Err(error) if is_of_one_connection(error.kind()) => {}
+                    Err(_) => return None,
+                }
+            }
+        });
+        let usable = connections.filter_map(|(connection, peer)| {
+            connection.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(connection.into()).ok()?, canonical(peer.as_socket()?)))
+        });
+        usable.collect()
+    }
 }
 
 /// `::ffff:a.b.c.d` as `a.b.c.d`.
@@ -177,23 +164,67 @@ pub(super) async fn linger(tcp: &mut TcpStream) {
     let _ = time::timeout(LINGER_TIME, drained).await;
 }
 
-fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Windows would let a second process take the port.
-    #[cfg(not(windows))]
+/// Small writes go out at once, and a peer that vanished is noticed within a few minutes.
+pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    SockRef::from(tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+pub(super) fn is_of_one_connection(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+fn listen<'a>(
+    address: SocketAddr,
+    only_v6: bool,
+    overlapping: impl Iterator<Item = &'a Arc<Socket>>,
+) -> io::Result<TcpListener> {
+    let socket = match open(address, only_v6, false) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let mut shared = Vec::new();
+            for old in overlapping {
+                SockRef::from(&old.listener).set_reuse_port(true)?;
+                shared.push(old);
+            }
+            if shared.is_empty() {
+                return Err(error);
+            }
+            let socket = open(address, only_v6, true);
+            // Only for this moment: no other process is to join in.
+            for old in shared {
+                let _ = SockRef::from(&old.listener).set_reuse_port(false);
+            }
+            let socket = socket?;
+            socket.set_reuse_port(false)?;
+            socket
+        }
+        socket => socket?,
+    };
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// A host may have no IPv6 at all, and `[::]` is the default address.
 fn supported(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let has_ipv6 = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok();
+    let has_ipv6 = RawSocket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok();
     let mut supported = Vec::with_capacity(addresses.len());
     for address in addresses {
         let any_v6 = address.is_ipv6() && address.ip().is_unspecified();
@@ -212,22 +243,6 @@ fn supported(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 
 fn any_v4(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
-}
-
-/// Small writes go out at once, and a peer that vanished is noticed within a few minutes.
-pub(super) fn tune(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    SockRef::from(tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
-}
-
-fn is_of_one_connection(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::Interrupted
-    )
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    listener::{ConnectionInfo, Handler},
+    listener::{ConnectionInfo, Handler, LAST_WORD},
     runtime::Runtime,
     telemetry::metrics,
 };
@@ -181,9 +181,12 @@ impl Connection {
         Arrival::Broken(Rejection::SlowHead)
     }
 
-    /// Ends when the server stops, unless a request has begun to arrive: that one is still served.
+    /// Ends when the server stops, unless a request has begun to arrive: that one is still served. A client that spoke
+    /// just before may be about to.
     async fn stopped_in_silence(&self, heard: u64, mut shutdown: ShutdownWatch) {
+        let silent = Instant::now();
         stopped(&mut shutdown).await;
+        sleep(LAST_WORD.saturating_sub(silent.elapsed())).await;
         if self.info.activity.heard() != heard {
             std::future::pending::<()>().await;
         }

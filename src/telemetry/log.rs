@@ -3,30 +3,64 @@
 use std::{net::IpAddr, time::Duration};
 
 use tracing::{info, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer as _, Registry,
+    filter::Targets,
+    fmt,
+    layer::{Layered, SubscriberExt as _},
+    reload,
+    util::SubscriberInitExt as _,
+};
 
 use crate::config::{Log, LogFormat};
 
+/// Changes what is logged, and how, while the process runs.
+pub struct Control {
+    json: Box<dyn Fn(Targets) + Send + Sync>,
+    text: Box<dyn Fn(Targets) + Send + Sync>,
+}
+
+impl Control {
+    /// From the next line on.
+    pub fn set(&self, log: &Log) {
+        let [json, text] = filters(log);
+        (self.json)(json);
+        (self.text)(text);
+    }
+}
+
 /// Installs the subscriber of this process; a second call changes nothing.
-pub fn install(log: &Log) {
+pub fn install(log: &Log) -> Control {
+    let [json, text] = filters(log);
+    let (json, json_handle) = reload::Layer::<Targets, Registry>::new(json);
+    let (text, text_handle) = reload::Layer::<Targets, Layered<_, Registry>>::new(text);
+    let json = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_filter(json);
+    let text = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(text);
+    let _ = tracing_subscriber::registry().with(json).with(text).try_init();
+    // Neither can fail as long as the process lives.
+    Control {
+        json: Box::new(move |targets| drop(json_handle.reload(targets))),
+        text: Box::new(move |targets| drop(text_handle.reload(targets))),
+    }
+}
+
+/// What is written as JSON and what as text: one of them is everything, the other nothing.
+fn filters(log: &Log) -> [Targets; 2] {
     let level: LevelFilter = log.level.parse().unwrap_or(LevelFilter::INFO);
     let access = if log.access { LevelFilter::INFO } else { LevelFilter::OFF };
     // The HTTP engine reports every client that breaks off as an error, and every frame for debugging: those lines
     // drown what portcullis itself has to say.
     let engine = if level >= LevelFilter::TRACE { level } else { LevelFilter::OFF };
-    let filter = Targets::new()
+    let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("portcullis", level)
         .with_target("access", access)
         .with_target("pingora_core", engine)
         .with_target("h2", engine);
-    let _ = tracing_subscriber::registry().with(writer(log.format).with_filter(filter)).try_init();
-}
-
-fn writer(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
-    match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
-        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(false).boxed(),
+    let nothing = Targets::new().with_default(LevelFilter::OFF);
+    match log.format {
+        LogFormat::Json => [targets, nothing],
+        LogFormat::Text => [nothing, targets],
     }
 }
 

@@ -70,7 +70,10 @@ fn describe() {
     describe_gauge!(OPEN_WRITES, "Writes and uploads that are open, by registry: 0 before garbage is collected.");
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
-    describe_gauge!(CERTIFICATE_EXPIRY, "When the certificate in use ends, in seconds since 1970.");
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."
+    );
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
     describe_gauge!(BUFFERS, Unit::Bytes, "Memory set aside for bodies under way and HTTP/2 windows.");
     describe_gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that may be set aside (limits.buffers).");
@@ -175,6 +178,11 @@ pub fn connection_refused(reason: &'static str) {
 pub fn certificate_expiry(name: &str, not_after: i64) {
     #[allow(clippy::cast_precision_loss)] // seconds since 1970 fit a double's mantissa
     gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(not_after as f64);
+}
+
+/// No certificate in use has this name any more: its gauge is no time.
+pub fn certificate_gone(name: &str) {
+    gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(f64::NAN);
 }
 
 pub fn htpasswd_readable(readable: bool) {

@@ -19,7 +19,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::SubjectP
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    CertificateInfo,
+    CertificateInfo, Fingerprint,
     leaf::{Leaf, supported_key},
 };
 use crate::config::CertificateFiles;
@@ -39,7 +39,7 @@ pub struct CertificateError {
 
 /// A loaded pair: the key matches the leaf and is RSA of 2048 to 4096 bits, P-256, P-384 or
 /// Ed25519.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The chain as it stands in the file, leaf first, with its key.
     pub key: Arc<CertifiedKey>,
@@ -49,6 +49,15 @@ pub struct Loaded {
     pub default: bool,
     /// What clients may dislike; it is served all the same.
     pub warnings: Vec<String>,
+    /// Of the files' content.
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// What is in a pair's files, not looked into yet.
+pub struct Pair {
+    files: CertificateFiles,
+    chain: Zeroizing<Vec<u8>>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 /// Reads a chain and its key from two PEM files, which may be the same file.
@@ -61,10 +70,55 @@ pub struct Loaded {
 /// A file that is missing, is not PEM or holds the wrong thing; a key that is encrypted, of an
 /// unsupported kind, or not the leaf's; a chain that does not start with the leaf.
 pub fn load(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
-    let chain = read_chain(&files.certificate_file)?;
-    let key = read_key(&files.key_file)?;
-    let in_chain = |reason| fault(&files.certificate_file, reason);
+    Pair::read(files)?.load()
+}
 
+impl Pair {
+    /// Reads both files, once.
+    ///
+    /// # Errors
+    /// A file that is missing, or can be no PEM file.
+    pub fn read(files: &CertificateFiles) -> Result<Self, CertificateError> {
+        let [chain, key] = [read(&files.certificate_file)?, read(&files.key_file)?];
+        Ok(Self { files: files.clone(), chain, key })
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([self.chain.as_slice(), self.key.as_slice()])
+    }
+
+    /// As [`load`].
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Loaded, CertificateError> {
+        let chain = read_chain(&self.files.certificate_file, &self.chain)?;
+        let key = read_key(&self.files.key_file, &self.key)?;
+        assemble(&self.files, chain, key, self.fingerprint())
+    }
+}
+
+impl Loaded {
+    /// The same for files with the same content, and what clients dislike of it by now.
+    pub(super) fn again(&self, files: &CertificateFiles) -> Self {
+        let mut again = Self { default: files.default, ..self.clone() };
+        again.info.file.clone_from(&files.certificate_file);
+        if let Ok(certificates) = parse_chain(&self.key.cert)
+            && let Some((leaf, issuers)) = certificates.split_first()
+        {
+            again.warnings = warnings(Leaf::examine(leaf, unix_now()).warnings, leaf, issuers);
+        }
+        again
+    }
+}
+
+fn assemble(
+    files: &CertificateFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    fingerprint: Fingerprint,
+) -> Result<Loaded, CertificateError> {
+    let in_chain = |reason| fault(&files.certificate_file, reason);
     let certificates = parse_chain(&chain).map_err(in_chain)?;
     let Some((leaf, issuers)) = certificates.split_first() else {
         return Err(in_chain("there is no certificate in it".to_owned()));
@@ -89,24 +143,24 @@ pub fn load(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
     }
     supported_key(leaf.public_key()).map_err(in_chain)?;
 
-    let leaf_facts = Leaf::examine(leaf, unix_now());
-    let mut warnings = leaf_facts.warnings;
-    warnings.extend(broken_link(leaf, issuers));
+    let facts = Leaf::examine(leaf, unix_now());
     Ok(Loaded {
-        info: CertificateInfo {
-            names: leaf_facts.names,
-            not_after: leaf_facts.not_after,
-            file: files.certificate_file.clone(),
-        },
+        info: CertificateInfo { names: facts.names, not_after: facts.not_after, file: files.certificate_file.clone() },
         default: files.default,
-        warnings,
+        warnings: warnings(facts.warnings, leaf, issuers),
+        fingerprint,
         key: Arc::new(CertifiedKey::new(chain, signing)),
     })
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+fn warnings(mut of_leaf: Vec<String>, leaf: &X509Certificate<'_>, issuers: &[X509Certificate<'_>]) -> Vec<String> {
+    of_leaf.extend(broken_link(leaf, issuers));
+    of_leaf
+}
+
+fn read_chain(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let (mut chain, mut has_key) = (Vec::new(), false);
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&read(file)?) {
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
         let (kind, mut der) = section.map_err(|error| fault(file, pem_reason(&error)))?;
         if kind == SectionKind::Certificate {
             chain.push(CertificateDer::from(der));
@@ -126,16 +180,15 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
     Err(fault(file, reason.to_owned()))
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    let pem = read(file)?;
-    if is_encrypted(&pem) {
+fn read_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
+    if is_encrypted(pem) {
         return Err(fault(
             file,
             "the key is encrypted with a passphrase: store it without one, readable by the service alone".to_owned(),
         ));
     }
     let (mut key, mut has_certificate) = (None, false);
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&pem) {
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
         let (kind, der) = section.map_err(|error| fault(file, pem_reason(&error)))?;
         has_certificate |= kind == SectionKind::Certificate;
         key = key.or_else(|| PrivateKeyDer::from_pem(kind, der));

@@ -1,12 +1,15 @@
 //! Certificates and the server's TLS settings.
 
 mod files;
+mod fingerprint;
 mod leaf;
 mod server;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use files::{CertificateError, Loaded, load};
-pub use server::{install_provider, server_config};
+pub use files::{CertificateError, Loaded, Pair, load};
+pub use fingerprint::Fingerprint;
+pub use rustls::{Error as TlsError, ServerConfig};
+pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};

@@ -1,6 +1,10 @@
 //! Which certificate: exact name, wildcard, default.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -9,8 +13,11 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::Loaded;
-use crate::config::Host;
+use super::{CertificateError, Loaded, Pair};
+use crate::{
+    config::{CertificateFiles, Host},
+    telemetry::metrics,
+};
 
 /// A certificate in force, for logs, `check` and the expiry metric.
 #[derive(Clone, Debug)]
@@ -23,20 +30,18 @@ pub struct CertificateInfo {
     pub file: PathBuf,
 }
 
-impl CertificateInfo {
-    /// True where a client that dials `name` accepts one of the names: exact, or with a wildcard for the first label.
-    pub fn covers(&self, name: &str) -> bool {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
-        self.names.iter().any(|own| own == name || own.strip_prefix("*.").is_some_and(|wild| parent == Some(wild)))
-    }
-}
-
-/// What to say of hosts that no certificate is for.
+/// What to say of hosts that no certificate is for: a client that dials one accepts its name, or one with a wildcard for
+/// the first label.
 pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String> {
     let known: Vec<&str> = certificates.iter().flat_map(|info| &info.names).map(String::as_str).collect();
+    let names: HashSet<&str> = known.iter().copied().collect();
+    let covered = |host: &Host| {
+        let wild = host.name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        names.contains(&*host.name) || wild.is_some_and(|wild| names.contains(&*wild))
+    };
     hosts
         .iter()
-        .filter(|host| !certificates.iter().any(|info| info.covers(&host.name)))
+        .filter(|host| !covered(host))
         .map(|host| format!("no certificate is for {}; there are some for: {}", host.name, known.join(", ")))
         .collect()
 }
@@ -45,12 +50,38 @@ pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String
 #[derive(Debug)]
 pub struct CertStore {
     index: ArcSwap<Index>,
+    told: Mutex<Told>,
+}
+
+/// Of a certificate, or of a host that has none.
+type Warning = (Option<PathBuf>, String);
+
+/// What was said last of the certificates in force.
+#[derive(Debug, Default)]
+struct Told {
+    warnings: HashSet<Warning>,
+    /// Whose end is shown in metrics.
+    names: HashSet<String>,
 }
 
 impl CertStore {
     /// A store that serves `certificates`; with none of them every handshake is refused.
     pub fn new(certificates: Vec<Loaded>) -> Self {
-        Self { index: ArcSwap::from_pointee(Index::new(certificates)) }
+        Self { index: ArcSwap::from_pointee(Index::new(certificates)), told: Mutex::default() }
+    }
+
+    /// Reads what is to be installed. A pair with the content of one in force is that one, its key included.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn load(&self, pairs: &[CertificateFiles]) -> Result<Vec<Loaded>, CertificateError> {
+        let index = self.index.load();
+        let known: HashMap<_, _> = index.certificates.iter().map(|loaded| (loaded.fingerprint, loaded)).collect();
+        let load = |files: &CertificateFiles| {
+            let pair = Pair::read(files)?;
+            known.get(&pair.fingerprint()).map_or_else(|| pair.load(), |known| Ok(known.again(files)))
+        };
+        pairs.iter().map(load).collect()
     }
 
     /// Serves `certificates` from the next handshake on, in place of all others.
@@ -58,9 +89,30 @@ impl CertStore {
         self.index.store(Arc::new(Index::new(certificates)));
     }
 
+    /// Says in the log what looks like a mistake, as far as it was not said when this was called last, and which of `hosts`
+    /// have no certificate; shows in metrics when those in force end.
+    pub fn report(&self, hosts: &[Host]) {
+        let index = self.index.load();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings = index.warnings(hosts);
+        for warning in warnings.iter().filter(|warning| !told.warnings.contains(*warning)) {
+            match warning {
+                (Some(file), text) => tracing::warn!(certificate = %file.display(), "{text}"),
+                (None, text) => tracing::warn!("{text}"),
+            }
+        }
+        let infos = || index.certificates.iter().map(|loaded| &loaded.info);
+        let names: HashSet<String> = infos().flat_map(|info| info.names.iter().cloned()).collect();
+        told.names.difference(&names).for_each(|name| metrics::certificate_gone(name));
+        for info in infos() {
+            info.names.iter().for_each(|name| metrics::certificate_expiry(name, info.not_after));
+        }
+        *told = Told { warnings: warnings.into_iter().collect(), names };
+    }
+
     /// What is in force, in the order of the configuration.
     pub fn infos(&self) -> Vec<CertificateInfo> {
-        self.index.load().infos.clone()
+        self.index.load().infos()
     }
 }
 
@@ -79,33 +131,46 @@ struct Index {
     /// By the part behind `*.`.
     wildcard: HashMap<String, Keys>,
     default: Keys,
-    infos: Vec<CertificateInfo>,
+    /// In the order of the configuration.
+    certificates: Vec<Loaded>,
 }
 
 impl Index {
     fn new(mut certificates: Vec<Loaded>) -> Self {
-        let infos = certificates.iter().map(|loaded| loaded.info.clone()).collect();
         if !certificates.iter().any(|loaded| loaded.default)
             && let Some(first) = certificates.first_mut()
         {
             first.default = true;
         }
-        certificates.sort_by_key(|loaded| loaded.key.key.algorithm() == SignatureAlgorithm::RSA);
-
-        let mut index = Self { exact: HashMap::new(), wildcard: HashMap::new(), default: Vec::new(), infos };
-        for loaded in certificates {
+        let (mut exact, mut wildcard, mut default) = (HashMap::<_, Keys>::new(), HashMap::<_, Keys>::new(), Vec::new());
+        let mut cheapest_first: Vec<&Loaded> = certificates.iter().collect();
+        cheapest_first.sort_by_key(|loaded| loaded.key.key.algorithm() == SignatureAlgorithm::RSA);
+        for loaded in cheapest_first {
             for name in &loaded.info.names {
                 let (names, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut index.wildcard, parent),
-                    None => (&mut index.exact, name.as_str()),
+                    Some(parent) => (&mut wildcard, parent),
+                    None => (&mut exact, name.as_str()),
                 };
-                names.entry(name.to_owned()).or_default().push(loaded.key.clone());
+                names.entry(name.to_owned()).or_default().push(Arc::clone(&loaded.key));
             }
             if loaded.default {
-                index.default.push(loaded.key);
+                default.push(Arc::clone(&loaded.key));
             }
         }
-        index
+        Self { exact, wildcard, default, certificates }
+    }
+
+    fn infos(&self) -> Vec<CertificateInfo> {
+        self.certificates.iter().map(|loaded| loaded.info.clone()).collect()
+    }
+
+    fn warnings(&self, hosts: &[Host]) -> Vec<Warning> {
+        let of = |loaded: &Loaded| {
+            let file = loaded.info.file.clone();
+            loaded.warnings.clone().into_iter().map(move |warning| (Some(file.clone()), warning)).collect::<Vec<_>>()
+        };
+        let of_hosts = uncovered(hosts, &self.infos()).into_iter().map(|warning| (None, warning));
+        self.certificates.iter().flat_map(of).chain(of_hosts).collect()
     }
 
     /// The first candidate whose key can sign for this client; failing that the first, so that the

@@ -164,6 +164,11 @@ impl Keys {
         self.passing.is_some()
     }
 
+    /// The `kid` of what [`Keys::sign_passed`] signs: a fingerprint of its key.
+    pub(super) fn passing_id(&self) -> Option<&str> {
+        self.passing.as_ref().map(|key| &*key.id)
+    }
+
     /// Signs what a registry is shown, with the first key that any registry can verify.
     pub(super) fn sign_passed(&self, claims: &passed::Claims<'_>) -> Result<String, KeyError> {
         self.passing.as_ref().ok_or(KeyError::NoneForRegistries)?.sign(passed::TYPE, claims)

@@ -62,6 +62,12 @@ impl Minter {
         Ok(Self { keys, issuer, service, recent })
     }
 
+    /// True where both sign with the same key, for the same registry.
+    pub fn signs_like(&self, other: &Self) -> bool {
+        let key = |minter: &Self| minter.keys.passing_id().map(str::to_owned);
+        key(self) == key(other) && self.issuer == other.issuer && self.service == other.service
+    }
+
     pub fn issuer(&self) -> &str {
         &self.issuer
     }

@@ -25,10 +25,7 @@ use super::{
     bounded::{Bounded, FrameSize},
     tls::{self, Tls},
 };
-use crate::{
-    budget::LARGEST_FRAME,
-    config::{self, ServerUrl},
-};
+use crate::{budget::LARGEST_FRAME, config::ServerUrl};
 
 /// How one server is dialled.
 pub(super) struct Connector {
@@ -38,23 +35,19 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// `tls` is for https alone.
+    /// `tls` is for https alone, where the certificate must have the URL's host or `server_name` instead. `timeout` is for
+    /// a connection, TLS handshake included.
     pub(super) fn new(
         url: &ServerUrl,
-        upstream: &config::Upstream,
         tls: Option<&Arc<ClientConfig>>,
+        server_name: Option<&str>,
+        timeout: Duration,
     ) -> Result<Self, SetupError> {
         let tls = match (url, tls) {
-            (ServerUrl::Https { host, .. }, Some(settings)) => {
-                Some(Tls::new(settings, upstream.tls.server_name.as_deref().unwrap_or(host))?)
-            }
+            (ServerUrl::Https { host, .. }, Some(settings)) => Some(Tls::new(settings, server_name.unwrap_or(host))?),
             (ServerUrl::Https { .. } | ServerUrl::Http { .. } | ServerUrl::Unix(_), _) => None,
         };
-        Ok(Self { url: url.clone(), tls, timeout: upstream.timeouts.connect })
-    }
-
-    pub(super) fn url(&self) -> &ServerUrl {
-        &self.url
+        Ok(Self { url: url.clone(), tls, timeout })
     }
 
     /// Opens a connection within `timeouts.connect`, TLS handshake included.

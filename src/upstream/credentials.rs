@@ -35,6 +35,16 @@ impl Credentials {
         }
     }
 
+    /// True where the upstream could not tell them apart.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::None, Self::None) => true,
+            (Self::Basic(one), Self::Basic(other)) => one == other,
+            (Self::Token(one), Self::Token(other)) => one.signs_like(other),
+            (Self::None | Self::Basic(_) | Self::Token(_), _) => false,
+        }
+    }
+
     pub(super) fn authorization(&self, permit: &Permit) -> Result<Option<HeaderValue>, Error> {
         match self {
             Self::None => Ok(None),

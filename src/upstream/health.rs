@@ -4,7 +4,7 @@
 //! `healthy_after` probes in a row went well and its pause is over; the pause is one `interval` and doubles each time the
 //! server fails again soon after its return, up to [`LONGEST_PAUSE`] intervals. Then its share grows over [`RETURN`]
 //! intervals. A server without its turn is still asked where nobody else is left. A configuration that is read again
-//! changes nothing of it.
+//! changes nothing of it, not even where the server's other settings changed.
 
 use std::{
     fmt,
@@ -38,6 +38,8 @@ pub(super) struct Health {
     up: AtomicBool,
     /// It answers no probes.
     silent: AtomicBool,
+    /// It is out of the configuration, and shown no more.
+    retired: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
     /// When the server came back, by [`clock`]; 0 where its share is whole.
@@ -77,6 +79,7 @@ impl Health {
             server: server.into(),
             up: AtomicBool::new(true),
             silent: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             failures: AtomicU32::new(0),
             returned: AtomicU64::new(0),
             course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now(), trouble: None }),
@@ -105,7 +108,14 @@ impl Health {
 
     /// Shows its state in metrics, which only those in force may.
     fn show(&self) {
-        metrics::upstream_up(&self.registry, &self.server, self.is_up());
+        if !self.retired.load(Ordering::Relaxed) {
+            metrics::upstream_up(&self.registry, &self.server, self.is_up());
+        }
+    }
+
+    /// From now on it is known to those requests alone that are under way.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// 1 in ordinary times, less while the server is on its way back.
@@ -178,7 +188,7 @@ impl Health {
         course.ejections += 1;
         course.good = 0;
         course.since = Instant::now() + pause;
-        metrics::upstream_up(&self.registry, &self.server, false);
+        self.show();
         metrics::upstream_ejected(&self.registry, &self.server);
         course.trouble = Some(why.to_string());
         warn!(registry = self.registry, server = self.server, by, error = %why, ?pause, "a server fails and loses its turn");
@@ -189,7 +199,7 @@ impl Health {
         self.failures.store(0, Ordering::Relaxed);
         self.returned.store(clock(), Ordering::Relaxed);
         self.up.store(true, Ordering::Relaxed);
-        metrics::upstream_up(&self.registry, &self.server, true);
+        self.show();
         info!(registry = self.registry, server = self.server, "a server is back");
     }
 
@@ -237,11 +247,10 @@ fn is_well(status: StatusCode) -> bool {
 }
 
 /// Probes a server for as long as somebody holds it.
-pub(super) async fn watch(server: Weak<Server>, authorization: Option<HeaderValue>) {
-    let probe = Probe { authorization };
-    let Some(interval) = server.upgrade().map(|server| {
+pub(super) async fn watch(server: Weak<Server>) {
+    let Some((interval, probe)) = server.upgrade().map(|server| {
         server.health.show();
-        server.health.settings.interval
+        (server.health.settings.interval, Probe { authorization: server.authorization() })
     }) else {
         return;
     };

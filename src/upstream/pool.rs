@@ -11,19 +11,17 @@ use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
     client::Wire,
     credentials::Credentials,
-    health,
+    plan::{Former, Plan, Settings},
     redirect::Redirects,
     rounds::{Failures, Rounds, Turn},
     select::{Eligible, Selector},
     server::Server,
-    tls,
 };
 use crate::{
     access::Permit,
-    config::{self, ServerUrl},
+    config,
     registry::{Reference, Route, UploadVerb},
     telemetry::metrics,
-    token::Minter,
 };
 
 /// How one server is.
@@ -92,7 +90,7 @@ const REWRITING: Duration = Duration::from_millis(50);
 /// }
 /// ```
 pub struct Pool {
-    registry: Arc<str>,
+    settings: Settings,
     servers: Vec<Arc<Server>>,
     selector: Selector,
     credentials: Credentials,
@@ -103,48 +101,43 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `registry` names it in metrics. With a minter each request carries a token made for its permit; without one, the
-    /// configured credentials if any.
-    pub fn new(registry: &str, upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
-        let credentials = Credentials::new(upstream, minter)?;
-        let https = upstream.servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. }));
-        let tls = https.then(|| tls::to_servers(&upstream.tls)).transpose()?;
-        let refusal: Arc<str> = credentials.refusal().into();
-        let server = |server: &config::Server| {
-            Server::new(registry, server, upstream, tls.as_ref(), Arc::clone(&refusal)).map(Arc::new)
-        };
+    /// With those servers of `former` that did not change.
+    pub(super) fn new(plan: Plan, former: &mut Former) -> Result<Self, SetupError> {
+        let tls = plan.tls.to_servers()?;
+        let Plan { settings, credentials, tls: content } = plan;
+        let upstream = &settings.upstream;
+        let storage = content.to_storage()?;
+        let servers = settings.servers(&credentials, &content);
+        let weights = upstream.servers.iter().map(|server| server.weight).collect();
         Ok(Self {
-            registry: registry.into(),
-            servers: upstream.servers.iter().map(server).collect::<Result<_, _>>()?,
-            selector: Selector::new(upstream.balance, upstream.servers.len()),
+            servers: servers.map(|server| former.server(server, tls.as_ref())).collect::<Result<_, _>>()?,
+            selector: Selector::new(upstream.balance, weights),
             credentials,
             timeouts: upstream.timeouts.clone(),
-            redirects: Redirects::new(upstream)?,
+            redirects: Redirects::new(upstream, storage.as_ref())?,
             verify: upstream.verify,
+            settings,
         })
     }
 
-    /// Begins to probe the servers; it ends with the pool. To be called within a tokio runtime.
+    /// True where the plan would make no other one.
+    pub(super) fn is(&self, plan: &Plan) -> bool {
+        self.settings == plan.settings && self.credentials.are(&plan.credentials)
+    }
+
+    pub(super) fn members(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Begins to probe those servers that are not probed yet. It ends for each when nobody has it any more. To be called
+    /// within a tokio runtime.
     pub fn watch(&self) {
-        let authorization = self.credentials.lasting();
-        for server in &self.servers {
-            tokio::spawn(health::watch(Arc::downgrade(server), authorization.clone()));
-        }
+        self.servers.iter().for_each(Server::watch);
     }
 
     /// True where the last frame of a blob is kept back until its digest is right.
     pub fn verifies(&self) -> bool {
         self.verify
-    }
-
-    /// Goes on from what these know of the same servers, under the configuration before.
-    pub fn goes_on_from(&self, before: &[&Self]) {
-        for server in &self.servers {
-            let mut known = before.iter().flat_map(|pool| &pool.servers);
-            if let Some(known) = known.find(|known| known.name() == server.name()) {
-                server.health.goes_on_from(&known.health);
-            }
-        }
     }
 
     /// True where clients get a blob's redirect to object storage.
@@ -245,7 +238,7 @@ impl Pool {
 
     /// Notes that a server's answer, or its silence, is not taken for the last word.
     fn moves_on(&self, server: &Server, reason: &'static str) {
-        metrics::upstream_moved_on(&self.registry, server.name(), reason);
+        metrics::upstream_moved_on(self.registry(), server.name(), reason);
     }
 
     /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to, within its turn.
@@ -386,7 +379,7 @@ impl Pool {
     }
 
     pub(super) fn registry(&self) -> &str {
-        &self.registry
+        &self.settings.registry
     }
 }
 

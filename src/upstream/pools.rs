@@ -2,9 +2,9 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use super::{Pool, SetupError};
+use super::Pool;
 use crate::{
-    config::{self, Upstream},
+    config,
     registry::{Pattern, RepositoryName, Route, Span},
 };
 
@@ -17,22 +17,15 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// `pool` makes each of them.
-    ///
-    /// # Errors
-    /// The first that cannot be made.
-    pub fn new<E: From<SetupError>>(
-        registry: &config::Registry,
-        mut pool: impl FnMut(&Upstream) -> Result<Pool, E>,
-    ) -> Result<Self, E> {
-        let mut pools = vec![Arc::new(pool(&registry.upstream)?)];
-        let mut patterns = Vec::new();
-        for routed in &registry.routes {
-            patterns.extend(routed.repositories.iter().map(|pattern| (pattern.clone(), pools.len())));
-            pools.push(Arc::new(pool(&routed.upstream)?));
-        }
+    /// `pools` are that of the registry's upstream and those of its routes, in their order.
+    pub fn new(registry: &config::Registry, pools: Vec<Arc<Pool>>) -> Self {
+        let routed = registry.routes.iter().zip(1..);
+        let placed = |(routed, position): (&config::Routed, usize)| {
+            routed.repositories.iter().map(move |pattern| (pattern.clone(), position)).collect::<Vec<_>>()
+        };
+        let mut patterns: Vec<_> = routed.flat_map(placed).collect();
         patterns.sort_by_key(|(pattern, _)| Reverse(length(pattern)));
-        Ok(Self { pools, patterns })
+        Self { pools, patterns }
     }
 
     /// Where the route's repository lives; what has none lives at the default upstream.

@@ -8,6 +8,7 @@ use http::{
     uri::PathAndQuery,
 };
 use hyper::Request;
+use rustls::ClientConfig;
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout},
@@ -19,7 +20,7 @@ use super::{
     client::{Io, Wire},
     idle::Idle,
     server::Server,
-    tls::{self, Tls},
+    tls::Tls,
 };
 use crate::{
     access::Permit,
@@ -99,18 +100,19 @@ pub(super) struct Redirects {
 }
 
 impl Redirects {
-    /// None where clients get the redirects.
-    pub(super) fn new(upstream: &config::Upstream) -> Result<Option<Self>, SetupError> {
+    /// None where clients get the redirects. `tls` is for https alone.
+    pub(super) fn new(
+        upstream: &config::Upstream,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Option<Self>, SetupError> {
         if upstream.redirects == config::Redirects::Pass {
             return Ok(None);
         }
-        let secure = upstream.redirect_hosts.iter().any(|host| host.origin.tls);
-        let settings = secure.then(|| tls::to_storage(&upstream.tls)).transpose()?;
         let storage = |host: &RedirectHost| {
-            let settings = settings.as_ref().filter(|_| host.origin.tls);
+            let tls = tls.filter(|_| host.origin.tls);
             Ok(Storage {
                 host: host.clone(),
-                tls: settings.map(|settings| Tls::new(settings, &host.origin.host)).transpose()?,
+                tls: tls.map(|tls| Tls::new(tls, &host.origin.host)).transpose()?,
                 idle: Arc::default(),
                 connect: upstream.timeouts.connect,
                 first_byte: upstream.timeouts.first_byte,

@@ -62,15 +62,17 @@ impl Eligible {
 #[derive(Debug)]
 pub(super) struct Selector {
     balance: Balance,
+    /// The servers' weights, by their positions.
+    weights: Vec<u32>,
     /// The turns that each server is owed, by its position. Requests at the same time may take the same one; the next ones
     /// make up for it.
     owed: Vec<AtomicI64>,
 }
 
 impl Selector {
-    /// For this many servers.
-    pub(super) fn new(balance: Balance, servers: usize) -> Self {
-        Self { balance, owed: (0..servers).map(|_| AtomicI64::new(0)).collect() }
+    /// For servers of these weights.
+    pub(super) fn new(balance: Balance, weights: Vec<u32>) -> Self {
+        Self { balance, owed: weights.iter().map(|_| AtomicI64::new(0)).collect(), weights }
     }
 
     /// The servers that may serve the route, the best first; those that lost their turn come last.
@@ -80,17 +82,21 @@ impl Selector {
         }
         let eligible = Eligible::of(route);
         let name = if self.balance == Balance::ByDigest { digest_of(route) } else { None };
-        let may =
-            servers.iter().enumerate().filter(|(_, server)| eligible != Eligible::Primaries || server.is_primary());
+        let placed = servers.iter().zip(&self.weights).enumerate();
+        let may = placed.filter(|(_, (server, _))| eligible != Eligible::Primaries || server.is_primary());
         let mut order: Vec<Candidate<'_>> = may
-            .map(|(index, server)| Candidate {
-                server,
-                index,
-                out: !server.health.is_up(),
-                behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
-                busy: false,
-                share: server.share(),
-                cost: name.as_ref().map_or_else(|| load(server), |name| distance(name, server)),
+            .map(|(index, (server, weight))| {
+                // Less while it is on its way back.
+                let share = f64::from(*weight) * server.health.share();
+                Candidate {
+                    server,
+                    index,
+                    out: !server.health.is_up(),
+                    behind: eligible == Eligible::PrimariesFirst && !server.is_primary(),
+                    busy: false,
+                    share,
+                    cost: name.as_ref().map_or_else(|| load(server, share), |name| distance(name, server, share)),
+                }
             })
             .collect();
         if name.is_none() && self.balance != Balance::RoundRobin {
@@ -152,10 +158,10 @@ impl Candidate<'_> {
 }
 
 /// Requests under way, for the server's share.
-fn load(server: &Server) -> f64 {
+fn load(server: &Server, share: f64) -> f64 {
     #[allow(clippy::cast_precision_loss)] // requests under way are few
     let requests = server.under_way() as f64;
-    requests / server.share()
+    requests / share
 }
 
 /// A server is busy that has more requests under way, by [`SLACK`], than it would have if those of all were dealt out by
@@ -222,8 +228,8 @@ fn digest_of(route: &Route) -> Option<String> {
 
 /// Weighted rendezvous hashing: each server draws a number for the digest, the least wins. Where a server leaves, only
 /// what it had moves; every gate that knows the servers by the same addresses draws the same.
-fn distance(name: &str, server: &Server) -> f64 {
-    -draw(name, server.name()).ln() / server.share()
+fn distance(name: &str, server: &Server, share: f64) -> f64 {
+    -draw(name, server.name()).ln() / share
 }
 
 /// A number between 0 and 1, neither of them.

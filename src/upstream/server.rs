@@ -3,67 +3,102 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use http::HeaderValue;
 use rustls::ClientConfig;
+use tokio::task::AbortHandle;
 
 use super::{
     Error, SetupError,
     client::{Connector, Wire},
-    health::Health,
+    health::{self, Health},
     idle::Idle,
 };
 use crate::{
-    config::{self, Role},
+    config::{self, Role, ServerUrl},
     telemetry,
+    tls::Fingerprint,
 };
 
 /// So many damaged contents are remembered of a server.
 const MOST_SPOILT: usize = 256;
 
+/// All that makes a server the one it is: where any of it changes, it is another one. Weights are the pool's affair.
+#[derive(PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Names the registry in metrics.
+    pub(super) registry: Arc<str>,
+    pub(super) url: ServerUrl,
+    pub(super) role: Role,
+    /// `timeouts.connect`.
+    pub(super) connect: Duration,
+    pub(super) health: config::Health,
+    /// For https alone.
+    pub(super) tls: Option<TlsSettings>,
+    /// What a probe shows of us.
+    pub(super) authorization: Option<HeaderValue>,
+    /// What an operator should look at where the server does not accept our credentials.
+    pub(super) refusal: Arc<str>,
+}
+
+#[derive(PartialEq, Eq)]
+pub(super) struct TlsSettings {
+    /// The name asked for and checked; None: the URL's host.
+    pub(super) server_name: Option<String>,
+    /// Who is trusted, and what is shown.
+    pub(super) content: Fingerprint,
+}
+
 /// One server.
 pub(super) struct Server {
+    settings: Settings,
     connector: Connector,
     name: Arc<str>,
-    role: Role,
-    weight: u32,
     idle: Idle,
     under_way: AtomicUsize,
-    requests: metrics::Counter,
+    requests: OnceLock<metrics::Counter>,
     pub(super) health: Health,
+    probes: OnceLock<Probes>,
     /// Digests of which it sent something else, the oldest first.
     spoilt: Mutex<VecDeque<String>>,
     spoils: AtomicBool,
-    /// What an operator should look at where the server does not accept our credentials.
-    refusal: Arc<str>,
+}
+
+/// The task that probes a server; it ends with the server.
+struct Probes(AbortHandle);
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Server {
-    pub(super) fn new(
-        registry: &str,
-        server: &config::Server,
-        upstream: &config::Upstream,
-        tls: Option<&Arc<ClientConfig>>,
-        refusal: Arc<str>,
-    ) -> Result<Self, SetupError> {
-        let connector = Connector::new(&server.url, upstream, tls)?;
-        let name: Arc<str> = server.url.to_string().into();
+    /// `tls` is what the settings speak of.
+    pub(super) fn new(settings: Settings, tls: Option<&Arc<ClientConfig>>) -> Result<Self, SetupError> {
+        let server_name = settings.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+        let name: Arc<str> = settings.url.to_string().into();
         Ok(Self {
-            requests: telemetry::metrics::upstream_requests(registry, &name),
-            health: Health::new(registry, &name, &upstream.health),
-            connector,
+            connector: Connector::new(&settings.url, tls, server_name, settings.connect)?,
+            health: Health::new(&settings.registry, &name, &settings.health),
             name,
-            role: server.role,
-            weight: server.weight,
+            settings,
             idle: Idle::default(),
             under_way: AtomicUsize::new(0),
+            requests: OnceLock::new(),
+            probes: OnceLock::new(),
             spoilt: Mutex::default(),
             spoils: AtomicBool::new(false),
-            refusal,
         })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Its address as configured, which names it in logs, metrics and seals.
@@ -72,12 +107,18 @@ impl Server {
     }
 
     pub(super) fn is_primary(&self) -> bool {
-        self.role == Role::Primary
+        self.settings.role == Role::Primary
     }
 
-    /// Its weight, less while it is on its way back.
-    pub(super) fn share(&self) -> f64 {
-        f64::from(self.weight) * self.health.share()
+    /// Begins to probe it and to show it in metrics, once, however many pools have it one after the other.
+    pub(super) fn watch(self: &Arc<Self>) {
+        self.requests();
+        self.probes.get_or_init(|| Probes(tokio::spawn(health::watch(Arc::downgrade(self))).abort_handle()));
+    }
+
+    /// What a probe shows of us.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        self.settings.authorization.clone()
     }
 
     pub(super) fn under_way(&self) -> usize {
@@ -86,7 +127,11 @@ impl Server {
 
     /// Counts a request that is not a probe.
     pub(super) fn asked(&self) {
-        self.requests.increment(1);
+        self.requests().increment(1);
+    }
+
+    fn requests(&self) -> &metrics::Counter {
+        self.requests.get_or_init(|| telemetry::metrics::upstream_requests(&self.settings.registry, &self.name))
     }
 
     /// Counts a request as under way for as long as the guard lives.
@@ -112,7 +157,7 @@ impl Server {
 
     /// The server answered that it does not accept our credentials.
     pub(super) fn refused(&self) -> Error {
-        Error::Refused(self.refusal.to_string())
+        Error::Refused(self.settings.refusal.to_string())
     }
 
     /// Notes that it sent something that is not what this digest says.
@@ -140,7 +185,7 @@ impl Server {
 
     /// The authority of its address, for a request of our own; a Unix socket has a name that stands for it.
     pub(super) fn authority(&self) -> String {
-        self.connector.url().authority().unwrap_or_else(|| "localhost".to_owned())
+        self.settings.url.authority().unwrap_or_else(|| "localhost".to_owned())
     }
 }
 

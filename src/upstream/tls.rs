@@ -8,7 +8,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Error, SetupError};
-use crate::{config, tls};
+use crate::{
+    config::{self, ServerUrl},
+    tls::{Fingerprint, Pair},
+};
 
 /// TLS towards one place, and the name that its certificate must have.
 pub(super) struct Tls {
@@ -28,60 +31,120 @@ impl Tls {
     }
 }
 
-/// Towards the servers of an upstream. Trust is the given CA file alone, or the system's roots where none is given; a
-/// client certificate is shown where a server asks for one.
-pub(super) fn to_servers(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
-    let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
-        Some(file) => add_file(&mut roots, file)?,
-        None => add_system(&mut roots)?,
-    }
-    let builder = ClientConfig::builder().with_root_certificates(roots);
-    let client = match &settings.client_certificate {
-        Some(files) => {
-            let loaded = tls::load(files).map_err(|error| fail(format!("client {error}")))?;
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
-        }
-        None => builder.with_no_client_auth(),
-    };
-    Ok(http1(client))
+/// What TLS from an upstream's settings takes, read once: the content of the files that they name, and the system's roots.
+pub(super) struct Content {
+    ca: Option<Roots>,
+    system: Option<Roots>,
+    client: Option<Pair>,
+    to_servers: bool,
+    to_storage: bool,
 }
 
-/// Towards object storage that redirects lead to. It is shown no certificate of ours, and trusted are the system's roots
-/// besides those of the CA file, since storage is in many places under another authority than the registry.
-pub(super) fn to_storage(settings: &config::UpstreamTls) -> Result<Arc<ClientConfig>, SetupError> {
-    let mut roots = RootCertStore::empty();
-    match &settings.ca_file {
-        Some(file) => {
-            add_file(&mut roots, file)?;
-            // A machine without roots of its own is no fault where these are enough.
-            let _ = add_system(&mut roots);
-        }
-        None => add_system(&mut roots)?,
+struct Roots {
+    certificates: Vec<CertificateDer<'static>>,
+    /// What to say where none of them can be used.
+    useless: String,
+}
+
+impl Content {
+    /// Only what is needed is read: nothing where no address begins with `https://`.
+    pub(super) fn read(upstream: &config::Upstream) -> Result<Self, SetupError> {
+        let tls = &upstream.tls;
+        let to_servers = upstream.servers.iter().any(|server| matches!(server.url, ServerUrl::Https { .. }));
+        let follows = upstream.redirects == config::Redirects::Follow;
+        let to_storage = follows && upstream.redirect_hosts.iter().any(|host| host.origin.tls);
+        let ca = tls.ca_file.as_ref().filter(|_| to_servers || to_storage);
+        let client = tls.client_certificate.as_ref().filter(|_| to_servers);
+        let client = client.map(Pair::read).transpose().map_err(|error| fail(format!("client {error}")))?;
+        Ok(Self {
+            ca: ca.map(|file| Roots::of_file(file)).transpose()?,
+            system: (to_storage || to_servers && ca.is_none()).then(Roots::of_system),
+            client,
+            to_servers,
+            to_storage,
+        })
     }
-    Ok(http1(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+
+    /// Towards the servers of an upstream; None where none of them wants TLS. Trust is the given CA file alone, or the
+    /// system's roots where none is given; a client certificate is shown where a server asks for one.
+    pub(super) fn to_servers(&self) -> Result<Option<Arc<ClientConfig>>, SetupError> {
+        if !self.to_servers {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        self.ca.as_ref().or(self.system.as_ref()).map_or(Ok(()), |trusted| trusted.add_to(&mut roots))?;
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let client = match &self.client {
+            Some(pair) => {
+                let loaded = pair.load().map_err(|error| fail(format!("client {error}")))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Some(http1(client)))
+    }
+
+    /// Towards object storage that redirects lead to; None where none of it wants TLS. It is shown no certificate of ours,
+    /// and trusted are the system's roots besides those of the CA file, since storage is in many places under another
+    /// authority than the registry.
+    pub(super) fn to_storage(&self) -> Result<Option<Arc<ClientConfig>>, SetupError> {
+        if !self.to_storage {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        let system = self.system.as_ref().map_or(Ok(()), |system| system.add_to(&mut roots));
+        match &self.ca {
+            // A machine without roots of its own is no fault where these are enough.
+            Some(ca) => ca.add_to(&mut roots)?,
+            None => system?,
+        }
+        Ok(Some(http1(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())))
+    }
+
+    /// Of what [`Content::to_servers`] takes.
+    pub(super) fn of_servers(&self) -> Fingerprint {
+        let roots = self.ca.as_ref().or(self.system.as_ref());
+        let client = self.client.as_ref().map(Pair::fingerprint);
+        Fingerprint::of(roots.into_iter().flat_map(Roots::parts).chain(client.as_ref().map(AsRef::as_ref)))
+    }
+
+    /// Of all of it.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let storage = [&self.ca, &self.system].into_iter().flatten().flat_map(Roots::parts);
+        Fingerprint::of(storage.chain([self.of_servers().as_ref()]))
+    }
+}
+
+impl Roots {
+    fn of_file(file: &Path) -> Result<Self, SetupError> {
+        let shown = file.display();
+        let certificates = CertificateDer::pem_file_iter(file)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
+        Ok(Self { certificates, useless: format!("ca_file {shown} holds no usable certificate") })
+    }
+
+    fn of_system() -> Self {
+        let mut certificates = rustls_native_certs::load_native_certs().certs;
+        // In whichever order a folder lists them.
+        certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
+        let useless = "the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned();
+        Self { certificates, useless }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.certificates.iter().map(AsRef::as_ref)
+    }
+
+    fn add_to(&self, roots: &mut RootCertStore) -> Result<(), SetupError> {
+        let (added, _) = roots.add_parsable_certificates(self.certificates.iter().cloned());
+        if added == 0 { Err(fail(self.useless.clone())) } else { Ok(()) }
+    }
 }
 
 fn http1(mut client: ClientConfig) -> Arc<ClientConfig> {
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(client)
-}
-
-fn add_file(roots: &mut RootCertStore, file: &Path) -> Result<(), SetupError> {
-    let shown = file.display();
-    let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 { Err(fail(format!("ca_file {shown} holds no usable certificate"))) } else { Ok(()) }
-}
-
-fn add_system(roots: &mut RootCertStore) -> Result<(), SetupError> {
-    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        return Err(fail("the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned()));
-    }
-    Ok(())
 }
 
 fn fail(reason: String) -> SetupError {

@@ -17,7 +17,7 @@ use super::{
     redirects,
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// At least one of them is a primary. No URL is in it twice.
     pub servers: Vec<Server>,
@@ -47,7 +47,7 @@ pub enum Balance {
     ByDigest,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
     pub first_byte: Duration,
@@ -55,7 +55,7 @@ pub struct Timeouts {
     pub commit: Duration,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// PEM roots; None: the system's.
     pub ca_file: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub struct UpstreamTls {
 }
 
 /// Basic credentials towards the upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamCredentials {
     pub username: String,
     pub password: Secret,

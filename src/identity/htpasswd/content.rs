@@ -90,7 +90,8 @@ impl Content {
         if untold > 0 {
             content.problems.push(warning(file, 0, 0, format!("{untold} more problems in this file")));
         }
-        content.highest = content.users.values().filter_map(Entry::cost).max().unwrap_or(COST_OF_NOBODY);
+        content.highest =
+            content.users.values().filter_map(Entry::line).map(|line| line.cost).max().unwrap_or(COST_OF_NOBODY);
         content
     }
 
@@ -104,12 +105,15 @@ impl Content {
         self.users.get(user)
     }
 
+    /// Whether the user is known, by which line they can log in, and the highest cost of all.
+    pub(super) fn look_up(&self, user: &str) -> (bool, Option<Arc<Line>>, u32) {
+        let found = self.find(user);
+        (found.is_some(), found.and_then(Entry::line).cloned(), self.highest)
+    }
+
     /// The line of a user who can log in.
     pub(super) fn usable(&self, user: &str) -> Option<&Arc<Line>> {
-        match self.find(user)? {
-            Entry::Usable(line) => Some(line),
-            Entry::Unusable => None,
-        }
+        self.find(user)?.line()
     }
 
     /// Takes one line in; tells columns and faults.
@@ -143,9 +147,9 @@ impl Content {
 }
 
 impl Entry {
-    fn cost(&self) -> Option<u32> {
+    fn line(&self) -> Option<&Arc<Line>> {
         match self {
-            Self::Usable(line) => Some(line.cost),
+            Self::Usable(line) => Some(line),
             Self::Unusable => None,
         }
     }

@@ -1,4 +1,4 @@
-use std::{net::Ipv4Addr, sync::Mutex};
+use std::{net::Ipv4Addr, sync::Mutex, time::Duration};
 
 use pingora_core::{
     apps::{HttpServerApp, ReusedHttpStream, ServerApp as _},
@@ -13,15 +13,16 @@ use tokio::{
     process::Command,
     sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 use crate::{
     config::MinVersion,
+    listener::{Listening, Places, Redirect, Sockets},
     tls::{
-        CertStore, load, server_config,
+        CertStore, ServerTls, load,
         testing::{Folder, kinds, params, trusting_client},
     },
 };
@@ -54,8 +55,14 @@ impl Handler for Greeter {
     }
 }
 
+fn loopback() -> Sockets {
+    Sockets::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], &Sockets::default(), &[]).unwrap()
+}
+
 struct Running {
     address: SocketAddr,
+    listening: Listening,
+    terms: Terms,
     stop: watch::Sender<bool>,
     drain: Drain,
     task: JoinHandle<()>,
@@ -68,14 +75,16 @@ impl Running {
 
     async fn with(handler: Arc<dyn Handler>, limits: Limits, kind: &'static rcgen::SignatureAlgorithm) -> Self {
         let pair = Folder::new().signed_and_loaded(kind);
-        let tls = server_config(Arc::new(CertStore::new(vec![pair])), MinVersion::Tls12).unwrap();
-        let listener = TlsListener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).await.unwrap();
-        let address = listener.local_addresses()[0];
+        let tls = ServerTls::new(Arc::new(CertStore::new(vec![pair]))).unwrap().config(MinVersion::Tls12).unwrap();
+        let places = Places { https: loopback(), ..Places::default() };
+        let address = places.https.local_addresses()[0];
+        let redirect = Redirect { hosts: Vec::new(), public_port: 443 };
+        let terms = Terms { limits, proxies: Vec::new(), tls, redirect };
+        let listening = Listening::new(places, terms.clone());
         let (stop, shutdown) = watch::channel(false);
         let drain = Drain::default();
-        let task =
-            tokio::spawn(listener.run(tls, Terms { limits, proxies: Vec::new() }, handler, drain.clone(), shutdown));
-        Self { address, stop, drain, task }
+        let task = tokio::spawn(TlsListener::new(listening.subscribe()).run(handler, drain.clone(), shutdown));
+        Self { address, listening, terms, stop, drain, task }
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -265,17 +274,58 @@ async fn a_stop_closes_the_sockets_and_leaves_connections_alone() {
     while running.drain.active() < 2 {
         sleep(Duration::from_millis(5)).await;
     }
+    running.listening.close();
     running.stop.send(true).unwrap();
     timeout(Duration::from_secs(1), running.task).await.unwrap().unwrap();
     // Tried again, because a child of a parallel test may hold a copy between fork and exec.
     let refused = async { while TcpStream::connect(running.address).await.is_ok() {} };
     timeout(Duration::from_secs(1), refused).await.unwrap();
-    assert!(is_closed(&mut silent).await);
+    assert_eq!(running.drain.active(), 2, "who came just before may still speak");
+    let closed = timeout(LAST_WORD * 2, silent.read(&mut [0; 1])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))));
     assert_eq!(running.drain.wait(Duration::from_millis(50)).await, 1);
     open.write_all(b"!").await.unwrap();
     let mut rest = Vec::new();
     open.read_to_end(&mut rest).await.unwrap();
     assert_eq!(running.drain.wait(Duration::from_secs(5)).await, 0);
+}
+
+#[tokio::test]
+async fn who_has_come_before_a_stop_is_served() {
+    let limits = Limits { connections: 1, ..LIMITS };
+    let running = Running::start(Arc::new(Greeter::default()), limits).await;
+    let first = running.greeted().await.unwrap();
+    // Connected as far as the kernel goes, and not accepted.
+    let mut queued = Vec::new();
+    for _ in 0..8 {
+        queued.push(running.tcp().await);
+    }
+    running.listening.close();
+    running.stop.send(true).unwrap();
+    drop(first);
+    for tcp in queued {
+        let config = Arc::new(trusting_client(&[&TLS13]));
+        let connecting = TlsConnector::from(config).connect(ServerName::try_from("a.test").unwrap(), tcp);
+        let mut client = timeout(Duration::from_secs(5), connecting).await.unwrap().unwrap();
+        client.read_exact(&mut [0; 5]).await.unwrap();
+    }
+    timeout(Duration::from_secs(5), running.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn addresses_and_terms_change_and_connections_stay() {
+    let running = Running::start(Arc::new(Greeter::default()), LIMITS).await;
+    let mut open = running.greeted().await.unwrap();
+    let (before, next) = (running.address, Places { https: loopback(), ..Places::default() });
+    let running = Running { address: next.https.local_addresses()[0], ..running };
+    let fewer = Limits { connections_per_client: 2, ..LIMITS };
+    running.listening.install(next, Terms { limits: fewer, ..running.terms.clone() });
+    let _second = running.greeted().await.unwrap();
+    assert!(is_closed(&mut running.tcp().await).await, "the new limit counts who came before");
+    let refused = async { while TcpStream::connect(before).await.is_ok() {} };
+    timeout(Duration::from_secs(1), refused).await.unwrap();
+    open.write_all(b"!").await.unwrap();
+    open.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
 /// A pingora app, as the gate will be one: says which protocol it spoke.

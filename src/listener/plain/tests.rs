@@ -2,11 +2,11 @@ use std::net::Ipv4Addr;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::watch,
     time::{Instant, timeout},
 };
 
 use super::*;
+use crate::listener::{Listening, Places, Sockets};
 
 fn redirect(hosts: &[&str], public_port: u16) -> Redirect {
     Redirect { hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(), public_port }
@@ -107,7 +107,7 @@ fn all_else_is_refused() {
 
 struct Running {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    listening: Listening,
 }
 
 impl Running {
@@ -123,12 +123,11 @@ impl Running {
             manifest: 0,
             upload: None,
         };
-        let listener = PlainListener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]).await.unwrap();
-        let address = listener.local_addresses()[0];
-        let (stop, shutdown) = watch::channel(false);
-        let hosts = vec![Host::parse("hub.test").unwrap()];
-        tokio::spawn(listener.run(hosts, 443, limits, shutdown));
-        Self { address, stop }
+        let http = Sockets::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], &Sockets::default(), &[]).unwrap();
+        let address = http.local_addresses()[0];
+        let listening = Listening::new(Places { http, ..Places::default() }, Terms::testing(limits));
+        tokio::spawn(PlainListener::new(listening.subscribe()).run());
+        Self { address, listening }
     }
 
     async fn raw(&self, request: &[u8]) -> String {
@@ -205,7 +204,7 @@ async fn a_client_over_its_share_is_closed() {
 #[tokio::test]
 async fn a_stop_closes_the_socket() {
     let running = Running::start(1, Duration::from_secs(5)).await;
-    running.stop.send(true).unwrap();
+    running.listening.close();
     let closed = async { while TcpStream::connect(running.address).await.is_ok() {} };
     timeout(Duration::from_secs(1), closed).await.unwrap();
 }

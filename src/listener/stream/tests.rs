@@ -15,7 +15,7 @@ use crate::{
     budget::{LARGEST_FRAME, SMALLEST_FRAME},
     config::MinVersion,
     tls::{
-        CertStore, load, server_config,
+        CertStore, ServerTls, load,
         testing::{Folder, params, trusting_client},
     },
 };
@@ -27,7 +27,7 @@ async fn connected(alpn: &[&[u8]]) -> (client::TlsStream<TcpStream>, ClientStrea
     let folder = Folder::new();
     let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
     let store = Arc::new(CertStore::new(vec![load(&pair).unwrap()]));
-    let acceptor = TlsAcceptor::from(server_config(store, MinVersion::Tls12).unwrap());
+    let acceptor = TlsAcceptor::from(ServerTls::new(store).unwrap().config(MinVersion::Tls12).unwrap());
     let mut config = trusting_client(&[&rustls::version::TLS13]);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
 

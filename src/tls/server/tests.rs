@@ -46,7 +46,7 @@ fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> 
 fn config(folder: &Folder, min_version: MinVersion) -> Arc<ServerConfig> {
     let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
     let store = CertStore::new(vec![load(&pair).unwrap()]);
-    server_config(Arc::new(store), min_version).unwrap()
+    ServerTls::new(Arc::new(store)).unwrap().config(min_version).unwrap()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_key_serves_both_versions_to_a_client_that_checks() {
     for (name, kind) in kinds() {
         let pair = folder.signed(name, &params(&["a.test"]), kind);
         let store = Arc::new(CertStore::new(vec![load(&pair).unwrap()]));
-        let server = server_config(store, MinVersion::Tls12).unwrap();
+        let server = ServerTls::new(store).unwrap().config(MinVersion::Tls12).unwrap();
         for version in [&TLS12, &TLS13] {
             let client = Arc::new(folder.verifying_client(&[version]));
             let done = shake(&server, &client, "a.test").unwrap();
@@ -116,7 +116,7 @@ fn a_new_certificate_is_shown_at_the_next_handshake() {
     let (old, new) = (load("old"), load("new"));
     let leaves = [&old, &new].map(|loaded| loaded.key.cert[0].clone());
     let store = Arc::new(CertStore::new(vec![old]));
-    let server = server_config(Arc::clone(&store), MinVersion::Tls12).unwrap();
+    let server = ServerTls::new(Arc::clone(&store)).unwrap().config(MinVersion::Tls12).unwrap();
     let shown = || {
         let client = Arc::new(trusting_client(&[&TLS13]));
         let done = shake(&server, &client, "a.test").unwrap();
@@ -134,7 +134,8 @@ fn a_client_of_tls_1_2_with_rsa_suites_alone_gets_the_rsa_certificate() {
         .map(|(name, kind)| load(&folder.signed(name, &params(&["a.test"]), kind)).unwrap());
     let rsa = certificates[1].key.clone();
     assert_eq!(rsa.key.algorithm(), SignatureAlgorithm::RSA);
-    let server = server_config(Arc::new(CertStore::new(certificates.into())), MinVersion::Tls12).unwrap();
+    let server =
+        ServerTls::new(Arc::new(CertStore::new(certificates.into()))).unwrap().config(MinVersion::Tls12).unwrap();
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("ECDHE_RSA"));
     let client = Arc::new(trusting_client_with(provider, &[&TLS12]));

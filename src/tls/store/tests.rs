@@ -131,6 +131,59 @@ fn installing_replaces_everything() {
 }
 
 #[test]
+fn a_pair_with_the_same_content_is_the_same_one() {
+    let folder = Folder::new();
+    let pair = |stem: &str| folder.signed(stem, &params(&[&format!("{stem}.test")]), &PKCS_ED25519);
+    let files = [pair("one"), pair("two")];
+    let store = CertStore::new(files.iter().map(|files| load(files).unwrap()).collect());
+    let keys = |loaded: &[Loaded]| loaded.iter().map(|loaded| Arc::clone(&loaded.key)).collect::<Vec<_>>();
+    let is = |one: &Arc<CertifiedKey>, other: &Arc<CertifiedKey>| Arc::ptr_eq(one, other);
+    let before = keys(&store.index.load().certificates);
+    let again = store.load(&files).unwrap();
+    assert!(keys(&again).iter().zip(&before).all(|(one, other)| is(one, other)));
+
+    // What the configuration says of it may change all the same.
+    let elsewhere = CertificateFiles {
+        certificate_file: folder.write("other.crt", &std::fs::read_to_string(&files[0].certificate_file).unwrap()),
+        key_file: files[0].key_file.clone(),
+        default: true,
+    };
+    let moved = store.load(&[files[1].clone(), elsewhere.clone()]).unwrap();
+    assert!(is(&moved[1].key, &before[0]) && moved[1].default);
+    assert_eq!(moved[1].info.file, elsewhere.certificate_file);
+
+    let renewed = pair("two");
+    let mixed = store.load(&files).unwrap();
+    assert!(is(&mixed[0].key, &before[0]) && !is(&mixed[1].key, &before[1]), "the file was written anew");
+    store.install(mixed);
+    std::fs::write(&renewed.key_file, "garbage").unwrap();
+    assert!(store.load(&files).is_err());
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_found_again_without_being_parsed_again() {
+    let folder = Folder::new();
+    let mut ending = params(&["one.test"]);
+    ending.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(3);
+    let files = folder.self_signed("one", &ending, &PKCS_ED25519);
+    let store = CertStore::new(vec![load(&files).unwrap()]);
+    let first = load(&files).unwrap();
+    assert!(first.warnings.len() > 1, "{:?}", first.warnings);
+    assert_eq!(store.load(std::slice::from_ref(&files)).unwrap()[0].warnings, first.warnings);
+
+    let hosts = [Host::parse("two.test").unwrap()];
+    store.report(&hosts);
+    let told = store.told.lock().unwrap().warnings.clone();
+    assert_eq!(told.len(), first.warnings.len() + 1, "one for the host, too: {told:?}");
+    store.report(&[]);
+    assert_eq!(store.told.lock().unwrap().warnings.len(), first.warnings.len());
+    assert_eq!(store.told.lock().unwrap().names, HashSet::from(["one.test".to_owned()]));
+    store.install(Vec::new());
+    store.report(&[]);
+    assert!(store.told.lock().unwrap().names.is_empty());
+}
+
+#[test]
 fn an_empty_store_has_nothing_to_show() {
     let store = CertStore::new(Vec::new());
     assert!(store.infos().is_empty());

@@ -27,6 +27,18 @@ fn parts(token: &str) -> [Value; 2] {
 }
 
 #[test]
+fn signs_like_another_one_with_the_same_key_for_the_same_registry() {
+    let forge = Forge::new();
+    let first = minter(&forge.keys);
+    let again = Arc::new(Keys::open(&[forge.file()]).unwrap());
+    assert!(first.signs_like(&minter(&again)), "the file was read again");
+    let other = |issuer: &str, service: &str| Minter::new(Arc::clone(&again), issuer.to_owned(), service.to_owned());
+    assert!(!first.signs_like(&other("other", SERVICE).unwrap()));
+    assert!(!first.signs_like(&other(ISSUER, "other").unwrap()));
+    assert!(!first.signs_like(&minter(&Forge::new().keys)));
+}
+
+#[test]
 fn holds_what_a_registry_reads_and_no_more() {
     let forge = Forge::new();
     let minter = minter(&forge.keys);

@@ -5,7 +5,7 @@ use std::{iter::Peekable, sync::Arc, time::Instant, vec::IntoIter};
 use super::{BUDGET, Catalog, CatalogError, Found, Question};
 use crate::{
     registry::{RepositoryName, segment_order},
-    upstream::Pools,
+    upstream::{Pool, Pools},
 };
 
 /// The catalog of a registry: of each upstream the names that live there.
@@ -15,9 +15,14 @@ pub struct Catalogs {
 }
 
 impl Catalogs {
-    pub fn new(pools: Arc<Pools>) -> Self {
-        let catalogs = pools.all().iter().map(|pool| Arc::new(Catalog::new(Arc::clone(pool)))).collect();
-        Self { pools, catalogs }
+    /// What is known of the catalogs of pools that there were before stays known.
+    pub fn new(pools: Arc<Pools>, before: Option<&Self>) -> Self {
+        let catalog = |pool: &Arc<Pool>| {
+            let mut known = before.into_iter().flat_map(|before| &before.catalogs);
+            let same = known.find(|catalog| Arc::ptr_eq(&catalog.pool, pool)).cloned();
+            same.unwrap_or_else(|| Arc::new(Catalog::new(Arc::clone(pool))))
+        };
+        Self { catalogs: pools.all().iter().map(catalog).collect(), pools }
     }
 
     /// The next names for which `shows` holds, in distribution's order; see `Catalog::page`.

@@ -37,7 +37,9 @@ pub(crate) use image::{Hash, Image, digest};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
-pub(crate) use portcullis::{ADMIN, ALICE, BOB, CI, Login, Portcullis, htpasswd_line, portcullis};
+pub(crate) use portcullis::{
+    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, htpasswd_line, portcullis,
+};
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;

@@ -39,9 +39,20 @@ pub(crate) const CI: Login = Login::new("ci", "ci pässwörd");
 /// May do everything.
 pub(crate) const ADMIN: Login = Login::new("admin", "admin-password");
 
+/// The product.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
+fn own_binary(dir: &Path) -> PathBuf {
+    dir.join("portcullis")
+}
+
 /// A command with the product's binary and nothing of the environment but PATH.
 pub(crate) fn portcullis() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    program(Path::new(BINARY))
+}
+
+fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     command.env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
     command
 }
@@ -63,6 +74,8 @@ pub(crate) struct Setup {
     upstream: Value,
     hosts: Vec<String>,
     changes: Vec<Change>,
+    environment: Vec<(String, String)>,
+    own_binary: bool,
 }
 
 /// A running gate.
@@ -98,6 +111,8 @@ impl Portcullis {
             upstream,
             hosts: ["localhost", "127.0.0.1", "registry.test"].map(String::from).to_vec(),
             changes: Vec::new(),
+            environment: Vec::new(),
+            own_binary: false,
         }
     }
 
@@ -113,6 +128,10 @@ impl Portcullis {
     /// The plain port.
     pub(crate) fn http_port(&self) -> u16 {
         self.http
+    }
+
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -146,6 +165,57 @@ impl Portcullis {
         self.dir.path().join("portcullis.yml")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Sends a signal by its short name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Puts another configuration in the place of the one that is there, whole at any moment; nothing reads it yet.
+    pub(crate) fn write_configuration(&self, text: &str) {
+        let written = self.dir.path().join("portcullis.yml.new");
+        fs::write(&written, text).unwrap();
+        fs::rename(written, self.configuration()).unwrap();
+    }
+
+    /// Its processes that run: more than one while one takes the place of the other.
+    pub(crate) fn running(&mut self) -> Vec<u32> {
+        self.process.running()
+    }
+
+    /// A new binary in the place of the one that it was started from; it was started from one of its own.
+    pub(crate) fn write_binary(&self, from: &Path) {
+        let written = self.binary().with_extension("new");
+        fs::copy(from, &written).unwrap();
+        fs::rename(written, self.binary()).unwrap();
+    }
+
+    /// Where `Setup::with_own_binary` puts it.
+    fn binary(&self) -> PathBuf {
+        own_binary(self.dir.path())
+    }
+
+    /// Has a new process of the binary at its path take its place, and returns once that serves.
+    pub(crate) fn upgrade(&self) {
+        let before = self.pid();
+        self.signal("USR2");
+        let mut now = before;
+        eventually("another process serves", || {
+            let status = http_get(self.admin, "/status").expect("the admin address answers all the time").json();
+            now = u32::try_from(status["pid"].as_u64().expect("the number of the process")).unwrap();
+            now != before
+        });
+        self.process.follow(now);
+    }
+
+    /// What /status says.
+    pub(crate) fn status(&self) -> Value {
+        self.admin("/status").json()
+    }
+
     fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
         let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
         change(&mut config);
@@ -177,7 +247,7 @@ impl Portcullis {
     pub(crate) fn restart_with(&mut self, change: impl FnOnce(&mut Value)) {
         assert!(self.process.stop().expect("ends on SIGTERM").success());
         self.change_configuration(change);
-        self.process = serve(self.dir.path());
+        self.process = serve(self.dir.path(), &[]);
         assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
     }
 
@@ -187,6 +257,18 @@ impl Portcullis {
 
     pub(crate) fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// What it says from now on until the end, waiting for a line that holds `text`.
+    pub(crate) fn until_it_says(&self, text: &str, act: impl FnOnce()) -> String {
+        let before = self.process.log_size();
+        act();
+        let mut said = String::new();
+        eventually(text, || {
+            said = self.process.log_after(before);
+            said.contains(text)
+        });
+        said
     }
 
     /// A request that trusts the gate's CA alone.
@@ -247,6 +329,12 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of its environment, which is otherwise empty.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Changes the only registry's `upstream`.
     pub(crate) fn with_upstream(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.upstream);
@@ -280,8 +368,13 @@ impl Setup {
         })
     }
 
+    /// Runs a copy of the binary that lies in its folder and can be replaced.
+    pub(crate) fn with_own_binary(self) -> Self {
+        Self { own_binary: true, ..self }
+    }
+
     pub(crate) fn start(self) -> Portcullis {
-        let Self { pki, upstream, hosts, changes } = self;
+        let Self { pki, upstream, hosts, changes, environment, own_binary: own } = self;
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let [port, http, admin] = [free_port(), free_port(), free_port()];
@@ -291,7 +384,10 @@ impl Setup {
             let file = dir.path().join("portcullis.yml");
             fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
 
-            let mut process = serve(dir.path());
+            if own {
+                fs::copy(BINARY, own_binary(dir.path())).unwrap();
+            }
+            let mut process = serve(dir.path(), &environment);
             if await_ready(&mut process, admin) {
                 return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
             }
@@ -301,8 +397,10 @@ impl Setup {
     }
 }
 
-fn serve(dir: &Path) -> Process {
-    let mut command = portcullis();
+fn serve(dir: &Path, environment: &[(String, String)]) -> Process {
+    let own = own_binary(dir);
+    let mut command = if own.exists() { program(&own) } else { portcullis() };
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.arg("serve").arg("-c").arg(dir.join("portcullis.yml"));
     Process::start("portcullis", &mut command, &dir.join("portcullis.log"))
 }

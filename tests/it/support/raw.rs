@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use socket2::{Domain, Protocol, Socket, Type};
@@ -62,6 +62,11 @@ impl Tls {
         self.0.conn.peer_certificates().unwrap()[0].to_vec()
     }
 
+    /// True where the session of an earlier connection goes on: then the server showed no certificate anew.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.0.conn.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// The protocol that the server chose.
     pub(crate) fn protocol(&self) -> Option<String> {
         self.0.conn.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned())
@@ -85,6 +90,19 @@ impl Tls {
     /// The next head, whether it is final or of an interim answer (100); a body is left unread.
     pub(crate) fn answer_with_interim(&mut self) -> Option<Response> {
         read_head(&mut self.0)
+    }
+
+    /// The rest of the answer that begins with this head. `None` where the server closed before its end.
+    pub(crate) fn rest_of(&mut self, head: Response, to_head: bool) -> Option<Response> {
+        read_body(&mut self.0, head, to_head)
+    }
+
+    /// False where the server has closed: seen without waiting, and without asking anything.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.0.sock.set_nonblocking(true).unwrap();
+        let read = self.0.read(&mut [0]);
+        self.0.sock.set_nonblocking(false).unwrap();
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Everything until the server closes. Panics where it does not within 10 s.
@@ -173,10 +191,14 @@ fn within_limits(socket: std::io::Result<TcpStream>) -> std::io::Result<TcpStrea
 }
 
 fn read_answer(stream: &mut impl Read, to_head: bool) -> Option<Response> {
-    let mut response = read_head(stream)?;
-    if response.status < 200 {
+    let head = read_head(stream)?;
+    if head.status < 200 {
         return read_answer(stream, to_head);
     }
+    read_body(stream, head, to_head)
+}
+
+fn read_body(stream: &mut impl Read, mut response: Response, to_head: bool) -> Option<Response> {
     if to_head || matches!(response.status, 204 | 304) {
         return Some(response);
     }

@@ -75,10 +75,32 @@ async fn a_reload_keeps_remembered_logins_and_ends_those_of_disabled_users() {
     let files = files.disabled("bob");
     // No thread is left for bcrypt: only what is remembered can pass.
     let busy = Arc::new(Workers::with(0, 0, Duration::ZERO));
-    let next = Chain { workers: Arc::clone(&busy), ..chain }.rebuild(&files.config).expect("builds");
+    let file = Htpasswd::open_as(Arc::from("htpasswd"), files.path(0), busy).expect("readable");
+    let next = Chain { files: vec![Arc::new(file)], ..chain }.rebuild(&files.config).expect("builds");
     accepted(&next, "alice", "secret").await;
     assert_eq!(refused(&next, "alice", "wrong").await, LoginError::Unavailable);
     assert_eq!(refused(&next, "bob", "secret").await, LoginError::Rejected);
+}
+
+#[tokio::test]
+async fn a_reload_goes_on_with_the_files_there_are_and_looks_at_each() {
+    let files = Files::new(&[&line("alice", "secret"), &line("bob", "secret")]);
+    let chain = files.chain();
+    let next = chain.rebuild(&files.config).expect("builds");
+    assert!(chain.files.iter().zip(&next.files).all(|(one, other)| Arc::ptr_eq(one, other)));
+
+    files.write(1, &line("carol", "secret"));
+    let next = chain.rebuild(&files.config).expect("builds");
+    accepted(&next, "carol", "secret").await;
+    assert_eq!(refused(&next, "bob", "secret").await, LoginError::Rejected);
+    assert_eq!(refused(&chain, "bob", "secret").await, LoginError::Rejected, "and for requests under way");
+
+    // What a token says of who proved its user goes by the place.
+    let mut turned = files.config.clone();
+    turned.providers.reverse();
+    let next = chain.rebuild(&turned).expect("builds");
+    assert!(!chain.files.iter().any(|one| next.files.iter().any(|other| Arc::ptr_eq(one, other))));
+    assert_eq!(&*accepted(&next, "carol", "secret").await.via, "htpasswd");
 }
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! What a service manager is told (`sd_notify(3)`); nothing happens where there is none.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The process serves.
+pub(super) fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A configuration is read; [`ready`] follows.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// Another process is the service from now on.
+pub(super) fn succeeded_by(pid: u32) {
+    tell(&[NotifyState::MainPid(pid), NotifyState::Status("the binary was exchanged, the process before drains")]);
+}
+
+/// Nothing new is accepted, and the end comes within `limit`.
+pub(super) fn stopping(limit: Duration) {
+    let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit)]);
+}
+
+/// Says that the process is alive, for as long as it runs, where that is asked for.
+pub(super) async fn keep_alive() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut interval = tokio::time::interval(limit / 2);
+    loop {
+        interval.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager does not listen");
+    }
+}

@@ -1,0 +1,83 @@
+//! The signals that the process acts on, from its start on: until there is something to reload, SIGHUP waits.
+
+use std::sync::Arc;
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+
+use super::manager;
+use crate::reload::Reloader;
+
+/// What a signal asks of the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGQUIT.
+    Quit,
+    /// SIGUSR2.
+    Upgrade,
+}
+
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    upgrade: Signal,
+    hangup: Signal,
+    reload: Option<JoinHandle<()>>,
+    /// Another SIGHUP came while a reload was under way.
+    again: bool,
+}
+
+impl Signals {
+    pub(super) fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+            hangup: signal(SignalKind::hangup())?,
+            reload: None,
+            again: false,
+        })
+    }
+
+    /// Waits for a signal that is about the server as a whole. SIGHUP has the configuration and all that it names read
+    /// again, which may take its time on a file system that is slow, and holds up nothing.
+    pub(super) async fn next(&mut self, reloader: &Arc<Reloader>) -> Ask {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ask::Stop,
+                _ = self.interrupt.recv() => return Ask::Stop,
+                _ = self.quit.recv() => return Ask::Quit,
+                _ = self.upgrade.recv() => return Ask::Upgrade,
+                _ = self.hangup.recv() => self.again = true,
+                () = ended(&mut self.reload) => self.reload = None,
+            }
+            if self.reload.is_none() && std::mem::take(&mut self.again) {
+                let reloader = Arc::clone(reloader);
+                self.reload = Some(tokio::task::spawn_blocking(move || reload(&reloader)));
+            }
+        }
+    }
+}
+
+fn reload(reloader: &Reloader) {
+    manager::reloading();
+    // The log says what was wrong, and the configuration in force stays.
+    let status = match reloader.reload() {
+        Ok(()) => "serving",
+        Err(_) => "serving by an earlier configuration: the one that was read last cannot be used, see the log",
+    };
+    manager::ready(status);
+}
+
+async fn ended(task: &mut Option<JoinHandle<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,120 @@
+//! Two storages, three servers, and a gate in front of them.
+
+use std::fs;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::variant::{LEAVES, Parts, SECOND, Variant, write_passwords};
+use crate::support::{BOB, Image, Leaf, Portcullis, Registry, Skopeo, eventually};
+
+/// The layers of the image that is pulled.
+const LAYERS: [usize; 3] = [8 << 10, 300 << 10, 3 << 20];
+
+pub(super) struct Scene {
+    /// The storage that is pushed to.
+    pub(super) first: Registry,
+    /// Another server on the same storage.
+    pub(super) replica: Registry,
+    elsewhere: Registry,
+    pub(super) gate: Portcullis,
+    pub(super) parts: Parts,
+    /// What `team/app`, `shared/app` and `moved/app` hold.
+    pub(super) image: Held,
+    /// What `moved/app` holds in the other registry.
+    pub(super) other: Held,
+    /// Of bob's, for everything.
+    pub(super) token: String,
+}
+
+/// An image, for comparison.
+pub(super) struct Held {
+    pub(super) manifest: Bytes,
+    /// Digest and bytes.
+    pub(super) blobs: Vec<(String, Bytes)>,
+}
+
+impl Held {
+    fn of(image: &Image) -> Self {
+        let manifest = fs::read(image.manifest()).unwrap();
+        let blobs = image.blobs().into_iter().map(|(hex, bytes)| (format!("sha256:{hex}"), Bytes::from(bytes)));
+        let blobs = blobs.filter(|(digest, _)| *digest != image.digest).collect();
+        Self { manifest: manifest.into(), blobs }
+    }
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let first = Registry::start();
+        let replica = Registry::setup().storage(first.storage()).start();
+        let elsewhere = Registry::start();
+        let (image, other) = (Image::new(500, &LAYERS), Image::new(501, &LAYERS[..1]));
+        put(&first, &image, &["team/app", "shared/app", "moved/app"]);
+        put(&elsewhere, &other, &["moved/app"]);
+
+        let setup = Portcullis::before(&first);
+        let names = ["localhost", "127.0.0.1", "registry.test", SECOND];
+        let leaves: Vec<Leaf> = (0..LEAVES).map(|_| setup.pki().issue(&names)).collect();
+        let gate = setup.with(|config| config["shutdown"]["drain"] = json!("60s")).with_own_binary().start();
+        write_passwords(gate.dir());
+        let base = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
+        let [first_url, replica_url, elsewhere_url] = [&first, &replica, &elsewhere].map(|server| server.url.clone());
+        let parts = Parts {
+            base,
+            leaves,
+            first: first_url,
+            replica: replica_url,
+            elsewhere: elsewhere_url,
+            token: String::new(),
+        };
+        let (image, other) = (Held::of(&image), Held::of(&other));
+        let token = String::new();
+        let mut scene = Self { first, replica, elsewhere, gate, parts, image, other, token };
+        scene.begin();
+        scene
+    }
+
+    /// Puts the first variant in force.
+    fn begin(&mut self) {
+        let configuration = Variant::FIRST.configuration(&self.parts);
+        self.gate.reload_with(|config| *config = configuration);
+        let deploy = self.gate.deploy_token(BOB.name, &["**:pull"]);
+        (self.parts.token, self.token) = (deploy.id, deploy.login.password.to_owned());
+    }
+}
+
+impl Scene {
+    /// Has this configuration read; returns once it is in force.
+    pub(super) fn taken(&self, text: &str) {
+        self.reloaded(text, "the configuration was read again");
+    }
+
+    /// Has this configuration read; returns once it was found to be of no use.
+    pub(super) fn refused(&self, text: &str) {
+        self.reloaded(text, "the configuration cannot be used");
+    }
+
+    /// Waits until no client is connected.
+    pub(super) fn abandoned(&self) {
+        eventually("all clients have gone", || self.gate.counted("portcullis_connections", "") < 1.0);
+    }
+
+    /// The ports of all servers.
+    pub(super) fn servers(&self) -> [u16; 3] {
+        [&self.first, &self.replica, &self.elsewhere].map(Registry::port)
+    }
+
+    fn reloaded(&self, text: &str, said: &str) {
+        self.gate.until_it_says(said, || {
+            self.gate.write_configuration(text);
+            self.gate.signal("HUP");
+        });
+    }
+}
+
+fn put(registry: &Registry, image: &Image, repositories: &[&str]) {
+    for repository in repositories {
+        let to = format!("docker://127.0.0.1:{}/{repository}:v1", registry.port());
+        Skopeo::local().copy_in_plain(&image.reference(), &to).succeeded();
+    }
+}
