@@ -137,7 +137,7 @@ fn an_upload_goes_through_all_changes() {
     let scene = Scene::new();
     let mut state = State::new(&scene);
     let (own, other) = (scene.first.url.clone(), scene.replica.url.clone());
-    let mut events = vec![Event::Servers(vec![own.clone(), other.clone()])];
+    let mut events = vec![Event::Servers(vec![own.clone(), other])];
     events.extend((0..5).map(|_| Event::Reload));
     events.extend([Event::Certificate, Event::Broken, Event::Servers(vec![own]), Event::Upgrade]);
     events.extend((0..5).map(|_| Event::Reload));
