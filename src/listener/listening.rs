@@ -69,9 +69,10 @@ impl Live {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listen.{key}: {error}{}", hint(error.kind()))]
+#[error("{error}{}", hint(error.kind()))]
 pub struct ListenError {
-    key: &'static str,
+    /// Of the configuration, as in `listen.https`.
+    pub key: &'static str,
     #[source]
     error: io::Error,
 }
@@ -100,9 +101,9 @@ impl Places {
         };
         let admin: Vec<SocketAddr> = listen.admin.into_iter().collect();
         Ok(Self {
-            https: bind("https", &listen.https, &self.https)?,
-            http: bind("http", &listen.http, &self.http)?,
-            admin: bind("admin", &admin, &self.admin)?,
+            https: bind("listen.https", &listen.https, &self.https)?,
+            http: bind("listen.http", &listen.http, &self.http)?,
+            admin: bind("listen.admin", &admin, &self.admin)?,
         })
     }
 }

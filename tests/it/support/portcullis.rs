@@ -231,10 +231,7 @@ impl Portcullis {
     pub(crate) fn reload_under_way(&self, change: impl FnOnce(&mut Value)) {
         let ends = |log: &str| {
             log.lines()
-                .filter(|line| {
-                    line.contains("the configuration was read again")
-                        || line.contains("the configuration cannot be used")
-                })
+                .filter(|line| line.contains(r#""because":"SIGHUP""#) || line.contains("because=\"SIGHUP\""))
                 .count()
         };
         let before = ends(&self.log());

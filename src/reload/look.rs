@@ -1,0 +1,81 @@
+//! How the files of a configuration are found at a moment.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use crate::config::{Fingerprint, NamedFile};
+
+/// Two looks so far apart that find the same find files at rest.
+pub(super) const SETTLING: Duration = Duration::from_millis(100);
+/// Then files that are written all the time are taken as they are.
+const LOOKS: usize = 10;
+
+/// What was found at each path.
+#[derive(Clone, Debug, Default)]
+pub struct Look(BTreeMap<PathBuf, Fingerprint>);
+
+impl Look {
+    /// A configuration, what it names, and more files. What was read with the configuration is known from before that; the
+    /// rest is looked at now, and read only where `known` is not enough. Blocks.
+    pub(super) fn before<'a>(
+        configuration: (&Path, &Fingerprint),
+        named: &'a [NamedFile],
+        more: impl Iterator<Item = &'a Path>,
+        known: &Self,
+    ) -> Self {
+        let (path, seen) = configuration;
+        let mut look = Self([(path.to_owned(), seen.clone())].into());
+        let read = named.iter().filter_map(|file| Some((file.path.clone(), file.seen.clone()?)));
+        look.0.extend(read);
+        for path in named.iter().map(|file| file.path.as_path()).chain(more) {
+            let now = || known.0.get(path).map_or_else(|| Fingerprint::of(path), |known| known.again(path));
+            look.0.entry(path.to_owned()).or_insert_with(now);
+        }
+        look
+    }
+
+    /// The same files, looked at now. Blocks.
+    pub(super) fn again(&self) -> Self {
+        Self(self.0.iter().map(|(path, found)| (path.clone(), found.again(path))).collect())
+    }
+
+    /// The same files once they are at rest, or after a second. Blocks.
+    pub(super) fn settled(self) -> Self {
+        let mut look = self;
+        for _ in 0..LOOKS {
+            thread::sleep(SETTLING);
+            let next = look.again();
+            let at_rest = next.differences(&look).is_empty();
+            look = next;
+            if at_rest {
+                break;
+            }
+        }
+        look
+    }
+
+    /// The files of both whose content differs.
+    pub(super) fn differences(&self, other: &Self) -> Vec<PathBuf> {
+        let differs = |path: &Path, found: &Fingerprint| other.0.get(path).is_some_and(|known| !known.is_same(found));
+        self.0.iter().filter(|(path, found)| differs(path, found)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Of these files alone.
+    pub(super) fn of(mut self, configuration: &Path, named: &[NamedFile]) -> Self {
+        self.0.retain(|path, _| path == configuration || named.iter().any(|file| file.path == *path));
+        self
+    }
+
+    /// Takes over what is known of these files by now.
+    pub(super) fn learn(&mut self, newer: &Self, files: &[PathBuf]) {
+        for (path, found) in &mut self.0 {
+            if let Some(newer) = newer.0.get(path).filter(|newer| newer.is_same(found) || files.contains(path)) {
+                *found = newer.clone();
+            }
+        }
+    }
+}
