@@ -166,3 +166,36 @@ async fn a_server_is_probed_once_and_for_as_long_as_somebody_has_it() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(tasks(), 0);
 }
+
+#[test]
+fn a_server_that_is_gone_is_shown_no_more_whatever_befalls_it() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let shown = || {
+        let text = recorder.handle().render();
+        let of_server = |line: &str| Some(line.strip_prefix("portcullis_upstream_up{")?.rsplit_once(' ')?.1.to_owned());
+        text.lines().filter_map(of_server).collect::<Vec<_>>()
+    };
+    ::metrics::with_local_recorder(&recorder, || {
+        let before = made(&[upstream(&[1])], &[]);
+        let after = made(&[upstream(&[2])], &before);
+        retire(before.iter(), after.iter());
+        assert_eq!(shown(), ["NaN"]);
+        let fail = |pool: &Pool| (0..2).for_each(|_| pool.members()[0].health.failed(&"refused"));
+        fail(&before[0]);
+        assert!(!before[0].members()[0].health.is_up());
+        assert_eq!(shown(), ["NaN"], "requests under way may still meet it");
+        fail(&after[0]);
+        let mut all = shown();
+        all.sort();
+        assert_eq!(all, ["0", "NaN"]);
+
+        // One that changed is at the same address.
+        let mut changed = upstream(&[2]);
+        changed.timeouts.connect *= 2;
+        let changed = made(&[changed], &after);
+        retire(after.iter(), changed.iter());
+        let mut all = shown();
+        all.sort();
+        assert_eq!(all, ["0", "NaN"]);
+    });
+}
