@@ -157,11 +157,12 @@ impl Reloader {
     /// Whatever keeps the file or what it names from being used; then nothing has changed but the users of password files,
     /// which are read again in any case.
     pub fn reload(&self) -> Result<(), ReloadError> {
+        let _turn = self.turn();
         self.read_again(Cause::Signal)
     }
 
+    /// For who has the turn.
     fn read_again(&self, cause: Cause) -> Result<(), ReloadError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, look) = self.build_from_what_stands_still();
         match outcome {
             Ok(built) => {
@@ -255,7 +256,7 @@ impl Reloader {
         metrics::reloaded(true);
         let generation = self.runtime.load().reloads.in_force(&config);
         let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(" ") };
-        info!(file = %self.file.display(), because = cause.words(), generation, changed, "the configuration was read again and is in force");
+        info!(because = cause.words(), file = %self.file.display(), generation, changed, "the configuration was read again and is in force");
     }
 
     fn tell_failure(&self, error: &ReloadError, look: Look, cause: Cause) {
@@ -266,8 +267,12 @@ impl Reloader {
         metrics::reloaded(false);
         let is_new = self.runtime.load().reloads.failed(error.to_string());
         if is_new || cause == Cause::Signal {
-            error!(file = %self.file.display(), because = cause.words(), "the configuration cannot be used, the one in force stays: {error}");
+            error!(because = cause.words(), file = %self.file.display(), "the configuration cannot be used, the one in force stays: {error}");
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn looks(&self) -> MutexGuard<'_, Looks> {
