@@ -103,7 +103,7 @@ impl First {
     /// # Errors
     /// Everything that cannot be used.
     pub fn load(config: &Config) -> Result<Self, Problems> {
-        let look = Look::before((&config.path, &config.seen), config.files(), iter::empty(), &Look::default());
+        let mut look = Look::before((&config.path, &config.seen), config.files(), iter::empty(), &Look::default());
         let load = || {
             let certificates = config.tls.certificates.iter().map(tls::load).collect::<Result<_, _>>()?;
             let certificates = Arc::new(CertStore::new(certificates));
@@ -111,6 +111,8 @@ impl First {
             Ok((certificates, Runtime::build(config, keys)?))
         };
         let (certificates, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
+        // A key that was made just now is no change.
+        look.appeared();
         report_certificates(config, &certificates);
         Ok(Self { certificates, runtime, look })
     }

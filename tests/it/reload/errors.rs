@@ -122,7 +122,8 @@ fn everything_is_told_and_everywhere_the_same() {
     let mut gate = Portcullis::start(&registry);
     gate.reload_with(|config| {
         config["tls"]["certificates"][0]["certificate_file"] = json!("none.crt");
-        config["tls"]["certificates"][1] = json!({ "certificate_file": "other.crt", "key_file": "other.key" });
+        let other = json!({ "certificate_file": "other.crt", "key_file": "other.key" });
+        config["tls"]["certificates"].as_array_mut().unwrap().push(other);
         config["tokens"]["keys"] = json!(["token.key", "second.key", "third.key"]);
         config["identity"]["providers"] = json!([{ "htpasswd": { "file": "a" } }, { "htpasswd": { "file": "b" } }]);
     });
