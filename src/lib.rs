@@ -66,6 +66,8 @@
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
 //!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
+//! - Who has come to a socket is served, whatever becomes of it: a changed address, a stop, another process
+//!   ([`listener::Listening`], [`server`]).
 //!
 //! ## Layers
 //!

@@ -40,7 +40,7 @@ pub async fn run(config: Config, log: log::Control, inheritance: Option<Inherita
     let mut signals = Signals::install()?;
     let (server, parent) = Server::start(config, log, inheritance)?;
     if let Some((parent, pid)) = parent {
-        server.takes_over(parent, pid)?;
+        server.takes_over(parent, pid);
     }
     server.readiness.set(true);
     manager::ready("serving");
@@ -129,17 +129,19 @@ impl Server {
     }
 
     /// Tells the process before that it may leave, and counts what that leaves open.
-    fn takes_over(&self, mut parent: Parent, pid: u32) -> anyhow::Result<()> {
+    fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
         predecessor.drains(pid);
-        parent.ready().context("cannot tell the process before that this one serves")?;
-        info!(predecessor = pid, "took over");
+        match parent.ready() {
+            Ok(()) => info!(predecessor = pid, "took over"),
+            // It is gone, and this is the only one left.
+            Err(error) => warn!(predecessor = pid, %error, "took over; the process before cannot be told"),
+        }
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
             info!(predecessor = pid, open_writes = left, "the process before has ended");
         });
-        Ok(())
     }
 
     async fn serve(&self, signals: &mut Signals) -> End {

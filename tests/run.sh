@@ -68,7 +68,7 @@ install_components() {
     say "installing ${packages[*]}"
     install_packages "${packages[@]}"
   fi
-  python3 -c 'import ensurepip, yaml' 2>/dev/null || install_packages python3-venv python3-yaml
+  python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv
   # Newer releases have the command line in a package of its own.
   command -v docker >/dev/null || install_packages docker-cli
   command -v cargo >/dev/null || fail "Rust is not installed"

@@ -126,6 +126,15 @@ impl Listening {
         self.0.borrow().places.clone()
     }
 
+    /// What a changed configuration needs, bound and not yet in force; nothing new where listening has ended.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound.
+    pub fn prepare(&self, listen: &config::Listen) -> Result<Places, ListenError> {
+        let live = self.0.borrow().clone();
+        if live.closed { Ok(live.places) } else { live.places.bind(listen) }
+    }
+
     /// From now on. Who has come to an address that is no longer listened on is still let in, and connections that stand
     /// are left alone. Does nothing after [`Listening::close`].
     pub fn install(&self, places: Places, terms: Terms) {

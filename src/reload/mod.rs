@@ -219,7 +219,7 @@ impl Reloader {
         };
         let tls = self.tls.config(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
         let terms = Terms::of(&config, tls);
-        let places = self.listening.places().bind(&config.listen);
+        let places = self.listening.prepare(&config.listen);
         let places = places.map_err(|error: ListenError| elsewhere(error.key, &error))?;
         Ok(Built { config, runtime, certificates, places, terms })
     }

@@ -62,7 +62,7 @@ check_kubernetes() {
   for name in base overlays/example; do
     kubectl kustomize "$copy/$name" >"$work/kubernetes.yaml" || return
     "$tools/bin/kubernetes-validate" --strict "$work/kubernetes.yaml" || return
-    python3 tests/deploy/kubernetes.py "$work/kubernetes.yaml" || return
+    "$tools/bin/python" tests/deploy/kubernetes.py "$work/kubernetes.yaml" || return
   done
 }
 

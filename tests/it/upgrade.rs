@@ -38,6 +38,10 @@ fn the_process_before_drains_and_its_writes_count() {
     assert!(gate.counted("portcullis_open_writes", "registry=\"localhost\"") > 0.0);
     assert_serves(&gate, second);
     assert_eq!(gate.running(), [first, second]);
+    let said = gate.until_it_says("read again", || {
+        assert!(std::process::Command::new("kill").args(["-HUP", &first.to_string()]).status().unwrap().success());
+    });
+    assert!(!said.contains("cannot be used"), "the one that drains listens on nothing, and follows bans: {said}");
 
     upload.send("world");
     let answer = upload.answer(false).expect("an answer");

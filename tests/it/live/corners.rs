@@ -1,6 +1,6 @@
 //! Reloads that nobody plans: too many at a time, at the wrong moment, of what is no file.
 
-use std::{fs, process::Command, thread};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
 
 use serde_json::{Value, json};
 
@@ -90,4 +90,40 @@ fn a_configuration_that_is_gone_or_no_file_changes_nothing() {
     fs::write(&file, good).unwrap();
     gate.until_it_says(READ, || storm(&gate, 1));
     assert_eq!(status(&gate, ALICE), 404);
+}
+
+/// A new process that neither serves nor ends.
+#[test]
+fn an_upgrade_that_hangs_holds_up_nothing() {
+    let registry = Registry::start();
+    let mut gate = before(&registry).with_own_binary().start();
+    let script = gate.dir().join("script");
+    fs::write(&script, "#!/bin/sh\necho hangs >&2\nexec sleep 60\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    gate.write_binary(&script);
+    let now = gate.pid();
+    gate.until_it_says("hangs\n", || gate.signal("USR2"));
+    gate.until_it_says("an upgrade is under way already", || gate.signal("USR2"));
+    let closed = changed(&gate, |config| config["identity"]["groups"]["team-a"] = json!([])).to_string();
+    gate.write_configuration(&closed);
+    storm(&gate, 1);
+    eventually("the change is in force", || status(&gate, ALICE) == 403);
+    assert_eq!(gate.status()["pid"], now);
+    let child = child_of(now).expect("the new process");
+    let process = gate.process();
+    process.signal("TERM");
+    eventually("it ends", || process.ended().is_some());
+    assert!(process.ended().unwrap().success());
+    let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+    assert!(!line.contains("sleep"), "the new process is ended too: {line}");
+}
+
+fn child_of(parent: u32) -> Option<u32> {
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let of = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()) == Some(parent)
+    };
+    processes.into_iter().find(of)
 }
