@@ -73,7 +73,7 @@ impl Chain {
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
     /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
-    /// read, let alone parsed.
+    /// parsed again.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
         Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), &self.files)
     }
