@@ -44,6 +44,7 @@
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`] |
+//! | which configuration | [`reload::Reloader`]; when it is read again: `reload/watch.rs` |
 //!
 //! ## Invariants
 //!

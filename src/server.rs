@@ -121,7 +121,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(keep_metrics(handle)),
             tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
-            tokio::spawn(reload::watch(Arc::clone(&reloader))),
+            tokio::spawn(reload::watch(Arc::clone(&reloader), manager::configured)),
             tokio::spawn(manager::keep_alive()),
         ];
         let server = Self { reloader, runtime, listening, readiness, drain, stop, doors, tasks };

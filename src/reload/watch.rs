@@ -6,8 +6,9 @@ use super::{Cause, Fault, Reloader};
 use crate::config::Provider;
 
 /// Reads the configuration again when its content, or that of a file it names, changed, for as long as it runs.
-/// `reload.watch` and `reload.interval` are those of the configuration in force.
-pub async fn watch(reloader: Arc<Reloader>) {
+/// `reload.watch` and `reload.interval` are those of the configuration in force. `told` hears each time whether what was
+/// read can be used.
+pub async fn watch(reloader: Arc<Reloader>, told: fn(bool)) {
     loop {
         let settings = reloader.config().reload.clone();
         tokio::select! {
@@ -17,14 +18,17 @@ pub async fn watch(reloader: Arc<Reloader>) {
         if settings.watch {
             let reloader = Arc::clone(&reloader);
             // Reading large files and parsing them must not hold up the requests of this worker.
-            let _ = tokio::task::spawn_blocking(move || reloader.look()).await;
+            if let Ok(Some(usable)) = tokio::task::spawn_blocking(move || reloader.look()).await {
+                told(usable);
+            }
         }
     }
 }
 
 impl Reloader {
-    /// Looks once, and acts on what changed. Blocks.
-    fn look(&self) {
+    /// Looks once, and acts on what changed. Where that was to read the configuration again: whether it can be used.
+    /// Blocks.
+    fn look(&self) -> Option<bool> {
         let known = self.looks().latest.clone();
         let mut now = known.again();
         if !now.differences(&known).is_empty() {
@@ -44,9 +48,10 @@ impl Reloader {
             let mut looks = self.looks();
             looks.latest.learn(&now, &changed);
             looks.in_force.learn(&now, &changed);
+            None
         } else {
             // The log says what was wrong.
-            let _ = self.read_again(Cause::Change);
+            Some(self.read_again(Cause::Change).is_ok())
         }
     }
 

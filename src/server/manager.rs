@@ -9,6 +9,20 @@ pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// By which configuration the process serves: the one that was read last, or an earlier one.
+pub(super) fn serving_by(latest: bool) -> &'static str {
+    if latest {
+        "serving"
+    } else {
+        "serving by an earlier configuration: the one that was read last cannot be used, see the log"
+    }
+}
+
+/// A configuration was read without being asked for.
+pub(super) fn configured(usable: bool) {
+    tell(&[NotifyState::Status(serving_by(usable))]);
+}
+
 /// A configuration is read; [`ready`] follows.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {

@@ -68,11 +68,8 @@ impl Signals {
 fn reload(reloader: &Reloader) {
     manager::reloading();
     // The log says what was wrong, and the configuration in force stays.
-    let status = match reloader.reload() {
-        Ok(()) => "serving",
-        Err(_) => "serving by an earlier configuration: the one that was read last cannot be used, see the log",
-    };
-    manager::ready(status);
+    let usable = reloader.reload().is_ok();
+    manager::ready(manager::serving_by(usable));
 }
 
 async fn ended(task: &mut Option<JoinHandle<()>>) {

@@ -47,7 +47,7 @@ fn an_error_is_told_where_the_file_is_named() {
         told("registries[0]", "conf/r.crt"),
         "conf/p.yml:3:43: error: tls.certificates[0].certificate_file: is no good"
     );
-    assert_eq!(told("registries[0]", "conf/other"), "conf/p.yml: error: registries[0]: is no good");
+    assert_eq!(told("registries[0]", "conf/other"), "conf/p.yml:5:5: error: registries[0]: is no good");
 
     let config = read(&with_line(2, "listen: { https: [\"[::]:1\", \"[::]:2\"] }")).unwrap();
     assert_eq!(

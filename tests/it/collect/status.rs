@@ -4,7 +4,7 @@ use std::{fs, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, BOB, Ear, Image, Login, Portcullis, Registry, Response, Signal, Tls, eventually};
+use crate::support::{ALICE, BOB, Ear, Image, Login, Portcullis, Registry, Response, Signal, Tls, digest, eventually};
 
 /// `open_writes` of the only registry, which is the sum of all.
 #[track_caller]
@@ -53,10 +53,22 @@ fn the_status_says_what_is_open() {
     let image = Image::new(450, &[1000]);
     let status = gate.admin("/status");
     assert_eq!(status.header("content-type"), Some("application/json"));
+    let mut shown = status.json();
+    let configuration = shown["configuration"].take();
+    let file = gate.configuration().display().to_string();
+    assert_eq!((&configuration["file"], &configuration["generation"]), (&json!(file), &json!(1)), "{configuration}");
+    assert_eq!((&configuration["error"], &configuration["failed_at"]), (&json!(null), &json!(null)), "{configuration}");
+    let hash = configuration["fingerprint"].as_str().unwrap();
+    let content = digest(&fs::read(gate.configuration()).unwrap());
+    assert!(hash.len() == 12 && content.starts_with(&format!("sha256:{hash}")), "{content}: {hash}");
+    assert!(configuration["in_force_since"].as_str().unwrap().ends_with('Z'), "{configuration}");
     assert_eq!(
-        status.json(),
+        shown,
         json!({
             "version": 1,
+            "pid": gate.pid(),
+            "portcullis": env!("CARGO_PKG_VERSION"),
+            "configuration": null,
             "open_writes": 0,
             "registries": [
                 {

@@ -1,6 +1,6 @@
 //! What cannot be used: one message that says where to look, what was in force serves on, and mending is enough.
 
-use std::{fs, path::Path};
+use std::{fs, net::TcpListener, path::Path};
 
 use serde_json::{Value, json};
 
@@ -113,6 +113,26 @@ fn a_file_that_appears_is_seen() {
     fs::copy(&leaf.key, at("new.key")).unwrap();
     eventually("it is in force", || status(&gate, ALICE) == 401);
     assert_eq!(success(&gate), "1");
+}
+
+/// It is no file that has to change.
+#[test]
+fn a_port_that_becomes_free_is_listened_on() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let own = format!("127.0.0.1:{}", gate.port());
+    let text = |config: &Value| serde_json::to_string_pretty(config).unwrap();
+    let mut config: Value = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
+    config["listen"]["https"] = json!([own, taken.local_addr().unwrap().to_string()]);
+    let line = text(&config).lines().position(|line| line.contains("\"https\": [")).unwrap() + 1;
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&gate, "a port in use", &text(&config), line, &["listen.https: cannot listen on", &address]);
+    drop(taken);
+    eventually("it is in force", || success(&gate) == "1");
+    assert!(std::net::TcpStream::connect(&address).is_ok());
+    let told = gate.log().lines().filter(|line| line.contains("cannot be used")).count();
+    assert_eq!(told, 1, "however often it was tried");
 }
 
 /// `check`, the start and a reload say the same, and say all of it.
