@@ -1,13 +1,17 @@
 //! All that a request needs, built from one configuration and swapped as one snapshot.
 
+mod check;
 mod former;
 mod predecessor;
 mod public;
+mod reloads;
 mod writes;
 
+pub use check::{BuildError, Check};
 pub use former::outlive;
 pub use predecessor::Predecessor;
 pub use public::{PublicRegistry, service};
+pub use reloads::{Failure, Reloads, Report};
 pub use writes::{OpenWrite, Writes};
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,11 +21,11 @@ use ipnet::IpNet;
 use crate::{
     access::Policy,
     budget::Budget,
-    config::{Config, Host, Limits, Problem, Tokens},
-    identity::{BasicCredentials, Chain, ChainError, Credentials, LoginError, Principal},
+    config::{Config, Host, Limits, Tokens},
+    identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::Route,
-    token::{Issuer, KeyError, Keys, Refusal, Seals, TokenKind, Verifier, VerifyError},
-    upstream::{self, Pool, SetupError},
+    token::{Issuer, Keys, Refusal, Seals, TokenKind, Verifier, VerifyError},
+    upstream::{self, Pool},
 };
 
 /// The snapshot that a request keeps from its beginning to its end.
@@ -41,6 +45,8 @@ pub struct Runtime {
     pub buffers: Arc<Budget>,
     /// The process that this one took over from.
     pub predecessor: Arc<Predecessor>,
+    /// What became of the configurations that were read.
+    pub reloads: Arc<Reloads>,
     pub token_path: String,
     /// What a browser's password prompt shows.
     pub prompt: String,
@@ -48,27 +54,6 @@ pub struct Runtime {
     pub trusted_proxies: Vec<IpNet>,
     /// Ports that clients may dial: the public one first.
     ports: Vec<u16>,
-}
-
-/// What [`Runtime::check`] found.
-#[derive(Debug, Default)]
-pub struct Check {
-    pub errors: Vec<BuildError>,
-    /// Lines of password files that will never match.
-    pub warnings: Vec<Problem>,
-}
-
-/// The configuration is well formed, but what it names cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error("a registry without a host")]
-    NoHost,
-    #[error(transparent)]
-    Identity(#[from] ChainError),
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    #[error(transparent)]
-    Upstream(#[from] SetupError),
 }
 
 impl Runtime {
@@ -82,7 +67,7 @@ impl Runtime {
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?;
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
-        Ok(Self { predecessor: Arc::clone(&self.predecessor), ..next })
+        Ok(Self { predecessor: Arc::clone(&self.predecessor), reloads: Arc::clone(&self.reloads), ..next })
     }
 
     fn assemble(
@@ -118,6 +103,7 @@ impl Runtime {
             limits: config.limits.clone(),
             buffers,
             predecessor: Arc::default(),
+            reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
             hsts: config.tls.hsts.map(|age| format!("max-age={}", age.as_secs())),
@@ -134,30 +120,6 @@ impl Runtime {
 
     fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.registries.iter().flat_map(|registry| registry.all_pools())
-    }
-
-    /// Loads all that [`Runtime::build`] would, without making anything (a missing token key stays missing).
-    pub fn check(config: &Config) -> Check {
-        let mut check = Check::default();
-        let registries = config
-            .registries
-            .iter()
-            .map(|registry| PublicRegistry::new(registry, &config.tokens, None, None).map(drop));
-        let passes = config.registries.iter().any(|registry| {
-            let routed = registry.routes.iter().map(|routed| &routed.upstream);
-            routed.chain([&registry.upstream]).any(|upstream| upstream.pass_token)
-        });
-        let keys = match Keys::check(&config.tokens.keys) {
-            Ok(can_pass) if can_pass || !passes => Ok(()),
-            Ok(_) => Err(KeyError::NoneForRegistries.into()),
-            Err(error) => Err(BuildError::from(error)),
-        };
-        check.errors.extend(registries.chain([keys]).filter_map(Result::err));
-        match Chain::build(&config.identity) {
-            Ok(chain) => check.warnings = chain.problems(),
-            Err(error) => check.errors.push(error.into()),
-        }
-        check
     }
 
     pub fn registries(&self) -> impl Iterator<Item = &Arc<PublicRegistry>> {

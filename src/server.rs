@@ -8,7 +8,7 @@ pub use handover::{Inheritance, TAKE_OVER, TakeOverError, UpgradeError};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
@@ -23,11 +23,10 @@ use crate::{
     config::{Config, Shutdown},
     listener::{Door, Drain, Listening, Live, Places, PlainListener, Terms, TlsListener},
     proxy::Gate,
-    reload::{self, Reloader},
+    reload::{self, First, Reloader},
     runtime::Runtime,
     telemetry::{log, metrics},
-    tls::{self, CertStore, ServerTls},
-    token::Keys,
+    tls::{self, ServerTls},
 };
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -41,10 +40,9 @@ pub async fn run(config: Config, log: log::Control, inheritance: Option<Inherita
     let mut signals = Signals::install()?;
     let (server, parent) = Server::start(config, log, inheritance)?;
     if let Some((parent, pid)) = parent {
-        server.takes_over(parent, pid)?;
+        server.takes_over(parent, pid);
     }
     server.readiness.set(true);
-    metrics::reloaded(true);
     manager::ready("serving");
     let end = server.serve(&mut signals).await;
     server.end(end, &mut signals).await;
@@ -88,10 +86,7 @@ impl Server {
         for warning in &config.warnings {
             warn!("{warning}");
         }
-        let certificates = Arc::new(CertStore::new(reload::load_certificates(&config)?));
-        reload::report_certificates(&config, &certificates);
-        let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-        let runtime = Runtime::build(&config, keys)?;
+        let First { certificates, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
@@ -99,7 +94,8 @@ impl Server {
             Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
             None => (Places::default(), None),
         };
-        let places = places.bind(&config.listen)?;
+        let places = places.bind(&config.listen);
+        let places = places.map_err(|error| anyhow!("{}", config.error_at(error.key, &error)))?;
         let told = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
             [] => "off".to_owned(),
             addresses => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
@@ -119,12 +115,13 @@ impl Server {
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
         let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
-        let reloader = Reloader::new(config, Arc::clone(&runtime), certificates, tls, Arc::clone(&listening), log);
+        let reloader =
+            Reloader::new(config, look, Arc::clone(&runtime), certificates, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
             tokio::spawn(keep_metrics(handle)),
             tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
-            tokio::spawn(watch_files(Arc::clone(&reloader), Arc::clone(&runtime))),
+            tokio::spawn(reload::watch(Arc::clone(&reloader))),
             tokio::spawn(manager::keep_alive()),
         ];
         let server = Self { reloader, runtime, listening, readiness, drain, stop, doors, tasks };
@@ -132,17 +129,19 @@ impl Server {
     }
 
     /// Tells the process before that it may leave, and counts what that leaves open.
-    fn takes_over(&self, mut parent: Parent, pid: u32) -> anyhow::Result<()> {
+    fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
         predecessor.drains(pid);
-        parent.ready().context("cannot tell the process before that this one serves")?;
-        info!(predecessor = pid, "took over");
+        match parent.ready() {
+            Ok(()) => info!(predecessor = pid, "took over"),
+            // It is gone, and this is the only one left.
+            Err(error) => warn!(predecessor = pid, %error, "took over; the process before cannot be told"),
+        }
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
             info!(predecessor = pid, open_writes = left, "the process before has ended");
         });
-        Ok(())
     }
 
     async fn serve(&self, signals: &mut Signals) -> End {
@@ -281,21 +280,4 @@ async fn keep_metrics(handle: PrometheusHandle) {
         sleep(METRICS_UPKEEP).await;
         handle.run_upkeep();
     }
-}
-
-/// Looks at the password files again and again, by content.
-async fn watch_files(reloader: Arc<Reloader>, runtime: Arc<ArcSwap<Runtime>>) {
-    loop {
-        let settings = reloader.config().reload;
-        sleep(settings.interval).await;
-        if settings.watch {
-            refresh(&runtime).await;
-        }
-    }
-}
-
-/// Reading a large file and parsing it must not hold up the requests of this worker.
-async fn refresh(runtime: &ArcSwap<Runtime>) {
-    let runtime = runtime.load_full();
-    let _ = tokio::task::spawn_blocking(move || runtime.chain.refresh()).await;
 }

@@ -1,10 +1,13 @@
 //! What an operator asks of a running gate, as JSON.
 
+use std::{path::Path, time::SystemTime};
+
 use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     config::{OpenUploads, ReadOnly},
-    runtime::{PublicRegistry, Runtime},
+    runtime::{PublicRegistry, Report, Runtime},
     telemetry::metrics,
     upstream::ServerState,
 };
@@ -21,9 +24,33 @@ struct Status<'a> {
     /// The process that this one took over from, while it drains: it counts as an open write at each registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     predecessor: Option<u32>,
+    configuration: ConfigurationStatus,
     /// Of all registries.
     open_writes: usize,
     registries: Vec<RegistryStatus<'a>>,
+}
+
+/// What is in force, and what is not.
+#[derive(Serialize)]
+struct ConfigurationStatus {
+    file: String,
+    /// Counts the configurations that were in force in this process, from 1.
+    generation: u64,
+    in_force_since: Option<String>,
+    /// The beginning of the SHA-256 of the file's content.
+    fingerprint: String,
+    /// Why the configuration that was read last is not in force.
+    error: Option<String>,
+    /// When that was found.
+    failed_at: Option<String>,
+    /// Password files that cannot be read now; what they said before is in force.
+    unreadable: Vec<UnreadableFile>,
+}
+
+#[derive(Serialize)]
+struct UnreadableFile {
+    file: String,
+    error: String,
 }
 
 #[derive(Serialize)]
@@ -67,6 +94,7 @@ pub(super) fn report(runtime: &Runtime) -> String {
         pid: std::process::id(),
         portcullis: env!("CARGO_PKG_VERSION"),
         predecessor: runtime.predecessor.pid(),
+        configuration: configuration(runtime),
         open_writes: registries.iter().map(|registry| registry.open_writes).sum(),
         registries,
     };
@@ -78,6 +106,25 @@ pub(super) fn refresh(runtime: &Runtime) {
     for registry in runtime.registries() {
         metrics::open_writes(registry.name(), registry.open_writes() + runtime.predecessor.open_writes());
     }
+}
+
+fn configuration(runtime: &Runtime) -> ConfigurationStatus {
+    let Report { file, since, generation, hash, failure } = runtime.reloads.report();
+    let unreadable = |(file, error): (&Path, String)| UnreadableFile { file: file.display().to_string(), error };
+    ConfigurationStatus {
+        file: file.display().to_string(),
+        generation,
+        in_force_since: date(since),
+        fingerprint: hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect(),
+        failed_at: failure.as_ref().and_then(|failure| date(failure.at)),
+        error: failure.map(|failure| failure.error),
+        unreadable: runtime.chain.unreadable().map(unreadable).collect(),
+    }
+}
+
+/// To the second, as RFC 3339 writes it; None for a clock that is out of its mind.
+fn date(time: SystemTime) -> Option<String> {
+    OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
 fn of(registry: &PublicRegistry, inherited: usize) -> RegistryStatus<'_> {

@@ -56,23 +56,7 @@ struct Report {
 /// Everything `serve` would load, each problem on its own.
 fn check_files(config: &Config, report: &mut Report) {
     tls::install_provider();
-    let mut infos = Vec::new();
-    for files in &config.tls.certificates {
-        match tls::load(files) {
-            Ok(loaded) => {
-                let file = files.certificate_file.display();
-                report.warnings.extend(loaded.warnings.iter().map(|text| format!("{file}: warning: {text}")));
-                infos.push(loaded.info);
-            }
-            Err(error) => report.errors.push(format!("error: {error}")),
-        }
-    }
-    // Where one could not be loaded, that is what has to be mended first.
-    if report.errors.is_empty() {
-        let hosts: Vec<_> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
-        report.warnings.extend(tls::uncovered(&hosts, &infos).iter().map(|text| format!("warning: {text}")));
-    }
     let check = Runtime::check(config);
     report.warnings.extend(check.warnings.iter().map(ToString::to_string));
-    report.errors.extend(check.errors.iter().map(|error| format!("error: {error}")));
+    report.errors.extend(check.errors.iter().map(ToString::to_string));
 }

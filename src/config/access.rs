@@ -1,5 +1,7 @@
 //! `access`: who may do what.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 
 use super::{
@@ -48,17 +50,18 @@ impl Access {
         let hosts: Vec<&Host> = registries.iter().flat_map(|registry| &registry.hosts).collect();
         let fields = section.list("grants");
         let mut grants: Vec<(Grant, Place)> = Vec::new();
+        let mut lines = HashMap::new();
         for (index, field) in fields.iter().enumerate() {
             let Some(section) = field.section() else { continue };
             let name = read_name(&section, index);
-            if let Some((other, _)) = grants.iter().find(|(grant, _)| grant.name == name) {
+            if let Some(line) = lines.get(&name) {
                 field.warning(format_args!(
-                    "the name {name:?} is taken by the grant in line {}: logs could not tell them apart",
-                    other.line
+                    "the name {name:?} is taken by the grant in line {line}: logs could not tell them apart"
                 ));
             }
             if let Some(grant) = read_grant(section, name, &hosts, identity) {
                 advice::grant(&grant, field);
+                lines.entry(grant.name.clone()).or_insert(grant.line);
                 grants.push((grant, field.place()));
             }
         }

@@ -18,22 +18,31 @@ const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];
 
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {
-    if let Some((_, neutral)) = UNAVAILABLE.iter().find(|(path, _)| *path == field.path())
+    let found = general(field.path());
+    if let Some((_, neutral)) = UNAVAILABLE.iter().find(|(path, _)| *path == found)
         && !is_neutral(field.value(), neutral)
     {
         field.error_at_key("is not available in this version");
     }
-    if WITHOUT_EFFECT.contains(&field.path()) {
+    if WITHOUT_EFFECT.contains(&found.as_str()) {
         field.warning_at_key("has no effect in this version");
     }
 }
 
 /// The keys under a section that this file knows.
 pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
+    let section = general(section);
     UNAVAILABLE.iter().filter_map(move |(path, _)| {
         let (parent, key) = path.rsplit_once('.')?;
         (parent == section).then_some(key)
     })
+}
+
+/// A path without the numbers of elements: `registries[].upstream`.
+fn general(path: &str) -> String {
+    let mut parts = path.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |general, part| general + "[]" + part.split_once(']').map_or("", |(_, rest)| rest))
 }
 
 fn is_neutral(value: &Value, neutral: &[&str]) -> bool {

@@ -26,6 +26,7 @@ pub struct Listen {
 
 impl Listen {
     pub(super) fn read(section: Section<'_>) -> Self {
+        ["https", "http", "admin"].iter().filter_map(|key| section.get(key)).for_each(|field| field.name());
         const NOBODY: &str = "nobody could connect; write [\"[::]:443\"]";
         let https = match section.get("https") {
             Some(field) => given(&field.filled_list(NOBODY)),

@@ -8,20 +8,25 @@ use std::{
 };
 
 use super::{
-    Access, Config, Identity, Limits, Listen, Log, Problems, Reload, Shutdown, Tls, Tokens, advice,
+    Access, Config, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens,
+    advice, fingerprint,
+    named::Names,
     problem::{Place, Report},
     reader::{Field, Section},
-    registries, yaml,
+    registries,
+    sections::Sections,
+    yaml,
 };
 
 /// Far beyond any configuration; a wrong path should not fill the memory.
 const LARGEST_FILE: u64 = 16 << 20;
 
-pub(super) fn load(path: &Path) -> Result<Config, Problems> {
+pub(super) fn load(path: &Path) -> Reading {
+    let seen = Fingerprint::of(path);
     let report = Report::new(path);
     match read_text(path, &report) {
-        Some(text) => read(&text, report),
-        None => Err(Problems(report.finish())),
+        Some(text) => read(&text, seen, report),
+        None => Reading { outcome: Err(Problems(report.finish())), seen, files: Vec::new() },
     }
 }
 
@@ -36,11 +41,15 @@ pub(super) fn admin_address(path: &Path) -> Result<Option<SocketAddr>, Problems>
 }
 
 /// Reads the text of a file; the report knows which.
-pub(super) fn read(text: &str, report: Report<'_>) -> Result<Config, Problems> {
-    match read_config(text, &report) {
-        Some(config) if report.is_clean() => Ok(Config { warnings: report.finish(), ..config }),
+pub(super) fn read(text: &str, seen: Fingerprint, report: Report<'_>) -> Reading {
+    let config = read_config(text, &seen, &report);
+    let names = report.names();
+    let files = names.files.clone();
+    let outcome = match config {
+        Some(config) if report.is_clean() => Ok(Config { warnings: report.finish(), names, ..config }),
         _ => Err(Problems(report.finish())),
-    }
+    };
+    Reading { outcome, seen, files }
 }
 
 fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
@@ -58,7 +67,7 @@ fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
 }
 
 /// `None` where there is no mapping to read; otherwise a configuration that is valid only if no error was reported.
-fn read_config(text: &str, report: &Report<'_>) -> Option<Config> {
+fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Config> {
     let tree = yaml::parse(text, report)?;
     let root = Section::root(&tree, report)?;
     if let Some(field) = root.required("version", "write version: 1") {
@@ -80,6 +89,10 @@ fn read_config(text: &str, report: &Report<'_>) -> Option<Config> {
         reload: Reload::read(root.section("reload")),
         shutdown: Shutdown::read(root.section("shutdown")),
         warnings: Vec::new(),
+        seen: seen.clone(),
+        hash: fingerprint::hash_of(text.as_bytes()),
+        names: Names::default(),
+        sections: Sections::of(&tree),
     };
     root.section("events").finish();
     root.finish();

@@ -5,17 +5,20 @@
 mod access;
 mod advice;
 mod beside;
+mod fingerprint;
 mod host;
 mod identity;
 mod later;
 mod limits;
 mod listen;
 mod load;
+mod named;
 mod origin;
 mod problem;
 mod reader;
 mod redirects;
 mod registries;
+mod sections;
 mod telemetry;
 mod tls;
 mod tokens;
@@ -27,16 +30,19 @@ mod yaml;
 mod tests;
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 pub use access::{Access, Grant, Subject};
 pub use beside::Beside;
+pub use fingerprint::Fingerprint;
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;
 pub use listen::Listen;
+pub use named::NamedFile;
 pub use origin::{Origin, SplitUrl};
 pub use problem::{Problem, Problems, Severity};
 pub use redirects::{RedirectHost, Redirects};
@@ -63,12 +69,54 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is allowed but looks like a mistake, with file, line and column.
     pub warnings: Vec<Problem>,
+    /// The file as it was found right before it was read.
+    pub seen: Fingerprint,
+    /// The SHA-256 of the content that was read.
+    pub hash: [u8; 32],
+    names: named::Names,
+    sections: sections::Sections,
+}
+
+/// What came of reading a configuration.
+#[derive(Debug)]
+pub struct Reading {
+    pub outcome: Result<Config, Problems>,
+    /// The file as it was found right before it was read.
+    pub seen: Fingerprint,
+    /// The files that it names, as far as it could be read.
+    pub files: Vec<NamedFile>,
 }
 
 impl Config {
     /// Reads and checks the file; every problem found is reported, not only the first.
     pub fn load(path: &Path) -> Result<Self, Problems> {
+        Self::read(path).outcome
+    }
+
+    /// The same, and what can be said of a file that is not a configuration.
+    pub fn read(path: &Path) -> Reading {
         load::load(path)
+    }
+
+    /// Every file that is named, those of defaults too.
+    pub fn files(&self) -> &[NamedFile] {
+        &self.names.files
+    }
+
+    /// An error at a key, with its place where that is one of `listen` or names a file.
+    pub fn error_at(&self, key: &str, message: impl fmt::Display) -> Problem {
+        self.names.error_at(&self.path, key, message)
+    }
+
+    /// An error that has to do with a file, at the place where the file is named: best in this section (the start of a
+    /// key, as in `tls.certificates[0]`), else where it is named first.
+    pub fn error_with(&self, section: &str, file: &Path, message: impl fmt::Display) -> Problem {
+        self.names.error_with(&self.path, section, file, message)
+    }
+
+    /// The top-level keys whose values differ; comments and order do not count.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        self.sections.differences(&other.sections)
     }
 
     /// `listen.admin` alone, `None` where it is off. Whatever else is wrong with the file does not matter: a process

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::named::{NamedFile, Names};
+
 /// How bad a [`Problem`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -66,15 +68,16 @@ pub(super) struct Place {
     pub(super) column: usize,
 }
 
-/// Collects the problems of one file while it is read.
+/// Collects the problems of one file while it is read, and what it names.
 pub(super) struct Report<'a> {
     file: &'a Path,
     problems: RefCell<Vec<Problem>>,
+    names: RefCell<Names>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path) -> Self {
-        Self { file, problems: RefCell::default() }
+        Self { file, problems: RefCell::default(), names: RefCell::default() }
     }
 
     pub(super) fn file(&self) -> &'a Path {
@@ -92,6 +95,21 @@ impl<'a> Report<'a> {
 
     pub(super) fn warning(&self, place: Place, message: impl fmt::Display) {
         self.push(Severity::Warning, place, message.to_string());
+    }
+
+    /// A file is named, which may turn out to be unusable.
+    pub(super) fn name_file(&self, file: NamedFile) {
+        self.names.borrow_mut().files.push(file);
+    }
+
+    /// Something else is named that may turn out to be unusable.
+    pub(super) fn name(&self, key: &str, place: Place) {
+        self.names.borrow_mut().others.push((key.to_owned(), place));
+    }
+
+    /// What was named until now.
+    pub(super) fn names(&self) -> Names {
+        self.names.borrow().clone()
     }
 
     /// True while no error was collected.

@@ -4,7 +4,8 @@
 use std::{cell::RefCell, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
-    later,
+    Fingerprint, later,
+    named::NamedFile,
     problem::{Place, Report},
     units,
     yaml::{Entry, Node, Value},
@@ -13,7 +14,7 @@ use super::{
 /// A mapping whose keys are known. Ends with [`Section::finish`], which reports the keys that are not.
 pub(super) struct Section<'a> {
     report: &'a Report<'a>,
-    /// As in `registries[].upstream`; empty for the whole file.
+    /// As in `registries[0].upstream`; empty for the whole file.
     path: String,
     place: Place,
     entries: &'a [Entry],
@@ -100,6 +101,12 @@ impl<'a> Section<'a> {
     /// The elements under a key; left out, there are none.
     pub(super) fn list(&self, key: &'static str) -> Vec<Field<'a>> {
         self.get(key).and_then(|field| field.list()).unwrap_or_default()
+    }
+
+    /// The file under a key that was left out: it is named all the same, and has no place.
+    pub(super) fn default_file(&self, key: &'static str, path: PathBuf) -> PathBuf {
+        self.report.name_file(NamedFile::new(&self.path_of(key), Place::default(), path.clone(), None));
+        path
     }
 
     pub(super) fn duration(&self, key: &'static str, least: Duration, default: Duration) -> Duration {
@@ -275,9 +282,28 @@ impl<'a> Field<'a> {
         self.refuse(format_args!("{text:?} is not one of {}.{meant}", names.join(", ")))
     }
 
-    /// A path; a relative one starts from the file's folder.
+    /// A file that is read later; a relative path starts from the configuration's folder.
     pub(super) fn file(&self) -> Option<PathBuf> {
+        let path = self.path_in_folder()?;
+        self.report.name_file(NamedFile::new(&self.path, self.place(), path.clone(), None));
+        Some(path)
+    }
+
+    /// A file that the caller reads now, as a part of the configuration.
+    pub(super) fn file_read_now(&self) -> Option<PathBuf> {
+        let path = self.path_in_folder()?;
+        let seen = Fingerprint::of(&path);
+        self.report.name_file(NamedFile::new(&self.path, self.place(), path.clone(), Some(seen)));
+        Some(path)
+    }
+
+    fn path_in_folder(&self) -> Option<PathBuf> {
         self.text().map(|text| self.report.folder().join(text))
+    }
+
+    /// Remembers the place of a value that may turn out to be unusable later.
+    pub(super) fn name(&self) {
+        self.report.name(&self.path, self.place());
     }
 
     /// A network (`10.0.0.0/8`) or a single address.
@@ -297,7 +323,7 @@ impl<'a> Field<'a> {
     /// The elements of a list; `null` (all elements commented out) is an empty one.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
         match &self.node.value {
-            Value::List(nodes) => Some(nodes.iter().map(|node| self.element(node)).collect()),
+            Value::List(nodes) => Some(nodes.iter().enumerate().map(|(at, node)| self.element(at, node)).collect()),
             Value::Null => Some(Vec::new()),
             Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) | Value::Map(_) => {
                 self.mismatch("a list, like [one, two] or lines that start with \"- \"")
@@ -321,7 +347,10 @@ impl<'a> Field<'a> {
     /// The values of a mapping whose keys are free.
     pub(super) fn named(&self) -> Vec<(&'a str, Self)> {
         let entries = self.entries().unwrap_or_default();
-        entries.iter().map(|entry| (entry.key.as_str(), self.element(&entry.node))).collect()
+        entries
+            .iter()
+            .map(|entry| (entry.key.as_str(), self.element(format_args!("{:?}", entry.key), &entry.node)))
+            .collect()
     }
 
     /// Reports that the value has the wrong kind.
@@ -339,8 +368,8 @@ impl<'a> Field<'a> {
         }
     }
 
-    fn element(&self, node: &'a Node) -> Self {
-        Self { report: self.report, path: format!("{}[]", self.path), place: node.place, node }
+    fn element(&self, at: impl fmt::Display, node: &'a Node) -> Self {
+        Self { report: self.report, path: format!("{}[{at}]", self.path), place: node.place, node }
     }
 
     fn refuse<T>(&self, message: impl fmt::Display) -> Option<T> {

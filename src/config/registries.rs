@@ -57,6 +57,7 @@ pub(super) fn read_all(root: &Section<'_>) -> Vec<Registry> {
     const HINT: &str = "write at least one with its hosts and its upstream";
     let fields = root.required("registries", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default();
     let mut seen = HashMap::new();
+    fields.iter().for_each(Field::name);
     fields.iter().filter_map(|field| read(field.section()?, &mut seen)).collect()
 }
 

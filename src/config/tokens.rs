@@ -45,7 +45,7 @@ impl Tokens {
         let lifetime = section.duration("lifetime", Duration::from_secs(60), Duration::from_secs(15 * 60));
         let keys = match section.get("keys") {
             Some(field) => read_keys(&field),
-            None => vec![PathBuf::from("/var/lib/portcullis/token.key")],
+            None => vec![section.default_file("keys", PathBuf::from("/var/lib/portcullis/token.key"))],
         };
         let upload_grace = section.duration("upload_grace", Duration::ZERO, Duration::from_secs(60 * 60));
         let refresh = read_refresh(section.section("refresh"));

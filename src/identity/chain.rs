@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -36,8 +36,12 @@ pub enum LoginError {
 
 /// The chain could not be built.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ChainError(pub String);
+#[error("{reason}")]
+pub struct ChainError {
+    /// The file that is at fault.
+    pub file: Option<PathBuf>,
+    pub reason: String,
+}
 
 /// The providers of the configuration, asked in order, and what the configuration itself says of users.
 pub struct Chain {
@@ -61,7 +65,8 @@ struct Member {
 impl Chain {
     /// Reads what the providers need. The error says which file cannot be read and what to do.
     pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
-        let successes = Successes::new().map_err(|_| ChainError("the system gives no random numbers".to_owned()))?;
+        let without = |_| ChainError { file: None, reason: "the system gives no random numbers".to_owned() };
+        let successes = Successes::new().map_err(without)?;
         Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), &[])
     }
 
@@ -179,9 +184,24 @@ impl Chain {
         self.groups.get(name).cloned().unwrap_or_default()
     }
 
-    /// What is wrong in the files in force (for `check`).
-    pub fn problems(&self) -> Vec<Problem> {
-        self.files.iter().flat_map(|file| file.problems()).collect()
+    /// Reads what the providers need and keeps nothing of it: the lines that will never match, and each file that cannot
+    /// be read.
+    pub fn check(config: &config::Identity) -> (Vec<Problem>, Vec<ChainError>) {
+        let (mut problems, mut errors) = (Vec::new(), Vec::new());
+        for provider in &config.providers {
+            match provider {
+                config::Provider::Htpasswd(htpasswd) => match Htpasswd::check_file(&htpasswd.file) {
+                    Ok(found) => problems.extend(found),
+                    Err(error) => errors.push(unreadable(&htpasswd.file, &error)),
+                },
+            }
+        }
+        (problems, errors)
+    }
+
+    /// The files that cannot be read now, and why; what they said last is in force.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&Path, String)> {
+        self.files.iter().filter_map(|file| Some((file.path(), file.trouble()?)))
     }
 
     /// Looks at changed files once; called at `reload.interval`. Blocks while the files are read.
@@ -297,10 +317,11 @@ fn numbered(kind: &str, number: usize) -> Arc<str> {
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> ChainError {
-    let file = file.display();
-    ChainError(format!(
-        "cannot read the password file {file}: {error}; make it with `portcullis hash USER`, and let the user that portcullis runs as read it"
-    ))
+    let reason = format!(
+        "cannot read the password file {}: {error}; make it with `portcullis hash USER`, and let the user that portcullis runs as read it",
+        file.display()
+    );
+    ChainError { file: Some(file.to_owned()), reason }
 }
 
 fn groups_by_user(config: &config::Identity) -> HashMap<String, Vec<Arc<str>>> {

@@ -50,7 +50,8 @@ pub struct Htpasswd {
 /// How the file was found last.
 struct Seen {
     fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
-    readable: bool,
+    /// Why it could not be read.
+    trouble: Option<String>,
     watched: Watched,
 }
 
@@ -78,13 +79,27 @@ impl Htpasswd {
         let bytes = read(file)?;
         let content = Content::parse(&path, &bytes);
         log_problems(&content, &path);
-        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), readable: true, watched });
+        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), trouble: None, watched });
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
     /// True for the provider of this name that reads this file.
     pub(super) fn is(&self, name: &str, path: &Path) -> bool {
         *self.name == *name && self.path == path
+    }
+
+    /// The lines of a file that will never match; nothing is said in the log.
+    pub(super) fn check_file(path: &Path) -> Result<Vec<HtpasswdProblem>, io::Error> {
+        Ok(problems(&Content::parse(path, &read(open(path)?)?), path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why the file could not be read when it was looked at last.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone()
     }
 
     /// The problems of the content in force (for `check`).
@@ -110,17 +125,17 @@ impl Htpasswd {
         let look = match &found {
             Ok(look) => *look,
             Err(error) => {
-                if seen.readable {
+                if seen.trouble.is_none() {
                     tracing::warn!(%file, %error, "the password file cannot be read; its last content stays in force");
                 }
                 seen.watched.forget();
                 Look::Unreadable
             }
         };
-        if !seen.readable && found.is_ok() {
+        if seen.trouble.is_some() && found.is_ok() {
             tracing::info!(%file, "the password file can be read again");
         }
-        seen.readable = found.is_ok();
+        seen.trouble = found.err().map(|error| error.to_string());
         look
     }
 

@@ -69,9 +69,10 @@ impl Live {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listen.{key}: {error}{}", hint(error.kind()))]
+#[error("{error}{}", hint(error.kind()))]
 pub struct ListenError {
-    key: &'static str,
+    /// Of the configuration, as in `listen.https`.
+    pub key: &'static str,
     #[source]
     error: io::Error,
 }
@@ -100,9 +101,9 @@ impl Places {
         };
         let admin: Vec<SocketAddr> = listen.admin.into_iter().collect();
         Ok(Self {
-            https: bind("https", &listen.https, &self.https)?,
-            http: bind("http", &listen.http, &self.http)?,
-            admin: bind("admin", &admin, &self.admin)?,
+            https: bind("listen.https", &listen.https, &self.https)?,
+            http: bind("listen.http", &listen.http, &self.http)?,
+            admin: bind("listen.admin", &admin, &self.admin)?,
         })
     }
 }
@@ -123,6 +124,15 @@ impl Listening {
 
     pub fn places(&self) -> Places {
         self.0.borrow().places.clone()
+    }
+
+    /// What a changed configuration needs, bound and not yet in force; nothing new where listening has ended.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound.
+    pub fn prepare(&self, listen: &config::Listen) -> Result<Places, ListenError> {
+        let live = self.0.borrow().clone();
+        if live.closed { Ok(live.places) } else { live.places.bind(listen) }
     }
 
     /// From now on. Who has come to an address that is no longer listened on is still let in, and connections that stand

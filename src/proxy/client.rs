@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::{ErrorType, protocols::http::ServerSession};
+use pingora_core::{ErrorType, protocols::http::ServerSession, server::ShutdownWatch};
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
@@ -68,6 +68,8 @@ pub(super) struct Outlet<'a> {
     pub(super) held: Option<&'a Held>,
     /// Tells whether others wait for memory.
     pub(super) buffers: &'a Budget,
+    /// Says that the answer is to be the connection's last.
+    pub(super) shutdown: &'a ShutdownWatch,
 }
 
 impl Outlet<'_> {
@@ -129,6 +131,9 @@ pub(super) async fn write_head(
     match session {
         ServerSession::H2(http2) => Ok(http2.write_response_header(head, end)?),
         ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
+            if *outlet.shutdown.borrow() {
+                session.set_keepalive(None);
+            }
             outlet.watch(session.write_response_header(head)).await
         }
     }
@@ -245,12 +250,14 @@ mod tests {
         let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
         let client = |number: u8| IpAddr::from([192, 0, 2, number]);
         let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
+        let (_running, shutdown) = tokio::sync::watch::channel(false);
         let outlet = Outlet {
             activity: &activity,
             patience: PATIENCE,
             window: None,
             held: holds.then_some(&held),
             buffers: &buffers,
+            shutdown: &shutdown,
         };
         let reads = async {
             loop {

@@ -100,15 +100,13 @@ impl Connection {
             window: session.is_http2().then_some(&self.window),
             held: None,
             buffers: &waiting.buffers,
+            shutdown,
         };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());
         let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
             Arrival::Request => {
                 let _in_flight = metrics::in_flight();
-                if *shutdown.borrow() {
-                    session.set_keepalive(None);
-                }
                 // Not under the snapshot of when the waiting began, which may be long ago.
                 serve(&mut session, &self.info, &self.runtime, outlet, &mut record).await
             }

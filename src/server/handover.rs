@@ -102,6 +102,7 @@ impl Launch {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
         }
+        let offer = Message::offering(places)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut arguments = env::args_os();
         let program = arguments.next().unwrap_or_else(|| OsString::from("portcullis"));
@@ -114,9 +115,9 @@ impl Launch {
             .spawn()
             .map_err(|error| UpgradeError::Start { program: program.display().to_string(), error })?;
         let launch = Self { child, stream: ours };
-        match offer(&launch.stream, places) {
+        match send(&launch.stream, &offer) {
             Ok(()) => Ok(launch),
-            Err(error) => Err(launch.give_up(error)),
+            Err(_) => Err(launch.ended()),
         }
     }
 
@@ -132,9 +133,8 @@ impl Launch {
     pub(super) fn ready(self) -> Result<Successor, UpgradeError> {
         match self.said() {
             Ok(said) if said.trim_end() == READY => Ok(Successor { pid: self.child.id(), stream: self.stream }),
-            Ok(_) => Err(self.ended()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.give_up(UpgradeError::Silent)),
-            Err(error) => Err(self.give_up(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.give_up()),
+            Ok(_) | Err(_) => Err(self.ended()),
         }
     }
 
@@ -159,10 +159,10 @@ impl Launch {
         self.child.wait().map_or_else(UpgradeError::from, UpgradeError::Ended)
     }
 
-    fn give_up(mut self, error: UpgradeError) -> UpgradeError {
+    fn give_up(mut self) -> UpgradeError {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        error
+        UpgradeError::Silent
     }
 }
 
@@ -183,28 +183,44 @@ impl Successor {
     }
 }
 
-fn offer(stream: &UnixStream, places: &Places) -> Result<(), UpgradeError> {
-    let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
-    let addresses = |sockets: &Sockets| -> Vec<Address> {
-        sockets.handed().map(|HandedSocket { address, only_v6, .. }| Address { address, only_v6 }).collect()
-    };
-    let (https, http, admin) = (addresses(&places.https), addresses(&places.http), addresses(&places.admin));
-    for sockets in [&places.https, &places.http, &places.admin] {
-        descriptors.extend(sockets.handed().map(|socket| socket.descriptor));
+/// What is sent, with the descriptors in the same order.
+struct Message<'a> {
+    text: Vec<u8>,
+    descriptors: Vec<BorrowedFd<'a>>,
+}
+
+impl<'a> Message<'a> {
+    fn offering(places: &'a Places) -> Result<Self, UpgradeError> {
+        let mut descriptors = Vec::new();
+        let mut addresses = |sockets: &'a Sockets| -> Vec<Address> {
+            let handed = sockets.handed().map(|HandedSocket { address, only_v6, descriptor }| {
+                descriptors.push(descriptor);
+                Address { address, only_v6 }
+            });
+            handed.collect()
+        };
+        let offer = Offer {
+            version: VERSION,
+            pid: std::process::id(),
+            https: addresses(&places.https),
+            http: addresses(&places.http),
+            admin: addresses(&places.admin),
+        };
+        if descriptors.len() > MOST_SOCKETS {
+            return Err(UpgradeError::TooManySockets);
+        }
+        let mut text = serde_json::to_vec(&offer).map_err(io::Error::from)?;
+        text.push(b'\n');
+        Ok(Self { text, descriptors })
     }
-    if descriptors.len() > MOST_SOCKETS {
-        return Err(UpgradeError::TooManySockets);
-    }
-    let offer = Offer { version: VERSION, pid: std::process::id(), https, http, admin };
-    let mut text = serde_json::to_vec(&offer).map_err(io::Error::from)?;
-    text.push(b'\n');
+}
+
+fn send(mut stream: &UnixStream, Message { text, descriptors }: &Message<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let sent = sendmsg(stream, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
-    let mut stream = stream;
-    stream.write_all(text.get(sent..).unwrap_or_default())?;
-    Ok(())
+    control.push(SendAncillaryMessage::ScmRights(descriptors));
+    let sent = sendmsg(stream, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
+    stream.write_all(text.get(sent..).unwrap_or_default())
 }
 
 /// What the process before offers.

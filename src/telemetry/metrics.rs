@@ -2,6 +2,8 @@
 //!
 //! Labels are fixed words or configured names; nothing a request says becomes a label.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -13,6 +15,8 @@ const AUTHENTICATIONS: &str = "portcullis_authentications_total";
 const REFUSED: &str = "portcullis_refused_total";
 const TOKENS: &str = "portcullis_tokens_issued_total";
 const RELOAD: &str = "portcullis_config_reload_success";
+const RELOADS: &str = "portcullis_config_reloads_total";
+const LAST_RELOAD: &str = "portcullis_config_last_reload_success_timestamp_seconds";
 const BYTES: &str = "portcullis_body_bytes_total";
 const UPSTREAM_ERRORS: &str = "portcullis_upstream_errors_total";
 const UPSTREAM_UP: &str = "portcullis_upstream_up";
@@ -51,6 +55,8 @@ fn describe() {
     describe_counter!(REFUSED, "Requests refused, by reason (as the access line names it).");
     describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
+    describe_counter!(RELOADS, "Configurations read while the gate runs, by outcome (success, failure).");
+    describe_gauge!(LAST_RELOAD, "When a configuration came into force last, in seconds since 1970.");
     describe_counter!(BYTES, Unit::Bytes, "Body bytes received from clients (in) and sent to them (out).");
     describe_counter!(UPSTREAM_ERRORS, "Upstream failures, by registry and kind.");
     describe_gauge!(
@@ -110,9 +116,26 @@ pub fn token_issued(kind: &'static str) {
     counter!(TOKENS, "kind" => kind).increment(1);
 }
 
-/// Whether the configuration that was read last is in force.
+/// The first configuration is in force.
+pub fn in_force() {
+    gauge!(RELOAD).set(1.0);
+    gauge!(LAST_RELOAD).set(seconds_since_1970());
+    for outcome in ["success", "failure"] {
+        counter!(RELOADS, "outcome" => outcome).increment(0);
+    }
+}
+
+/// Another configuration was read, and is in force or cannot be used.
 pub fn reloaded(success: bool) {
     gauge!(RELOAD).set(if success { 1.0 } else { 0.0 });
+    counter!(RELOADS, "outcome" => if success { "success" } else { "failure" }).increment(1);
+    if success {
+        gauge!(LAST_RELOAD).set(seconds_since_1970());
+    }
+}
+
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 /// `direction` is `in` (from clients) or `out` (to clients).

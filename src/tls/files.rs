@@ -137,7 +137,10 @@ fn assemble(
         None => {
             return Err(fault(
                 &files.key_file,
-                format!("this key does not belong to the certificate {}", files.certificate_file.display()),
+                format!(
+                    "this key does not belong to the certificate {}: the two files must be a pair",
+                    files.certificate_file.display()
+                ),
             ));
         }
     }

@@ -101,28 +101,25 @@ impl Keys {
         Self::of(load_all(files)?)
     }
 
-    /// Loads without creating (for `check`); a missing first file is fine where its folder exists. False where none of
+    /// Loads without creating (for `check`); a missing first file is fine where it could be made. False where none of
     /// the keys can sign what `pass_token` passes on.
     ///
     /// # Errors
-    /// As [`Keys::load_or_create`].
-    pub fn check(files: &[PathBuf]) -> Result<bool, KeyError> {
+    /// Every file that [`Keys::load_or_create`] could not use.
+    pub fn check(files: &[PathBuf]) -> Result<bool, Vec<KeyError>> {
         let Some((first, others)) = files.split_first() else {
-            return Err(KeyError::None);
+            return Err(vec![KeyError::None]);
         };
-        // One that is made is for ES256.
-        let mut passes = true;
-        if exists(first)? {
-            passes = load(first)?.is_for_registries();
-        } else if !folder_of(first).is_dir() {
-            return Err(missing_folder(first));
-        } else {
-            can_be_made(first)?;
+        let mut passes = false;
+        let mut errors = Vec::new();
+        for checked in std::iter::once(check_first(first)).chain(others.iter().map(|file| load(file).map(Some))) {
+            match checked {
+                // One that is made is for ES256.
+                Ok(key) => passes |= key.is_none_or(|key| key.is_for_registries()),
+                Err(error) => errors.push(error),
+            }
         }
-        for file in others {
-            passes |= load(file)?.is_for_registries();
-        }
-        Ok(passes)
+        if errors.is_empty() { Ok(passes) } else { Err(errors) }
     }
 
     fn of(keys: Vec<Loaded>) -> Result<Self, KeyError> {
@@ -206,6 +203,17 @@ pub(super) fn unusable(path: &Path, reason: impl Into<String>) -> KeyError {
 pub(super) fn missing_folder(file: &Path) -> KeyError {
     let folder = folder_of(file).display();
     unusable(file, format!("the folder {folder} does not exist; create it, owned by the account of this process"))
+}
+
+/// `None` where it would be made.
+fn check_first(file: &Path) -> Result<Option<Loaded>, KeyError> {
+    if exists(file)? {
+        return load(file).map(Some);
+    }
+    if !folder_of(file).is_dir() {
+        return Err(missing_folder(file));
+    }
+    can_be_made(file).map(|()| None)
 }
 
 fn exists(file: &Path) -> Result<bool, KeyError> {

@@ -81,8 +81,11 @@ fn basic_header(credentials: &config::UpstreamCredentials) -> Result<HeaderValue
     use base64::Engine as _;
     let text = format!("{}:{}", credentials.username, credentials.password.reveal());
     let encoded = base64::engine::general_purpose::STANDARD.encode(text);
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}"))
-        .map_err(|error| SetupError { server: "credentials".to_owned(), reason: error.to_string() })?;
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|error| SetupError {
+        server: "credentials".to_owned(),
+        file: None,
+        reason: error.to_string(),
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

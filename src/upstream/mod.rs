@@ -33,7 +33,7 @@ pub use pools::Pools;
 pub use redirect::RedirectError;
 pub use resume::Download;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use crate::token::KeyError;
 
@@ -108,9 +108,11 @@ fn whole(error: &dyn std::error::Error) -> String {
 }
 
 /// The settings of an upstream cannot be used (a CA file, a server name).
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("upstream {server}: {reason}")]
 pub struct SetupError {
     pub server: String,
+    /// The file that is at fault.
+    pub file: Option<PathBuf>,
     pub reason: String,
 }

@@ -1,6 +1,6 @@
 //! TLS towards servers and towards object storage: who is trusted, and what they are shown.
 
-use std::{error::Error as StdError, io, path::Path, sync::Arc};
+use std::{error::Error as StdError, fs, io, path::Path, sync::Arc};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore, sign::SingleCertAndKey};
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
@@ -10,7 +10,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{Error, SetupError};
 use crate::{
     config::{self, ServerUrl},
-    tls::{Fingerprint, Pair},
+    tls::{CertificateError, Fingerprint, Pair},
 };
 
 /// TLS towards one place, and the name that its certificate must have.
@@ -21,7 +21,8 @@ pub(super) struct Tls {
 
 impl Tls {
     pub(super) fn new(settings: &Arc<ClientConfig>, name: &str) -> Result<Self, SetupError> {
-        let fail = |error: InvalidDnsNameError| SetupError { server: name.to_owned(), reason: error.to_string() };
+        let fail =
+            |error: InvalidDnsNameError| SetupError { server: name.to_owned(), file: None, reason: error.to_string() };
         let name = ServerName::try_from(name.to_owned()).map_err(fail)?;
         Ok(Self { connector: TlsConnector::from(Arc::clone(settings)), name })
     }
@@ -43,7 +44,7 @@ pub(super) struct Content {
 struct Roots {
     certificates: Vec<CertificateDer<'static>>,
     /// What to say where none of them can be used.
-    useless: String,
+    useless: SetupError,
 }
 
 impl Content {
@@ -55,7 +56,7 @@ impl Content {
         let to_storage = follows && upstream.redirect_hosts.iter().any(|host| host.origin.tls);
         let ca = tls.ca_file.as_ref().filter(|_| to_servers || to_storage);
         let client = tls.client_certificate.as_ref().filter(|_| to_servers);
-        let client = client.map(Pair::read).transpose().map_err(|error| fail(format!("client {error}")))?;
+        let client = client.map(Pair::read).transpose().map_err(client_fault)?;
         Ok(Self {
             ca: ca.map(|file| Roots::of_file(file)).transpose()?,
             system: (to_storage || to_servers && ca.is_none()).then(Roots::of_system),
@@ -76,7 +77,7 @@ impl Content {
         let builder = ClientConfig::builder().with_root_certificates(roots);
         let client = match &self.client {
             Some(pair) => {
-                let loaded = pair.load().map_err(|error| fail(format!("client {error}")))?;
+                let loaded = pair.load().map_err(client_fault)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*loaded.key).clone())))
             }
             None => builder.with_no_client_auth(),
@@ -117,18 +118,21 @@ impl Content {
 
 impl Roots {
     fn of_file(file: &Path) -> Result<Self, SetupError> {
-        let shown = file.display();
-        let certificates = CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| fail(format!("cannot read ca_file {shown}: {error}")))?;
-        Ok(Self { certificates, useless: format!("ca_file {shown} holds no usable certificate") })
+        let fault = |reason: String| fail(Some(file), reason);
+        let pem = fs::read(file).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        let certificates = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| fault("is not valid PEM".to_owned()))?;
+        let useless = fault("holds no usable certificate (PEM, -----BEGIN CERTIFICATE-----)".to_owned());
+        Ok(Self { certificates, useless })
     }
 
     fn of_system() -> Self {
         let mut certificates = rustls_native_certs::load_native_certs().certs;
         // In whichever order a folder lists them.
         certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
-        let useless = "the system has no trusted roots: install ca-certificates or set tls.ca_file".to_owned();
+        let reason = "the system has no trusted roots: install ca-certificates or set tls.ca_file";
+        let useless = fail(None, reason.to_owned());
         Self { certificates, useless }
     }
 
@@ -138,7 +142,7 @@ impl Roots {
 
     fn add_to(&self, roots: &mut RootCertStore) -> Result<(), SetupError> {
         let (added, _) = roots.add_parsable_certificates(self.certificates.iter().cloned());
-        if added == 0 { Err(fail(self.useless.clone())) } else { Ok(()) }
+        if added == 0 { Err(self.useless.clone()) } else { Ok(()) }
     }
 }
 
@@ -147,8 +151,12 @@ fn http1(mut client: ClientConfig) -> Arc<ClientConfig> {
     Arc::new(client)
 }
 
-fn fail(reason: String) -> SetupError {
-    SetupError { server: "tls".to_owned(), reason }
+fn client_fault(error: CertificateError) -> SetupError {
+    SetupError { server: "tls".to_owned(), file: Some(error.file), reason: error.reason }
+}
+
+fn fail(file: Option<&Path>, reason: String) -> SetupError {
+    SetupError { server: "tls".to_owned(), file: file.map(Path::to_owned), reason }
 }
 
 /// Where a server ended a connection for the certificate that it was shown or not shown: what to look at. With TLS 1.3

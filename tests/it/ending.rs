@@ -16,7 +16,7 @@ fn before(registry: &Registry) -> GateSetup {
 }
 
 /// An upload that has sent half of its chunk.
-fn half_an_upload(gate: &Portcullis) -> Tls {
+pub(crate) fn half_an_upload(gate: &Portcullis) -> Tls {
     let session = gate.curl("/v2/team-a/app/blobs/uploads/").user(ALICE).method("POST").send();
     let path = session.header("location").unwrap().replace(&gate.url(""), "");
     let token = gate.token(Some(ALICE), "repository:team-a/app:pull,push");
@@ -104,17 +104,17 @@ fn before_a_stop_load_balancers_are_told() {
 }
 
 /// What a service manager hears.
-struct Manager(UnixDatagram);
+pub(crate) struct Manager(UnixDatagram);
 
 impl Manager {
-    fn at(path: &Path) -> Self {
+    pub(crate) fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self(socket)
     }
 
     /// The next messages up to one that holds this line.
-    fn hears(&self, line: &str) -> String {
+    pub(crate) fn hears(&self, line: &str) -> String {
         let mut heard = String::new();
         let mut message = [0; 4096];
         loop {

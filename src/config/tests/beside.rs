@@ -14,12 +14,12 @@ fn servers_beside_a_registry() {
     assert_eq!(beside.notary, Some(ServerUrl::Unix("/run/notary.sock".into())));
     assert!(beside.origins.is_empty());
     for (value, words) in [
-        ("ui: \"http://ui/path\"", "registries[].ui: a server has no path"),
-        ("ui: \"ftp://ui\"", "registries[].ui: not a server"),
-        ("notary: \"http://u:p@n\"", "registries[].notary: a URL must not hold a name or password"),
-        ("notary: 4443", "registries[].notary: expected text, found the number 4443"),
-        ("ui: \"http://r:5000\"", "registries[].ui: is the registry itself"),
-        ("notary: \"http://R:5000/\"", "registries[].notary: is the registry itself"),
+        ("ui: \"http://ui/path\"", "registries[0].ui: a server has no path"),
+        ("ui: \"ftp://ui\"", "registries[0].ui: not a server"),
+        ("notary: \"http://u:p@n\"", "registries[0].notary: a URL must not hold a name or password"),
+        ("notary: 4443", "registries[0].notary: expected text, found the number 4443"),
+        ("ui: \"http://r:5000\"", "registries[0].ui: is the registry itself"),
+        ("notary: \"http://R:5000/\"", "registries[0].notary: is the registry itself"),
     ] {
         tells(&registry(value), "6:", &format!("error: {words}"));
     }
@@ -27,7 +27,7 @@ fn servers_beside_a_registry() {
     tells(
         &registry(&format!("{routed}\n    ui: \"http://m:80\"")),
         "7:",
-        "error: registries[].ui: is the registry itself",
+        "error: registries[0].ui: is the registry itself",
     );
 }
 
@@ -39,15 +39,15 @@ fn origins_are_named_one_by_one() {
     assert_eq!(origins, ["https://ui.example.com", "http://localhost:3000"]);
     assert!(config.warnings.is_empty());
     for (value, words) in [
-        ("\"*\"", "error: registries[].cors.origins[]: must name each origin"),
-        ("\"https://*.example.com\"", "error: registries[].cors.origins[]: must name each origin"),
+        ("\"*\"", "error: registries[0].cors.origins[0]: must name each origin"),
+        ("\"https://*.example.com\"", "error: registries[0].cors.origins[0]: must name each origin"),
         (
             "\"https://ui.example.com/\"",
-            "error: registries[].cors.origins[]: \"https://ui.example.com/\" is not an origin",
+            "error: registries[0].cors.origins[0]: \"https://ui.example.com/\" is not an origin",
         ),
-        ("\"null\"", "error: registries[].cors.origins[]: \"null\" is not an origin"),
-        ("ui.example.com", "error: registries[].cors.origins[]: \"ui.example.com\" is not an origin"),
-        ("\"http://ui.example.com\"", "warning: registries[].cors.origins[]: is not https"),
+        ("\"null\"", "error: registries[0].cors.origins[0]: \"null\" is not an origin"),
+        ("ui.example.com", "error: registries[0].cors.origins[0]: \"ui.example.com\" is not an origin"),
+        ("\"http://ui.example.com\"", "warning: registries[0].cors.origins[0]: is not https"),
     ] {
         tells(&registry(&format!("cors: {{ origins: [{value}] }}")), "6:", words);
     }

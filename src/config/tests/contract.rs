@@ -131,7 +131,7 @@ shutdown: { drain: "30s" }
 fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
-        ("identity.providers[].ldap: is not available", "error"),
+        ("identity.providers[1].ldap: is not available", "error"),
         ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
         ("log.audit: has no effect", "warning"),
@@ -191,7 +191,7 @@ fn what_is_not_available_is_an_error() {
             ),
             "tls.acme",
         ),
-        (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[].ldap"),
+        (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[0].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
         tells(&text, "", &format!("error: {key}: is not available in this version"));

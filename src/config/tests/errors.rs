@@ -40,7 +40,7 @@ fn unknown_keys() {
         "2:11: error: listen: unknown key \"proxy_protocol\": did you mean \"proxy_protocol_from\"?",
         "",
     );
-    grant("    action: [push]", "14:5: error: access.grants[]: unknown key \"action\": did you mean \"actions\"?", "");
+    grant("    action: [push]", "14:5: error: access.grants[0]: unknown key \"action\": did you mean \"actions\"?", "");
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn unknown_keys_never_show_a_value() {
     assert_eq!(
         told,
         [
-            "6:49: error: registries[].upstream.credentials: the key \"password_file\" is missing: write the path of a file that holds the password",
-            "6:77: error: registries[].upstream.credentials: unknown key \"password\": did you mean \"password_file\"?",
+            "6:49: error: registries[0].upstream.credentials: the key \"password_file\" is missing: write the path of a file that holds the password",
+            "6:77: error: registries[0].upstream.credentials: unknown key \"password\": did you mean \"password_file\"?",
         ]
     );
 }

@@ -112,7 +112,7 @@ fn secrets_are_read_from_their_files() {
     let Problems(problems) = Config::load(&path).unwrap_err();
     assert_eq!((problems[0].line, problems[0].column, problems.len()), (6, 96, 1));
     assert!(
-        problems[0].message.starts_with("registries[].upstream.credentials.password_file: cannot use "),
+        problems[0].message.starts_with("registries[0].upstream.credentials.password_file: cannot use "),
         "{}",
         problems[0]
     );

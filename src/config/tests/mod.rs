@@ -3,6 +3,7 @@ mod contract;
 mod errors;
 mod files;
 mod hosts;
+mod named;
 mod random;
 mod redirects;
 mod sections;
@@ -14,7 +15,7 @@ mod warnings;
 
 use std::path::Path;
 
-use super::{Config, Problems, load, problem::Report};
+use super::{Config, Fingerprint, Problems, Reading, load, problem::Report};
 
 /// Seven lines that are a whole configuration.
 const LEAST: &str = r#"version: 1
@@ -27,7 +28,12 @@ identity: { providers: [{ htpasswd: { file: "htpasswd" } }] }
 "#;
 
 fn read(text: &str) -> Result<Config, Problems> {
-    load::read(text, Report::new(Path::new("conf/p.yml")))
+    reading(text).outcome
+}
+
+fn reading(text: &str) -> Reading {
+    let path = Path::new("conf/p.yml");
+    load::read(text, Fingerprint::of(path), Report::new(path))
 }
 
 /// What is told of a text, as `line:column: severity: message`.

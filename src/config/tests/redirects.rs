@@ -38,7 +38,7 @@ fn what_is_no_origin() {
     let error = |value: &str, words: &str| {
         tells(
             &file(&format!("redirect_hosts: [{value}]")),
-            "6:71: error: registries[].upstream.redirect_hosts[]",
+            "6:71: error: registries[0].upstream.redirect_hosts[0]",
             words,
         );
     };
@@ -77,7 +77,7 @@ fn what_is_odd_is_said() {
     );
     tells(
         &file("redirects: pass, redirect_hosts: [\"https://b.example.com\"]"),
-        "6:71: warning: registries[].upstream.redirect_hosts: ",
+        "6:71: warning: registries[0].upstream.redirect_hosts: ",
         "has no effect with redirects: pass",
     );
 }
@@ -103,12 +103,12 @@ fn a_client_certificate_has_both_files() {
     );
     tells(
         &file("https://r", "client_certificate_file: a"),
-        "6:57: error: registries[].upstream.tls.client_certificate_file: needs client_key_file",
+        "6:57: error: registries[0].upstream.tls.client_certificate_file: needs client_key_file",
         "",
     );
     tells(
         &file("https://r", "client_key_file: a, client_certificate_file: null"),
-        "6:57: error: registries[].upstream.tls.client_key_file: needs client_certificate_file",
+        "6:57: error: registries[0].upstream.tls.client_key_file: needs client_certificate_file",
         "",
     );
     let told = told(&file("http://r", "client_certificate_file: a, client_key_file: b"));

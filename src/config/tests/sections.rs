@@ -7,10 +7,10 @@ fn addresses() {
     listen("https: []", "2:11: error: listen.https: must not be empty: nobody could connect", "");
     listen(
         "https: [\":443\"]",
-        "2:19: error: listen.https[]: \":443\" is not an address with a port: write \"[::]:443\"",
+        "2:19: error: listen.https[0]: \":443\" is not an address with a port: write \"[::]:443\"",
         "",
     );
-    listen("https: [443]", "2:19: error: listen.https[]: expected text, found the number 443: put it in quotes", "");
+    listen("https: [443]", "2:19: error: listen.https[0]: expected text, found the number 443: put it in quotes", "");
     listen(
         "admin: \"localhost:9090\"",
         "2:18: error: listen.admin: \"localhost:9090\" is not an address with a port",
@@ -19,7 +19,7 @@ fn addresses() {
     listen("public_port: 0", "2:24: error: listen.public_port: 0 is out of range: 1 to 65535", "");
     listen(
         "trusted_proxies: [10.0.0.0/33]",
-        "2:29: error: listen.trusted_proxies[]: \"10.0.0.0/33\" is not a network",
+        "2:29: error: listen.trusted_proxies[0]: \"10.0.0.0/33\" is not a network",
         "\"10.0.0.0/8\"",
     );
 }
@@ -28,17 +28,17 @@ fn addresses() {
 fn port_collisions() {
     listen(
         "https: [\"[::]:8443\", \"127.0.0.1:8443\"]",
-        "2:32: error: listen.https[]: 127.0.0.1:8443 collides with [::]:8443 in line 2",
+        "2:32: error: listen.https[1]: 127.0.0.1:8443 collides with [::]:8443 in line 2",
         "",
     );
     listen(
         "https: [\"10.0.0.1:443\"], http: [\"10.0.0.1:443\"]",
         "2:",
-        "listen.http[]: 10.0.0.1:443 collides with 10.0.0.1:443 in line 2",
+        "listen.http[0]: 10.0.0.1:443 collides with 10.0.0.1:443 in line 2",
     );
     listen(
         "https: [\"0.0.0.0:80\"]",
-        "2:19: error: listen.https[]: 0.0.0.0:80 collides with the default of listen.http",
+        "2:19: error: listen.https[0]: 0.0.0.0:80 collides with the default of listen.http",
         "",
     );
     listen(
@@ -68,13 +68,13 @@ fn certificates() {
     );
     tells(
         &with_line(3, "tls: { certificates: [{ certificate_file: a }] }"),
-        "3:23: error: tls.certificates[]: the key \"key_file\" is missing",
+        "3:23: error: tls.certificates[0]: the key \"key_file\" is missing",
         "",
     );
     let two = "tls:\n  certificates:\n  - { certificate_file: a, key_file: b, default: true }\n  - { certificate_file: c, key_file: d, default: true }";
     tells(
         &with_line(3, two),
-        "6:50: error: tls.certificates[].default: the certificate in line 5 is the default already",
+        "6:50: error: tls.certificates[1].default: the certificate in line 5 is the default already",
         "",
     );
 }
@@ -92,47 +92,47 @@ fn registries() {
     tells(&registries("registries: []\n"), "4:1: error: registries: must not be empty: write at least one", "");
     tells(
         &with_line(5, "  - hosts: []"),
-        "5:5: error: registries[].hosts: must not be empty: write the names that clients dial",
+        "5:5: error: registries[0].hosts: must not be empty: write the names that clients dial",
         "",
     );
-    tells(&with_line(5, "  - read_only: false"), "5:5: error: registries[]: the key \"hosts\" is missing", "");
+    tells(&with_line(5, "  - read_only: false"), "5:5: error: registries[0]: the key \"hosts\" is missing", "");
     tells(
         &with_line(5, "  - hosts: [\"https://r.example.com\"]"),
-        "5:13: error: registries[].hosts[]: \"https://r.example.com\" is not a host",
+        "5:13: error: registries[0].hosts[0]: \"https://r.example.com\" is not a host",
         "",
     );
     tells(
         &with_line(5, "  - hosts: [r.example.com, R.Example.com.]"),
-        "5:28: error: registries[].hosts[]: r.example.com is given twice, first in line 5",
+        "5:28: error: registries[0].hosts[1]: r.example.com is given twice, first in line 5",
         "",
     );
     tells(
         &with_line(6, "    read_only_uploads: finish"),
-        "5:5: error: registries[]: the key \"upstream\" is missing: write servers",
+        "5:5: error: registries[0]: the key \"upstream\" is missing: write servers",
         "",
     );
     let read_only = |value: &str| with_line(5, &format!("  - hosts: [r.example.com]\n    read_only: {value}"));
     tells(
         &read_only("maybe"),
-        "6:16: error: registries[].read_only: expected true, false or a list of repository patterns",
+        "6:16: error: registries[0].read_only: expected true, false or a list of repository patterns",
         "",
     );
-    tells(&read_only("[\"home/$user/**\"]"), "6:17: error: registries[].read_only[]: $user has no meaning here", "");
-    tells(&read_only("[\"a//b\"]"), "6:17: error: registries[].read_only[]", "");
+    tells(&read_only("[\"home/$user/**\"]"), "6:17: error: registries[0].read_only[0]: $user has no meaning here", "");
+    tells(&read_only("[\"a//b\"]"), "6:17: error: registries[0].read_only[0]", "");
     tells(
         &with_line(6, "    upstream: {}"),
-        "6:5: error: registries[].upstream: the key \"servers\" is missing: write - url",
+        "6:5: error: registries[0].upstream: the key \"servers\" is missing: write - url",
         "",
     );
     tells(
         &with_line(6, "    upstream: { servers: [] }"),
-        "6:17: error: registries[].upstream.servers: must not be empty",
+        "6:17: error: registries[0].upstream.servers: must not be empty",
         "",
     );
     let second = "    upstream: { servers: [{ url: \"http://r:5000\" }] }\n  - hosts: [s.example.com, r.example.com]\n    upstream: { servers: [{ url: \"http://s\" }] }";
     tells(
         &with_line(6, second),
-        "7:28: error: registries[].hosts[]: r.example.com is given twice, first in line 5",
+        "7:28: error: registries[1].hosts[1]: r.example.com is given twice, first in line 5",
         "",
     );
 }
@@ -142,8 +142,8 @@ fn servers() {
     let server = |value: &str, place: &str, words: &str| {
         tells(&with_line(6, &format!("    upstream: {{ servers: [{{ {value} }}] }}")), place, words);
     };
-    server("weight: 1", "6:27: error: registries[].upstream.servers[]: the key \"url\" is missing", "");
-    server("url: \"http://r\", weight: 0", "6:", "servers[].weight: 0 is out of range: 1 to 65535");
+    server("weight: 1", "6:27: error: registries[0].upstream.servers[0]: the key \"url\" is missing", "");
+    server("url: \"http://r\", weight: 0", "6:", "servers[0].weight: 0 is out of range: 1 to 65535");
     for (url, words) in [
         ("r:5000", "not a server: write \"http://registry:5000\""),
         ("ftp://r", "not a server"),
@@ -161,13 +161,13 @@ fn servers() {
         ("unix:", "not the absolute path of a socket"),
         (&format!("unix:/{}", "a".repeat(107)), "at most 107 bytes"),
     ] {
-        server(&format!("url: \"{url}\""), "6:34: error: registries[].upstream.servers[].url: ", words);
+        server(&format!("url: \"{url}\""), "6:34: error: registries[0].upstream.servers[0].url: ", words);
     }
     let secret = told(&with_line(6, "    upstream: { servers: [{ url: \"http://u:hunter2@r\" }] }"));
     assert_eq!(
         secret,
         [
-            "6:34: error: registries[].upstream.servers[].url: a URL must not hold a name or password: use upstream.credentials"
+            "6:34: error: registries[0].upstream.servers[0].url: a URL must not hold a name or password: use upstream.credentials"
         ]
     );
 }
@@ -189,8 +189,8 @@ fn upstream_details() {
     assert_eq!(
         credentials("username: \"a:b\", password_file: /dev/null"),
         [
-            "6:75: error: registries[].upstream.credentials.username: must not hold a colon, which ends the name in Basic credentials",
-            "6:97: error: registries[].upstream.credentials.password_file: cannot use /dev/null: it is not a file",
+            "6:75: error: registries[0].upstream.credentials.username: must not hold a colon, which ends the name in Basic credentials",
+            "6:97: error: registries[0].upstream.credentials.password_file: cannot use /dev/null: it is not a file",
         ]
     );
 }
@@ -203,7 +203,7 @@ fn a_request_carries_a_token_or_credentials() {
     std::fs::write(&file, "secret").unwrap();
     let credentials = format!("credentials: {{ username: a, password_file: \"{}\" }}", file.display());
     for both in [format!("pass_token: true, {credentials}"), format!("{credentials}, pass_token: true")] {
-        upstream(&both, "6:", &format!("error: registries[].upstream.pass_token: {EITHER}"));
+        upstream(&both, "6:", &format!("error: registries[0].upstream.pass_token: {EITHER}"));
     }
     for text in
         ["pass_token: true", "pass_token: true, credentials: null", &format!("pass_token: false, {credentials}")]
@@ -211,7 +211,7 @@ fn a_request_carries_a_token_or_credentials() {
         let written = with_line(6, &format!("    upstream: {{ servers: [{{ url: \"https://r\" }}], {text} }}"));
         assert_eq!(told(&written), Vec::<String>::new(), "{text}");
     }
-    upstream("pass_token: maybe", "6:", "registries[].upstream.pass_token: expected true or false");
+    upstream("pass_token: maybe", "6:", "registries[0].upstream.pass_token: expected true or false");
 }
 
 #[test]
@@ -224,24 +224,24 @@ fn identities() {
     );
     tells(
         &with_line(7, "identity: { providers: [{}] }"),
-        "7:25: error: identity.providers[]: no provider is named",
+        "7:25: error: identity.providers[0]: no provider is named",
         "",
     );
     tells(
         &with_line(7, "identity: { providers: [htpaswd: {}] }"),
-        "7:25: error: identity.providers[]: unknown key \"htpaswd\": did you mean \"htpasswd\"?",
+        "7:25: error: identity.providers[0]: unknown key \"htpaswd\": did you mean \"htpasswd\"?",
         "",
     );
     tells(
         &with_line(7, "identity: { providers: [htpasswd: {}] }"),
-        "7:25: error: identity.providers[].htpasswd: the key \"file\" is missing",
+        "7:25: error: identity.providers[0].htpasswd: the key \"file\" is missing",
         "",
     );
     identity("realm: 'a \"b\"'", "7:", "identity.realm: only printable ASCII");
     identity("realm: \"Régistre\"", "7:", "identity.realm: only printable ASCII");
-    identity("disabled_users: [\"a:b\"]", "7:", "disabled_users[]: \"a:b\" cannot be the name of a user");
-    identity("groups: { team: alice }", "7:", "identity.groups[]: expected a list");
-    identity("groups: { team: [007, 7] }", "7:", "identity.groups[][]: expected text, found the number 7");
+    identity("disabled_users: [\"a:b\"]", "7:", "disabled_users[0]: \"a:b\" cannot be the name of a user");
+    identity("groups: { team: alice }", "7:", "identity.groups[\"team\"]: expected a list");
+    identity("groups: { team: [007, 7] }", "7:", "identity.groups[\"team\"][1]: expected text, found the number 7");
     identity("groups: { \"\": [] }", "7:", "\"\" cannot be the name of a group");
 }
 
@@ -256,35 +256,35 @@ fn tokens() {
     let two = with_line(4, second) + "\ntokens: { service: s }\n";
     tells(&two, "9:20: error: tokens.service: ", "several registries need a service each");
     more("tokens: { keys: [] }\n", "8:11: error: tokens.keys: must not be empty: no token could be signed", "");
-    more("tokens: { keys: [a, a] }\n", "8:21: error: tokens.keys[]: this key is given twice", "");
+    more("tokens: { keys: [a, a] }\n", "8:21: error: tokens.keys[1]: this key is given twice", "");
     more("tokens: { service: 'a\"b' }\n", "8:20: error: tokens.service: only printable ASCII", "");
     more("tokens: { refresh: { lifetime: 5 } }\n", "8:32: error: tokens.refresh.lifetime: expected a duration", "");
 }
 
 #[test]
 fn grants() {
-    grant("    except: [A]", "14:14: error: access.grants[].except[]: \"A\"", "is not a pattern segment");
+    grant("    except: [A]", "14:14: error: access.grants[0].except[0]: \"A\"", "is not a pattern segment");
     grant(
         "    from: []",
-        "14:5: error: access.grants[].from: must not be empty: leave the key out",
+        "14:5: error: access.grants[0].from: must not be empty: leave the key out",
         "any client network",
     );
-    grant("    from: [ten]", "14:12: error: access.grants[].from[]: \"ten\" is not a network", "");
-    grant("    registries: []", "14:5: error: access.grants[].registries: must not be empty", "");
+    grant("    from: [ten]", "14:12: error: access.grants[0].from[0]: \"ten\" is not a network", "");
+    grant("    registries: []", "14:5: error: access.grants[0].registries: must not be empty", "");
     grant(
         "    registries: [s.example.com]",
-        "14:18: error: access.grants[].registries[]: \"s.example.com\" is not a host of any configured registry",
+        "14:18: error: access.grants[0].registries[0]: \"s.example.com\" is not a host of any configured registry",
         "did you mean \"r.example.com\"?",
     );
-    grant("    registries: [\"r.example.com:8443\"]", "14:18: error: access.grants[].registries[]", "");
+    grant("    registries: [\"r.example.com:8443\"]", "14:18: error: access.grants[0].registries[0]", "");
     let parts = ["repositories: [a]", "actions: [pull]", "to: [anyone]"];
     for (index, part) in parts.iter().enumerate() {
         let key = part.split(':').next().unwrap();
         let others: Vec<&str> = parts.iter().copied().filter(|other| other != part).collect();
         let lines = |first: &str| format!("access:\n  grants:\n  - {first}\n    {}\n    {}\n", others[0], others[1]);
-        more(&lines("name: x"), "10:5: error: access.grants[]: the key ", &format!("{key:?} is missing"));
-        more(&lines(&format!("{key}: []")), "10:5: error: ", &format!("access.grants[].{key}: must not be empty"));
-        more(&lines(&format!("{key}:")), "10:5: error: ", &format!("access.grants[].{key}: must not be empty"));
+        more(&lines("name: x"), "10:5: error: access.grants[0]: the key ", &format!("{key:?} is missing"));
+        more(&lines(&format!("{key}: []")), "10:5: error: ", &format!("access.grants[0].{key}: must not be empty"));
+        more(&lines(&format!("{key}:")), "10:5: error: ", &format!("access.grants[0].{key}: must not be empty"));
         let wrong = [
             ("\"A/**\"", "is not a pattern segment"),
             ("pul", "Did you mean \"pull\"?"),
@@ -299,7 +299,7 @@ fn subjects() {
     let subject = |text: &str, words: &str| {
         more(
             &format!("access:\n  grants:\n  - repositories: [a]\n    actions: [pull]\n    to: [{text}]\n"),
-            "12:10: error: access.grants[].to[]: ",
+            "12:10: error: access.grants[0].to[0]: ",
             words,
         );
     };
@@ -317,7 +317,7 @@ fn a_pattern_has_a_bound() {
     let long = format!("{}b", "a/".repeat(300));
     grant(
         &format!("    except: [{long}]"),
-        "14:14: error: access.grants[].except[]: a pattern has at most 512 characters",
+        "14:14: error: access.grants[0].except[0]: a pattern has at most 512 characters",
         "",
     );
 }

@@ -1,4 +1,4 @@
-//! `registries[].upstream` and `registries[].routes`.
+//! `registries[0].upstream` and `registries[0].routes`.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn servers_that_make_no_upstream() {
     let replica = "{ url: \"http://r\", role: replica }";
     tells(&servers(replica), "6:17", "there are only replicas: at least one server must be a primary");
     let twice = "{ url: \"http://r\" }, { url: \"http://R:80/\" }";
-    tells(&servers(twice), "6:", "registries[].upstream.servers[]: this url is given twice");
+    tells(&servers(twice), "6:", "registries[0].upstream.servers[1]: this url is given twice");
     tells(&servers("{ url: \"http://r\", role: standby }"), "6:", "\"standby\" is not one of primary, replica.");
     tells(&servers("{ url: \"http://r\", weight: 0 }"), "6:", "weight: 0 is out of range: 1 to 65535");
 }
@@ -93,10 +93,10 @@ fn routes_send_patterns_elsewhere() {
 #[test]
 fn routes_that_lead_nowhere() {
     let upstream = "upstream: { servers: [{ url: \"http://m\" }] }";
-    tells(&routes(&format!("{{ {upstream} }}")), "7:", "routes[]: the key \"repositories\" is missing");
-    tells(&routes(&format!("{{ repositories: [], {upstream} }}")), "7:", "routes[].repositories: must not be empty");
-    tells(&routes("{ repositories: [a] }"), "7:", "routes[]: the key \"upstream\" is missing");
+    tells(&routes(&format!("{{ {upstream} }}")), "7:", "routes[0]: the key \"repositories\" is missing");
+    tells(&routes(&format!("{{ repositories: [], {upstream} }}")), "7:", "routes[0].repositories: must not be empty");
+    tells(&routes("{ repositories: [a] }"), "7:", "routes[0]: the key \"upstream\" is missing");
     tells(&routes(&format!("{{ repositories: [\"a/$user\"], {upstream} }}")), "7:", "$user has no meaning here");
     let one = format!("{{ repositories: [a], {upstream} }}");
-    tells(&routes(&format!("{one}, {one}")), "7:", "routes[].repositories[]: \"a\" is given twice");
+    tells(&routes(&format!("{one}, {one}")), "7:", "routes[1].repositories[0]: \"a\" is given twice");
 }

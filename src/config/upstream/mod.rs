@@ -231,7 +231,7 @@ fn read_username(field: &Field<'_>) -> Option<String> {
 }
 
 fn read_secret(field: &Field<'_>) -> Option<Secret> {
-    let path = field.file()?;
+    let path = field.file_read_now()?;
     match Secret::read(&path) {
         Ok(secret) => Some(secret),
         Err(error) => {

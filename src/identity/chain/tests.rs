@@ -284,7 +284,18 @@ async fn without_providers_nobody_logs_in() {
 #[test]
 fn problems_of_all_files_are_told() {
     let files = Files::new(&["no colon\n", "alice:plain\n"]);
-    let told: Vec<_> = files.chain().problems().into_iter().map(|problem| (problem.file, problem.line)).collect();
+    let (problems, errors) = Chain::check(&files.config);
+    assert!(errors.is_empty(), "{errors:?}");
+    let told: Vec<_> = problems.into_iter().map(|problem| (problem.file, problem.line)).collect();
     // Line 0: that nobody in the file can log in.
     assert_eq!(told, [(files.path(0), 1), (files.path(0), 0), (files.path(1), 1), (files.path(1), 0)]);
+}
+
+#[test]
+fn every_file_that_cannot_be_read_is_told() {
+    let files = Files::new(&["", "", ""]);
+    [0, 2].iter().for_each(|index| fs::remove_file(files.path(*index)).expect("removed"));
+    let (_, errors) = Chain::check(&files.config);
+    let told: Vec<_> = errors.into_iter().map(|error| error.file.expect("a file")).collect();
+    assert_eq!(told, [files.path(0), files.path(2)]);
 }

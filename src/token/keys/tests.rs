@@ -172,7 +172,7 @@ fn unusable_files_say_why() {
         let text = reason(Keys::load_or_create(&files));
         assert!(text.contains(expected), "{text}");
         if files != [good.clone(), path("second")] {
-            let checked = Keys::check(&files).unwrap_err().to_string();
+            let checked = Keys::check(&files).unwrap_err()[0].to_string();
             assert!(checked.contains(expected), "{checked}");
         }
     }

@@ -5,6 +5,7 @@
 
 mod acts;
 mod client;
+mod corners;
 mod crowd;
 mod figures;
 mod held;

@@ -216,7 +216,8 @@ impl Portcullis {
         self.admin("/status").json()
     }
 
-    fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
+    /// Changes its configuration in place; nothing reads it yet but who looks at its content.
+    pub(crate) fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
         let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
         change(&mut config);
         fs::write(self.configuration(), serde_json::to_string_pretty(&config).unwrap()).unwrap();
@@ -231,10 +232,7 @@ impl Portcullis {
     pub(crate) fn reload_under_way(&self, change: impl FnOnce(&mut Value)) {
         let ends = |log: &str| {
             log.lines()
-                .filter(|line| {
-                    line.contains("the configuration was read again")
-                        || line.contains("the configuration cannot be used")
-                })
+                .filter(|line| line.contains(r#""because":"SIGHUP""#) || line.contains("because=\"SIGHUP\""))
                 .count()
         };
         let before = ends(&self.log());
