@@ -66,6 +66,9 @@
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
 //!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
+//! - What did not change is the same afterwards, by the content of files too: upstreams and their servers, with connections and
+//!   all that is known of them ([`upstream::Plan`]), password files ([`identity::Chain::rebuild`]) and certificates
+//!   ([`tls::CertStore::load`]). A server of a changed upstream is one of them, and it is probed once.
 //! - Who has come to a socket is served, whatever becomes of it: a changed address, a stop, another process
 //!   ([`listener::Listening`], [`server`]).
 //!

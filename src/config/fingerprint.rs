@@ -63,6 +63,11 @@ impl Fingerprint {
         self.found == other.found
     }
 
+    /// True where there was nothing.
+    pub fn is_missing(&self) -> bool {
+        self.found == Found::Nothing
+    }
+
     fn look(path: &Path, before: Option<&Self>) -> Self {
         let now = Instant::now();
         let without = |found| Self { found, stamp: None, since: now, lasting: false };

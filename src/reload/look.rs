@@ -43,6 +43,11 @@ impl Look {
         Self(self.0.iter().map(|(path, found)| (path.clone(), found.again(path))).collect())
     }
 
+    /// Looks once more at files that were missing. Blocks.
+    pub(super) fn appeared(&mut self) {
+        self.0.iter_mut().filter(|(_, found)| found.is_missing()).for_each(|(path, found)| *found = found.again(path));
+    }
+
     /// The same files once they are at rest, or after a second. Blocks.
     pub(super) fn settled(self) -> Self {
         let mut look = self;
@@ -77,5 +82,72 @@ impl Look {
                 *found = newer.clone();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    fn look(folder: &Path, names: &[&str]) -> Look {
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+        let configuration = folder.join("portcullis.yml");
+        let seen = Fingerprint::of(&configuration);
+        Look::before((&configuration, &seen), &[], paths.iter().map(PathBuf::as_path), &Look::default())
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a"), "one").unwrap();
+        let before = look(folder.path(), &["a", "b"]);
+        assert_eq!(before.again().differences(&before), Vec::<PathBuf>::new());
+        fs::write(at("a"), "two").unwrap();
+        fs::write(at("b"), "appeared").unwrap();
+        fs::write(at("c"), "is none of them").unwrap();
+        assert_eq!(before.again().differences(&before), [at("a"), at("b")]);
+        let mut learned = before.clone();
+        learned.learn(&before.again(), &[at("b")]);
+        assert_eq!(before.again().differences(&learned), [at("a")], "what was not learned still differs");
+        let wider = look(folder.path(), &["a", "b", "c"]);
+        assert!(wider.differences(&learned).iter().all(|path| *path != at("c")), "only files of both count");
+        assert_eq!(wider.of(&at("portcullis.yml"), &[]).0.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_was_made_meanwhile_is_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = look(folder.path(), &["key", "other"]);
+        fs::write(folder.path().join("key"), "made").unwrap();
+        before.appeared();
+        assert!(before.again().differences(&before).is_empty());
+    }
+
+    /// Files that are never at rest are taken as they are.
+    #[test]
+    fn nobody_is_waited_for_in_vain() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut text = String::new();
+                while !done.load(Ordering::Relaxed) {
+                    text.push('a');
+                    fs::write(&path, &text).unwrap();
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let first = look(folder.path(), &["a"]);
+            let settled = first.clone().settled();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(settled.differences(&first), [path.clone()]);
+        });
     }
 }

@@ -103,7 +103,7 @@ impl First {
     /// # Errors
     /// Everything that cannot be used.
     pub fn load(config: &Config) -> Result<Self, Problems> {
-        let look = Look::before((&config.path, &config.seen), config.files(), iter::empty(), &Look::default());
+        let mut look = Look::before((&config.path, &config.seen), config.files(), iter::empty(), &Look::default());
         let load = || {
             let certificates = config.tls.certificates.iter().map(tls::load).collect::<Result<_, _>>()?;
             let certificates = Arc::new(CertStore::new(certificates));
@@ -111,6 +111,8 @@ impl First {
             Ok((certificates, Runtime::build(config, keys)?))
         };
         let (certificates, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
+        // A key that was made just now is no change.
+        look.appeared();
         report_certificates(config, &certificates);
         Ok(Self { certificates, runtime, look })
     }
@@ -157,11 +159,12 @@ impl Reloader {
     /// Whatever keeps the file or what it names from being used; then nothing has changed but the users of password files,
     /// which are read again in any case.
     pub fn reload(&self) -> Result<(), ReloadError> {
+        let _turn = self.turn();
         self.read_again(Cause::Signal)
     }
 
+    /// For who has the turn.
     fn read_again(&self, cause: Cause) -> Result<(), ReloadError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, look) = self.build_from_what_stands_still();
         match outcome {
             Ok(built) => {
@@ -255,7 +258,7 @@ impl Reloader {
         metrics::reloaded(true);
         let generation = self.runtime.load().reloads.in_force(&config);
         let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(" ") };
-        info!(file = %self.file.display(), because = cause.words(), generation, changed, "the configuration was read again and is in force");
+        info!(because = cause.words(), file = %self.file.display(), generation, changed, "the configuration was read again and is in force");
     }
 
     fn tell_failure(&self, error: &ReloadError, look: Look, cause: Cause) {
@@ -266,8 +269,12 @@ impl Reloader {
         metrics::reloaded(false);
         let is_new = self.runtime.load().reloads.failed(error.to_string());
         if is_new || cause == Cause::Signal {
-            error!(file = %self.file.display(), because = cause.words(), "the configuration cannot be used, the one in force stays: {error}");
+            error!(because = cause.words(), file = %self.file.display(), "the configuration cannot be used, the one in force stays: {error}");
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn looks(&self) -> MutexGuard<'_, Looks> {

@@ -27,11 +27,12 @@ impl Reloader {
     fn look(&self) {
         let known = self.looks().latest.clone();
         let mut now = known.again();
-        let mut changed = now.differences(&known);
-        if !changed.is_empty() {
+        if !now.differences(&known).is_empty() {
             now = now.settled();
-            changed = now.differences(&self.looks().latest);
         }
+        let _turn = self.turn();
+        // A signal may have been faster.
+        let changed = now.differences(&self.looks().latest);
         let users = self.password_files();
         if changed.iter().any(|path| users.contains(path)) || self.runtime.load().chain.unreadable().next().is_some() {
             // They act whatever becomes of the configuration: that is how people are banned.

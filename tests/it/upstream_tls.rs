@@ -103,7 +103,7 @@ fn refuses(gate: &mut Portcullis, certificate: &Path, key: &Path, words: &str) {
         tls["client_certificate_file"] = json!(certificate);
         tls["client_key_file"] = json!(key);
     });
-    let told = |text: &str| text.contains("upstream tls: client certificate ") && text.contains(words);
+    let told = |text: &str| text.contains("registries[0].upstream.tls.client_") && text.contains(words);
     assert!(told(gate.log().lines().last().unwrap_or_default()), "{}", gate.log());
     let checked = run(portcullis().arg("check").arg("-c").arg(gate.configuration()), "");
     assert!(!checked.success && told(&checked.stderr), "{checked:?}");

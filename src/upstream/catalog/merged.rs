@@ -83,6 +83,38 @@ fn merge(mut parts: Vec<Part>, wanted: usize) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::{Beside, OpenUploads, ReadOnly, Registry, Routed, ServerUrl, Upstream},
+        registry::Pattern,
+        upstream::Plan,
+    };
+
+    /// Pools of an upstream at each of these ports, the first one the default.
+    fn pools(ports: &[u16], before: &[Arc<Pool>]) -> Arc<Pools> {
+        let upstream = |port: &u16| Upstream::of(ServerUrl::Http { host: "127.0.0.1".to_owned(), port: *port }, "/v2/");
+        let repositories = vec![Pattern::parse("mirror/**").unwrap()];
+        let routed = |port| Routed { repositories: repositories.clone(), upstream: upstream(port) };
+        let registry = Registry {
+            hosts: Vec::new(),
+            upstream: upstream(&ports[0]),
+            routes: ports[1..].iter().map(routed).collect(),
+            read_only: ReadOnly::default(),
+            open_uploads: OpenUploads::default(),
+            beside: Beside::default(),
+        };
+        let plans = ports.iter().map(|port| Plan::read("r", &upstream(port), None).unwrap()).collect();
+        Arc::new(Pools::new(&registry, Plan::carry_out(plans, before.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn what_is_known_of_a_catalog_goes_on_with_its_pool() {
+        let before = Catalogs::new(pools(&[1, 2], &[]), None);
+        let after = Catalogs::new(pools(&[3, 1], before.pools.all()), Some(&before));
+        let known = |catalog: &Arc<Catalog>| before.catalogs.iter().position(|one| Arc::ptr_eq(one, catalog));
+        assert_eq!(after.catalogs.iter().map(known).collect::<Vec<_>>(), [None, Some(0)]);
+        let here: Vec<_> = after.catalogs.iter().zip(after.pools.all()).collect();
+        assert!(here.iter().all(|(catalog, pool)| Arc::ptr_eq(&catalog.pool, pool)));
+    }
 
     fn part(names: &[&str], more: bool) -> Part {
         Found { names: names.iter().map(|name| (*name).to_owned()).collect(), more }.into()

@@ -216,7 +216,8 @@ impl Portcullis {
         self.admin("/status").json()
     }
 
-    fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
+    /// Changes its configuration in place; nothing reads it yet but who looks at its content.
+    pub(crate) fn change_configuration(&self, change: impl FnOnce(&mut Value)) {
         let mut config: Value = serde_json::from_slice(&fs::read(self.configuration()).unwrap()).unwrap();
         change(&mut config);
         fs::write(self.configuration(), serde_json::to_string_pretty(&config).unwrap()).unwrap();

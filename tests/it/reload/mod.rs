@@ -1,15 +1,27 @@
-//! SIGHUP: a changed configuration is in force as a whole, or not at all.
+//! A changed configuration is in force as a whole, or not at all: by SIGHUP here, by its content in the other files.
+
+mod content;
+mod errors;
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{ALICE, BOB, Login, Portcullis, Registry, Tls, claims, eventually};
 
-fn success(gate: &Portcullis) -> String {
+fn metric(gate: &Portcullis, name: &str) -> String {
     let metrics = gate.admin("/metrics").text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("portcullis_config_reload_success "));
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.expect("the metric").to_owned()
+}
+
+fn success(gate: &Portcullis) -> String {
+    metric(gate, "portcullis_config_reload_success")
+}
+
+/// What `/status` says of it.
+fn shown(gate: &Portcullis) -> Value {
+    gate.admin("/status").json()["configuration"].clone()
 }
 
 fn status(gate: &Portcullis, login: Login) -> u16 {
@@ -24,7 +36,7 @@ fn a_configuration_that_cannot_be_used_changes_nothing() {
     assert_eq!(success(&gate), "1");
     let file = gate.dir().join("portcullis.yml");
     let good = fs::read_to_string(&file).unwrap();
-    let opens = |config: &mut serde_json::Value| config["identity"]["groups"]["team-a"] = json!(["bob"]);
+    let opens = |config: &mut Value| config["identity"]["groups"]["team-a"] = json!(["bob"]);
 
     gate.reload_with(|config| {
         opens(config);
@@ -129,7 +141,7 @@ fn the_log_says_why_a_token_was_refused() {
         gate.curl("/token").argument("--data").argument(form).send()
     };
     let access = exchange(&gate).json()["access_token"].as_str().unwrap().to_owned();
-    let last = |gate: &Portcullis| -> serde_json::Value {
+    let last = |gate: &Portcullis| -> Value {
         let log = gate.log();
         serde_json::from_str(log.lines().rfind(|line| line.contains(r#""target":"access""#)).unwrap()).unwrap()
     };
