@@ -23,7 +23,7 @@ use self::{
 };
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
 use crate::{
-    config::{Problem, Secret},
+    config::{Problem, Secret, open_regular},
     telemetry::metrics,
 };
 
@@ -73,7 +73,7 @@ impl Htpasswd {
 
     /// The same under another name, sharing the threads that bcrypt may use.
     pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
-        let file = open(&path)?;
+        let file = open_regular(&path)?;
         let mut watched = Watched::default();
         watched.note(&file.metadata()?);
         let bytes = read(file)?;
@@ -90,7 +90,7 @@ impl Htpasswd {
 
     /// The lines of a file that will never match; nothing is said in the log.
     pub(super) fn check_file(path: &Path) -> Result<Vec<HtpasswdProblem>, io::Error> {
-        Ok(problems(&Content::parse(path, &read(open(path)?)?), path))
+        Ok(problems(&Content::parse(path, &read(open_regular(path)?)?), path))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -140,7 +140,7 @@ impl Htpasswd {
     }
 
     fn compare(&self, seen: &mut Seen) -> Result<Look, io::Error> {
-        let file = open(&self.path)?;
+        let file = open_regular(&self.path)?;
         let metadata = file.metadata()?;
         if seen.watched.is_unchanged(&metadata) {
             return Ok(Look::Untouched);
@@ -281,14 +281,6 @@ fn matches(line: Option<&Line>, password: &Secret, highest: u32) -> bool {
 /// one before it, so 2^c + (2^c + 2^(c+1) + … + 2^(h-1)) = 2^h.
 fn remainder(spent: Option<u32>, highest: u32) -> std::ops::Range<u32> {
     spent.map_or(highest..highest + 1, |spent| spent..highest)
-}
-
-fn open(path: &Path) -> Result<File, io::Error> {
-    // Opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    File::open(path)
 }
 
 fn read(file: File) -> Result<Vec<u8>, io::Error> {

@@ -1,6 +1,13 @@
 //! Reloads that nobody plans: too many at a time, at the wrong moment, of what is no file.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -127,8 +134,13 @@ fn make_fifo(file: &Path) {
 fn a_fifo_holds_up_nothing() {
     let registry = Registry::start();
     let mut gate = before(&registry).start();
-    for file in [gate.htpasswd(), gate.configuration()] {
+    let mut leaf = json!(null);
+    gate.reload_with(|config| leaf = config["tls"]["certificates"][0].clone());
+    let [certificate, key] = ["certificate_file", "key_file"].map(|name| PathBuf::from(leaf[name].as_str().unwrap()));
+    let token_key = gate.dir().join("token.key");
+    for file in [gate.htpasswd(), gate.configuration(), certificate, key, token_key] {
         let was = fs::read(&file).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions();
         fs::remove_file(&file).unwrap();
         make_fifo(&file);
         storm(&gate, 1);
@@ -136,6 +148,7 @@ fn a_fifo_holds_up_nothing() {
         assert_eq!(status(&gate, ALICE), 404, "{}", file.display());
         fs::remove_file(&file).unwrap();
         fs::write(&file, was).unwrap();
+        fs::set_permissions(&file, mode).unwrap();
         gate.until_it_says(READ, || storm(&gate, 1));
     }
     fs::remove_file(gate.htpasswd()).unwrap();

@@ -61,7 +61,7 @@ fn change(scene: &Scene, crowd: &Crowd, reloads: usize, dice: &mut Dice) {
         // Mostly by signal: that is faster.
         let heard = if dice.between(0, 5) == 0 { Heard::ByContent } else { Heard::BySignal };
         let next = if number == reloads { Variant::FIRST } else { variant.after(dice) };
-        if number < reloads && dice.between(0, 5) == 0 {
+        if number < reloads && number % 5 == 0 {
             scene.refused(&next.broken(&scene.parts, dice.one_of(&DEFECTS)), heard);
         } else {
             crowd.changes(scene, next, heard);
