@@ -96,13 +96,21 @@ pub(super) fn hash_of(bytes: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
     finish(context)
 }
 
-/// The metadata is that of the opened file: opening is what makes a network file system ask its server.
-fn open(path: &Path) -> io::Result<(File, Stamp)> {
-    // Opening a pipe would wait for its writer.
+/// Opens a file to read it. Whatever a configuration names is opened by this: opening a pipe would wait for its writer, and
+/// hold up every reload until then.
+///
+/// # Errors
+/// It cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let file = File::open(path)?;
+    File::open(path)
+}
+
+/// The metadata is that of the opened file: opening is what makes a network file system ask its server.
+fn open(path: &Path) -> io::Result<(File, Stamp)> {
+    let file = open_regular(path)?;
     let stamp = Stamp::of(&file.metadata()?);
     Ok((file, stamp))
 }

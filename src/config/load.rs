@@ -1,7 +1,6 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     net::SocketAddr,
     path::Path,
@@ -11,6 +10,7 @@ use super::{
     Access, Config, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens,
     advice, fingerprint,
     named::Names,
+    open_regular,
     problem::{Place, Report},
     reader::{Field, Section},
     registries,
@@ -54,7 +54,7 @@ pub(super) fn read(text: &str, seen: Fingerprint, report: Report<'_>) -> Reading
 
 fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST_FILE.saturating_add(1)).read_to_string(&mut text));
+    let read = open_regular(path).and_then(|file| file.take(LARGEST_FILE.saturating_add(1)).read_to_string(&mut text));
     match read {
         Ok(length) if u64::try_from(length).is_ok_and(|length| length <= LARGEST_FILE) => return Some(text),
         Ok(_) => report.error(Place::default(), "the file is larger than 16MiB"),

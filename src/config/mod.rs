@@ -37,7 +37,7 @@ use std::{
 
 pub use access::{Access, Grant, Subject};
 pub use beside::Beside;
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
 pub use limits::Limits;

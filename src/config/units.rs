@@ -1,7 +1,7 @@
 //! Durations, sizes, networks, secrets.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Read as _},
     net::IpAddr,
     path::Path,
@@ -11,6 +11,8 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 use zeroize::Zeroizing;
+
+use super::open_regular;
 
 /// A hundred years: far beyond any use, and small enough that adding it to a clock cannot overflow.
 const LONGEST: Duration = Duration::from_secs(36_500 * 24 * 60 * 60);
@@ -36,10 +38,7 @@ impl Secret {
     /// not UTF-8 is an error, which never quotes the content.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-        let file = fs::File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(invalid("it is not a file"));
-        }
+        let file = open_regular(path)?;
         // Room for all of it at once: a buffer that grows leaves copies behind.
         let room = usize::try_from(Self::LARGEST).unwrap_or(usize::MAX).saturating_add(1);
         let mut bytes = Zeroizing::new(Vec::with_capacity(room));

@@ -19,7 +19,7 @@ use aws_lc_rs::digest;
 use self::content::{COSTS, Content, Line, MAX_LINE};
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
 use crate::{
-    config::{Problem, Secret},
+    config::{Problem, Secret, open_regular},
     telemetry::metrics,
 };
 
@@ -66,7 +66,7 @@ impl Htpasswd {
 
     /// The same under another name, sharing the threads that bcrypt may use.
     pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
-        let bytes = read(open(&path)?)?;
+        let bytes = read(open_regular(&path)?)?;
         let content = Content::parse(&path, &bytes);
         log_problems(&content, &path);
         let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), trouble: None });
@@ -80,7 +80,7 @@ impl Htpasswd {
 
     /// The lines of a file that will never match; nothing is said in the log.
     pub(super) fn check_file(path: &Path) -> Result<Vec<HtpasswdProblem>, io::Error> {
-        Ok(problems(&Content::parse(path, &read(open(path)?)?), path))
+        Ok(problems(&Content::parse(path, &read(open_regular(path)?)?), path))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -128,7 +128,7 @@ impl Htpasswd {
     }
 
     fn compare(&self, seen: &mut Seen) -> Result<Look, io::Error> {
-        let bytes = read(open(&self.path)?)?;
+        let bytes = read(open_regular(&self.path)?)?;
         let fingerprint = fingerprint(&bytes);
         if seen.fingerprint == fingerprint {
             return Ok(Look::Same);
@@ -263,14 +263,6 @@ fn matches(line: Option<&Line>, password: &Secret, highest: u32) -> bool {
 /// one before it, so 2^c + (2^c + 2^(c+1) + … + 2^(h-1)) = 2^h.
 fn remainder(spent: Option<u32>, highest: u32) -> std::ops::Range<u32> {
     spent.map_or(highest..highest + 1, |spent| spent..highest)
-}
-
-fn open(path: &Path) -> Result<File, io::Error> {
-    // Opening a pipe would wait for its writer.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    File::open(path)
 }
 
 fn read(file: File) -> Result<Vec<u8>, io::Error> {

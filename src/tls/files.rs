@@ -1,7 +1,8 @@
 //! PEM pairs from disk.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -22,7 +23,7 @@ use super::{
     CertificateInfo, ContentHash,
     leaf::{Leaf, supported_key},
 };
-use crate::config::CertificateFiles;
+use crate::config::{CertificateFiles, open_regular};
 
 /// Larger than any chain with its key; keeps a mistaken path from being read into memory.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -214,7 +215,9 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
     if metadata.len() > LARGEST_FILE {
         return Err(fault(file, "over 1 MiB: this is not a PEM certificate or key".to_owned()));
     }
-    let mut bytes = Zeroizing::new(fs::read(file).map_err(|error| fault(file, io_reason(&error)))?);
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = open_regular(file).and_then(|mut opened| opened.read_to_end(&mut bytes));
+    read.map_err(|error| fault(file, io_reason(&error)))?;
     // A byte order mark, as some editors write it, would hide the first BEGIN line.
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -26,6 +27,7 @@ use super::{
     create::{HOW_TO_MAKE, can_be_made, create},
     passed,
 };
+use crate::config::open_regular;
 
 /// Why there are no keys, or no signature.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +259,9 @@ pub(super) fn load_all(files: &[PathBuf]) -> Result<Vec<Loaded>, KeyError> {
 }
 
 fn load(file: &Path) -> Result<Loaded, KeyError> {
-    let pem = fs::read(file).map(Zeroizing::new).map_err(|error| unusable(file, reading(&error)))?;
+    let mut pem = Zeroizing::new(Vec::new());
+    let read = open_regular(file).and_then(|mut opened| opened.read_to_end(&mut pem));
+    read.map_err(|error| unusable(file, reading(&error)))?;
     if pem.iter().all(u8::is_ascii_whitespace) {
         return Err(unusable(file, "the file is empty; put a key there, or remove it to have one made"));
     }

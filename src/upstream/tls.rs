@@ -1,6 +1,11 @@
 //! TLS towards servers and towards object storage: who is trusted, and what they are shown.
 
-use std::{error::Error as StdError, fs, io, path::Path, sync::Arc};
+use std::{
+    error::Error as StdError,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore, sign::SingleCertAndKey};
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
@@ -9,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Error, SetupError};
 use crate::{
-    config::{self, ServerUrl},
+    config::{self, ServerUrl, open_regular},
     tls::{CertificateError, ContentHash, Pair},
 };
 
@@ -119,7 +124,9 @@ impl Content {
 impl Roots {
     fn of_file(file: &Path) -> Result<Self, SetupError> {
         let fault = |reason: String| fail(Some(file), reason);
-        let pem = fs::read(file).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        let mut pem = Vec::new();
+        let read = open_regular(file).and_then(|mut opened| opened.read_to_end(&mut pem));
+        read.map_err(|error| fault(format!("cannot be read: {error}")))?;
         let certificates = CertificateDer::pem_slice_iter(&pem)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| fault("is not valid PEM".to_owned()))?;

@@ -1,6 +1,13 @@
 //! Reloads that nobody plans: too many at a time, at the wrong moment, of what is no file.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -116,6 +123,38 @@ fn an_upgrade_that_hangs_holds_up_nothing() {
     assert!(process.ended().unwrap().success());
     let line = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
     assert!(!line.contains("sleep"), "the new process is ended too: {line}");
+}
+
+fn make_fifo(file: &Path) {
+    assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
+}
+
+/// Whoever opens a FIFO to read it waits for a writer.
+#[test]
+fn a_fifo_holds_up_nothing() {
+    let registry = Registry::start();
+    let mut gate = before(&registry).start();
+    let mut leaf = json!(null);
+    gate.reload_with(|config| leaf = config["tls"]["certificates"][0].clone());
+    let [certificate, key] = ["certificate_file", "key_file"].map(|name| PathBuf::from(leaf[name].as_str().unwrap()));
+    let token_key = gate.dir().join("token.key");
+    for file in [gate.htpasswd(), gate.configuration(), certificate, key, token_key] {
+        let was = fs::read(&file).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions();
+        fs::remove_file(&file).unwrap();
+        make_fifo(&file);
+        storm(&gate, 1);
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(status(&gate, ALICE), 404, "{}", file.display());
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, was).unwrap();
+        fs::set_permissions(&file, mode).unwrap();
+        gate.until_it_says(READ, || storm(&gate, 1));
+    }
+    fs::remove_file(gate.htpasswd()).unwrap();
+    make_fifo(&gate.htpasswd());
+    storm(&gate, 1);
+    assert!(gate.process().stop().expect("it ends on SIGTERM").success());
 }
 
 fn child_of(parent: u32) -> Option<u32> {

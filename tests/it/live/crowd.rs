@@ -10,7 +10,7 @@ use super::{
     acts::{Act, Actor},
     client::{Broken, Client, Events, Way},
     figures::Figures,
-    scene::Scene,
+    scene::{Heard, Scene},
     timeline::Timeline,
     variant::Variant,
 };
@@ -40,9 +40,9 @@ impl Crowd {
     }
 
     /// Puts this in force.
-    pub(super) fn changes(&self, scene: &Scene, to: Variant) {
+    pub(super) fn changes(&self, scene: &Scene, to: Variant, heard: Heard) {
         self.timeline.may_be(to);
-        scene.taken(&to.configuration(&scene.parts).to_string());
+        scene.taken(&to.configuration(&scene.parts).to_string(), heard);
         self.timeline.is();
     }
 

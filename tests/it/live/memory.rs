@@ -6,7 +6,7 @@ use super::{
     acts::ALL,
     crowd::Crowd,
     held::Held,
-    scene::Scene,
+    scene::{Heard, Scene},
     variant::{DEFECTS, Variant},
 };
 use crate::support::{AtEnd, Dice, dial, dialled};
@@ -58,11 +58,13 @@ fn load_and_change(scene: &Scene, reloads: usize, dice: &mut Dice) {
 fn change(scene: &Scene, crowd: &Crowd, reloads: usize, dice: &mut Dice) {
     let mut variant = Variant::FIRST;
     for number in 1..=reloads {
+        // Mostly by signal: that is faster.
+        let heard = if dice.between(0, 5) == 0 { Heard::ByContent } else { Heard::BySignal };
         let next = if number == reloads { Variant::FIRST } else { variant.after(dice) };
-        if number < reloads && dice.between(0, 5) == 0 {
-            scene.refused(&next.broken(&scene.parts, dice.one_of(&DEFECTS)));
+        if number < reloads && number % 5 == 0 {
+            scene.refused(&next.broken(&scene.parts, dice.one_of(&DEFECTS)), heard);
         } else {
-            crowd.changes(scene, next);
+            crowd.changes(scene, next, heard);
             variant = next;
         }
     }

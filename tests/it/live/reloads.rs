@@ -9,7 +9,7 @@ use std::{
 use super::{
     acts::ALL,
     crowd::Crowd,
-    scene::Scene,
+    scene::{Heard, Scene},
     variant::{DEFECTS, Variant},
 };
 use crate::support::{AtEnd, Dice, dial, dialled};
@@ -27,7 +27,7 @@ fn every_answer_fits_a_configuration_in_force() {
 
     let (scene, crowd, mut dice) = (Scene::new(), Crowd::new(), Dice::new(seed));
     let mut outcomes = BTreeMap::<String, usize>::new();
-    let mut took = Vec::new();
+    let mut took = BTreeMap::new();
     let begin = Instant::now();
     thread::scope(|scope| {
         let _over = AtEnd(&crowd.over);
@@ -40,28 +40,31 @@ fn every_answer_fits_a_configuration_in_force() {
         for number in 0..reloads {
             let begin = Instant::now();
             let next = variant.after(&mut dice);
+            let heard = if dice.between(0, 2) == 0 { Heard::BySignal } else { Heard::ByContent };
             if number % BROKEN == BROKEN - 1 {
                 let defect = DEFECTS[number / BROKEN % DEFECTS.len()];
-                scene.refused(&next.broken(&scene.parts, defect));
+                scene.refused(&next.broken(&scene.parts, defect), heard);
                 *outcomes.entry(format!("{defect:?}")).or_default() += 1;
             } else {
-                crowd.changes(&scene, next);
+                crowd.changes(&scene, next, heard);
                 variant = next;
                 *outcomes.entry("good".to_owned()).or_default() += 1;
             }
-            took.push(begin.elapsed());
+            took.entry(format!("{heard:?}")).or_insert_with(Vec::new).push(begin.elapsed());
             thread::sleep(pause.saturating_sub(begin.elapsed()));
         }
     });
-    took.sort();
     eprintln!(
-        "{reloads} reloads {outcomes:?} in {:.1?}, each in force within {:.1?} (half) or {:.1?} (all); {}  {}; seed {seed}",
+        "{reloads} reloads {outcomes:?} in {:.1?}; {}  {}; seed {seed}",
         begin.elapsed(),
-        took[took.len() / 2],
-        took.last().unwrap(),
         crowd.figures,
         crowd.events.told()
     );
+    for (heard, mut took) in took {
+        took.sort();
+        let (half, all) = (took[took.len() / 2], took[took.len() - 1]);
+        eprintln!("  {} heard {heard}: known in /status within {half:.1?} (half) or {all:.1?} (all)", took.len());
+    }
     assert_eq!(crowd.figures.failures(), Vec::<String>::new(), "seed {seed}");
     assert!(crowd.figures.requests() >= clients * 3, "{} requests", crowd.figures.requests());
 }

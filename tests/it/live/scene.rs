@@ -3,10 +3,10 @@
 use std::fs;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::variant::{LEAVES, Parts, SECOND, Variant, write_passwords};
-use crate::support::{BOB, Image, Leaf, Portcullis, Registry, Skopeo, eventually};
+use crate::support::{BOB, Image, Leaf, Portcullis, Registry, Skopeo, digest, eventually};
 
 /// The layers of the image that is pulled.
 const LAYERS: [usize; 3] = [8 << 10, 300 << 10, 3 << 20];
@@ -25,6 +25,14 @@ pub(super) struct Scene {
     pub(super) other: Held,
     /// Of bob's, for everything.
     pub(super) token: String,
+}
+
+/// How a gate comes to know of another configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    BySignal,
+    /// It looks for itself.
+    ByContent,
 }
 
 /// An image, for comparison.
@@ -55,9 +63,15 @@ impl Scene {
         let setup = Portcullis::before(&first);
         let names = ["localhost", "127.0.0.1", "registry.test", SECOND];
         let leaves: Vec<Leaf> = (0..LEAVES).map(|_| setup.pki().issue(&names)).collect();
-        let gate = setup.with(|config| config["shutdown"]["drain"] = json!("60s")).with_own_binary().start();
+        let gate = setup
+            .with(|config| {
+                config["shutdown"]["drain"] = json!("60s");
+                config["reload"]["interval"] = json!("100ms");
+            })
+            .with_own_binary()
+            .start();
         write_passwords(gate.dir());
-        let base = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
+        let base: Value = serde_json::from_slice(&fs::read(gate.configuration()).unwrap()).unwrap();
         let [first_url, replica_url, elsewhere_url] = [&first, &replica, &elsewhere].map(|server| server.url.clone());
         let parts = Parts {
             base,
@@ -76,22 +90,39 @@ impl Scene {
 
     /// Puts the first variant in force.
     fn begin(&mut self) {
-        let configuration = Variant::FIRST.configuration(&self.parts);
-        self.gate.reload_with(|config| *config = configuration);
+        self.taken(&Variant::FIRST.configuration(&self.parts).to_string(), Heard::BySignal);
         let deploy = self.gate.deploy_token(BOB.name, &["**:pull"]);
         (self.parts.token, self.token) = (deploy.id, deploy.login.password.to_owned());
     }
 }
 
 impl Scene {
-    /// Has this configuration read; returns once it is in force.
-    pub(super) fn taken(&self, text: &str) {
-        self.reloaded(text, "the configuration was read again");
+    /// Puts this configuration in the place of the one that is there; returns once it is in force.
+    pub(super) fn taken(&self, text: &str, heard: Heard) {
+        self.written(text, heard);
+        let fingerprint = &digest(text.as_bytes())["sha256:".len()..][..12];
+        eventually("it is in force", || self.configured()["fingerprint"] == fingerprint);
     }
 
-    /// Has this configuration read; returns once it was found to be of no use.
-    pub(super) fn refused(&self, text: &str) {
-        self.reloaded(text, "the configuration cannot be used");
+    /// The same with one that cannot be used, after one that can; returns once that was found.
+    pub(super) fn refused(&self, text: &str, heard: Heard) {
+        let before = self.configured();
+        self.written(text, heard);
+        assert!(before["error"].is_null(), "{before}");
+        eventually("it is found to be of no use", || !self.configured()["error"].is_null());
+        assert_eq!(self.configured()["fingerprint"], before["fingerprint"]);
+    }
+
+    fn written(&self, text: &str, heard: Heard) {
+        self.gate.write_configuration(text);
+        if heard == Heard::BySignal {
+            self.gate.signal("HUP");
+        }
+    }
+
+    /// What is in force, and what was wrong with what is not.
+    fn configured(&self) -> Value {
+        self.gate.status()["configuration"].clone()
     }
 
     /// Waits until no client is connected.
@@ -102,13 +133,6 @@ impl Scene {
     /// The ports of all servers.
     pub(super) fn servers(&self) -> [u16; 3] {
         [&self.first, &self.replica, &self.elsewhere].map(Registry::port)
-    }
-
-    fn reloaded(&self, text: &str, said: &str) {
-        self.gate.until_it_says(said, || {
-            self.gate.write_configuration(text);
-            self.gate.signal("HUP");
-        });
     }
 }
 

@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{acts::STEADY, crowd::Crowd, held::Held, scene::Scene, variant::Variant};
+use super::{
+    acts::STEADY,
+    crowd::Crowd,
+    held::Held,
+    scene::{Heard, Scene},
+    variant::Variant,
+};
 use crate::support::{AtEnd, BINARY, Dice, dial, dialled, eventually};
 
 #[test]
@@ -79,5 +85,5 @@ fn no_upgrade(scene: &Scene) {
 
     scene.gate.write_configuration("acess: {}");
     stays("cannot use its configuration");
-    scene.gate.write_configuration(&Variant::FIRST.configuration(&scene.parts).to_string());
+    scene.taken(&Variant::FIRST.configuration(&scene.parts).to_string(), Heard::BySignal);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::Way,
-    scene::Scene,
+    scene::{Heard, Scene},
     uploader::Uploader,
     variant::{DEFECTS, Variant},
 };
@@ -52,7 +52,7 @@ impl State {
         let servers: Value = self.servers.iter().map(|url| json!({ "url": url })).collect();
         config["registries"][0]["upstream"]["servers"] = servers;
         config["shutdown"] = json!({ "drain": "120s" });
-        scene.taken(&config.to_string());
+        scene.taken(&config.to_string(), Heard::BySignal);
     }
 
     fn after(&mut self, scene: &Scene, event: Event) {
@@ -69,7 +69,7 @@ impl State {
             }
             Event::Broken => {
                 let defect = self.dice.one_of(&DEFECTS);
-                return scene.refused(&self.variant.broken(&scene.parts, defect));
+                return scene.refused(&self.variant.broken(&scene.parts, defect), Heard::ByContent);
             }
         }
         self.write(scene);
