@@ -102,10 +102,12 @@ pub(super) fn hash_of(bytes: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
 /// # Errors
 /// It cannot be opened, or is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    let metadata = path.metadata()?;
+    if metadata.is_file() {
+        return File::open(path);
     }
-    File::open(path)
+    let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// The metadata is that of the opened file: opening is what makes a network file system ask its server.

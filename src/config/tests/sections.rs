@@ -190,7 +190,7 @@ fn upstream_details() {
         credentials("username: \"a:b\", password_file: /dev/null"),
         [
             "6:75: error: registries[0].upstream.credentials.username: must not hold a colon, which ends the name in Basic credentials",
-            "6:97: error: registries[0].upstream.credentials.password_file: cannot use /dev/null: it is not a file",
+            "6:97: error: registries[0].upstream.credentials.password_file: cannot use /dev/null: it is not a regular file",
         ]
     );
 }
