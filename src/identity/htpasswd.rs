@@ -1,7 +1,6 @@
 //! htpasswd files with bcrypt, reloaded by content.
 
 mod content;
-mod stamp;
 
 use std::{
     fs::File,
@@ -17,10 +16,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 
-use self::{
-    content::{COSTS, Content, Line, MAX_LINE},
-    stamp::Watched,
-};
+use self::content::{COSTS, Content, Line, MAX_LINE};
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
 use crate::{
     config::{Problem, Secret, open_regular},
@@ -52,14 +48,11 @@ struct Seen {
     fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
     /// Why it could not be read.
     trouble: Option<String>,
-    watched: Watched,
 }
 
 /// What a look at the file found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
-    /// It was not even read: the file system says that nobody wrote to it.
-    Untouched,
     Same,
     Changed,
     Unreadable,
@@ -73,13 +66,10 @@ impl Htpasswd {
 
     /// The same under another name, sharing the threads that bcrypt may use.
     pub(super) fn open_as(name: Arc<str>, path: PathBuf, workers: Arc<Workers>) -> Result<Self, io::Error> {
-        let file = open_regular(&path)?;
-        let mut watched = Watched::default();
-        watched.note(&file.metadata()?);
-        let bytes = read(file)?;
+        let bytes = read(open_regular(&path)?)?;
         let content = Content::parse(&path, &bytes);
         log_problems(&content, &path);
-        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), trouble: None, watched });
+        let seen = Mutex::new(Seen { fingerprint: fingerprint(&bytes), trouble: None });
         Ok(Self { name, path, workers, content: ArcSwap::from_pointee(content), seen })
     }
 
@@ -112,8 +102,7 @@ impl Htpasswd {
         metrics::htpasswd_readable(self.reread());
     }
 
-    /// Puts changed content in force; false where the file cannot be read. The content is compared, unless the file system
-    /// says that nobody wrote to the file: two changes may bear the same time.
+    /// Puts changed content in force; false where the file cannot be read.
     pub(super) fn reread(&self) -> bool {
         self.look() != Look::Unreadable
     }
@@ -128,7 +117,6 @@ impl Htpasswd {
                 if seen.trouble.is_none() {
                     tracing::warn!(%file, %error, "the password file cannot be read; its last content stays in force");
                 }
-                seen.watched.forget();
                 Look::Unreadable
             }
         };
@@ -140,13 +128,7 @@ impl Htpasswd {
     }
 
     fn compare(&self, seen: &mut Seen) -> Result<Look, io::Error> {
-        let file = open_regular(&self.path)?;
-        let metadata = file.metadata()?;
-        if seen.watched.is_unchanged(&metadata) {
-            return Ok(Look::Untouched);
-        }
-        seen.watched.note(&metadata);
-        let bytes = read(file)?;
+        let bytes = read(open_regular(&self.path)?)?;
         let fingerprint = fingerprint(&bytes);
         if seen.fingerprint == fingerprint {
             return Ok(Look::Same);

@@ -147,7 +147,7 @@ mod tests {
             let first = look(folder.path(), &["a"]);
             let settled = first.clone().settled();
             done.store(true, Ordering::Relaxed);
-            assert_eq!(settled.differences(&first), [path.clone()]);
+            assert_eq!(settled.differences(&first), std::slice::from_ref(&path));
         });
     }
 }

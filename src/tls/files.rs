@@ -20,7 +20,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::SubjectP
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    CertificateInfo, Fingerprint,
+    CertificateInfo, ContentHash,
     leaf::{Leaf, supported_key},
 };
 use crate::config::{CertificateFiles, open_regular};
@@ -51,7 +51,7 @@ pub struct Loaded {
     /// What clients may dislike; it is served all the same.
     pub warnings: Vec<String>,
     /// Of the files' content.
-    pub(super) fingerprint: Fingerprint,
+    pub(super) content: ContentHash,
 }
 
 /// What is in a pair's files, not looked into yet.
@@ -84,8 +84,8 @@ impl Pair {
         Ok(Self { files: files.clone(), chain, key })
     }
 
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([self.chain.as_slice(), self.key.as_slice()])
+    pub fn content(&self) -> ContentHash {
+        ContentHash::of([self.chain.as_slice(), self.key.as_slice()])
     }
 
     /// As [`load`].
@@ -95,7 +95,7 @@ impl Pair {
     pub fn load(&self) -> Result<Loaded, CertificateError> {
         let chain = read_chain(&self.files.certificate_file, &self.chain)?;
         let key = read_key(&self.files.key_file, &self.key)?;
-        assemble(&self.files, chain, key, self.fingerprint())
+        assemble(&self.files, chain, key, self.content())
     }
 }
 
@@ -117,7 +117,7 @@ fn assemble(
     files: &CertificateFiles,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    fingerprint: Fingerprint,
+    content: ContentHash,
 ) -> Result<Loaded, CertificateError> {
     let in_chain = |reason| fault(&files.certificate_file, reason);
     let certificates = parse_chain(&chain).map_err(in_chain)?;
@@ -152,7 +152,7 @@ fn assemble(
         info: CertificateInfo { names: facts.names, not_after: facts.not_after, file: files.certificate_file.clone() },
         default: files.default,
         warnings: warnings(facts.warnings, leaf, issuers),
-        fingerprint,
+        content,
         key: Arc::new(CertifiedKey::new(chain, signing)),
     })
 }

@@ -1,15 +1,15 @@
 //! Certificates and the server's TLS settings.
 
+mod content_hash;
 mod files;
-mod fingerprint;
 mod leaf;
 mod server;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use content_hash::ContentHash;
 pub use files::{CertificateError, Loaded, Pair, load};
-pub use fingerprint::Fingerprint;
 pub use rustls::{Error as TlsError, ServerConfig};
 pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};

@@ -76,10 +76,10 @@ impl CertStore {
     /// The first that cannot be used.
     pub fn load(&self, pairs: &[CertificateFiles]) -> Result<Vec<Loaded>, CertificateError> {
         let index = self.index.load();
-        let known: HashMap<_, _> = index.certificates.iter().map(|loaded| (loaded.fingerprint, loaded)).collect();
+        let known: HashMap<_, _> = index.certificates.iter().map(|loaded| (loaded.content, loaded)).collect();
         let load = |files: &CertificateFiles| {
             let pair = Pair::read(files)?;
-            known.get(&pair.fingerprint()).map_or_else(|| pair.load(), |known| Ok(known.again(files)))
+            known.get(&pair.content()).map_or_else(|| pair.load(), |known| Ok(known.again(files)))
         };
         pairs.iter().map(load).collect()
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::{self, ServerUrl},
     telemetry::metrics,
-    tls::Fingerprint,
+    tls::ContentHash,
     token::Minter,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) registry: Arc<str>,
     pub(super) upstream: config::Upstream,
     /// Of the files that it names.
-    content: Fingerprint,
+    content: ContentHash,
 }
 
 impl Plan {
@@ -43,7 +43,7 @@ impl Plan {
     /// The first file that cannot be read.
     pub fn read(registry: &str, upstream: &config::Upstream, minter: Option<Minter>) -> Result<Self, SetupError> {
         let tls = Content::read(upstream)?;
-        let content = tls.fingerprint();
+        let content = tls.content();
         Ok(Self {
             settings: Settings { registry: registry.into(), upstream: upstream.clone(), content },
             credentials: Credentials::new(upstream, minter)?,

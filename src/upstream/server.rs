@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::{self, Role, ServerUrl},
     telemetry,
-    tls::Fingerprint,
+    tls::ContentHash,
 };
 
 /// So many damaged contents are remembered of a server.
@@ -51,7 +51,7 @@ pub(super) struct TlsSettings {
     /// The name asked for and checked; None: the URL's host.
     pub(super) server_name: Option<String>,
     /// Who is trusted, and what is shown.
-    pub(super) content: Fingerprint,
+    pub(super) content: ContentHash,
 }
 
 /// One server.

@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{Error, SetupError};
 use crate::{
     config::{self, ServerUrl, open_regular},
-    tls::{CertificateError, Fingerprint, Pair},
+    tls::{CertificateError, ContentHash, Pair},
 };
 
 /// TLS towards one place, and the name that its certificate must have.
@@ -108,16 +108,16 @@ impl Content {
     }
 
     /// Of what [`Content::to_servers`] takes.
-    pub(super) fn of_servers(&self) -> Fingerprint {
+    pub(super) fn of_servers(&self) -> ContentHash {
         let roots = self.ca.as_ref().or(self.system.as_ref());
-        let client = self.client.as_ref().map(Pair::fingerprint);
-        Fingerprint::of(roots.into_iter().flat_map(Roots::parts).chain(client.as_ref().map(AsRef::as_ref)))
+        let client = self.client.as_ref().map(Pair::content);
+        ContentHash::of(roots.into_iter().flat_map(Roots::parts).chain(client.as_ref().map(AsRef::as_ref)))
     }
 
     /// Of all of it.
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(super) fn content(&self) -> ContentHash {
         let storage = [&self.ca, &self.system].into_iter().flatten().flat_map(Roots::parts);
-        Fingerprint::of(storage.chain([self.of_servers().as_ref()]))
+        ContentHash::of(storage.chain([self.of_servers().as_ref()]))
     }
 }
 

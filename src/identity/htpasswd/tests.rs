@@ -236,44 +236,6 @@ async fn a_second_change_with_the_same_time_and_length_is_seen() {
     }
 }
 
-/// As if the file had been as it is for a while.
-fn settle(file: &Htpasswd) {
-    file.seen.lock().expect("sound").watched.settle();
-}
-
-#[tokio::test]
-async fn a_file_that_nobody_wrote_to_is_not_even_read() {
-    let (folder, file) = file(line("alice", "secret", 4));
-    let path = folder.path().join("htpasswd");
-    assert_eq!(file.look(), Look::Same, "it might have been written to again within the same tick");
-    settle(&file);
-    assert_eq!(file.look(), Look::Same, "it was read too early to be sure");
-    assert_eq!(file.look(), Look::Untouched);
-    assert_eq!(file.look(), Look::Untouched);
-
-    // The same length and time, and the same inode.
-    let before = path.metadata().expect("there").modified().expect("known");
-    fs::write(&path, line("bobby", "secret", 4)).expect("written");
-    File::options().write(true).open(&path).expect("opens").set_modified(before).expect("set");
-    assert_eq!(file.look(), Look::Changed);
-    assert_eq!(file.look(), Look::Same);
-    settle(&file);
-    assert_eq!((file.look(), file.look()), (Look::Same, Look::Untouched));
-
-    // Another inode.
-    fs::copy(&path, folder.path().join("copy")).expect("copied");
-    fs::rename(folder.path().join("copy"), &path).expect("replaced");
-    assert_eq!(file.look(), Look::Same);
-    settle(&file);
-    assert_eq!((file.look(), file.look()), (Look::Same, Look::Untouched));
-
-    fs::remove_file(&path).expect("removed");
-    assert_eq!(file.look(), Look::Unreadable);
-    fs::write(&path, "").expect("written");
-    assert_eq!(file.look(), Look::Changed);
-    assert_eq!(outcome(&file, "bobby", "secret").await, "unknown");
-}
-
 /// H18
 #[tokio::test]
 async fn an_unreadable_file_keeps_the_last_content() {
