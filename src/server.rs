@@ -72,6 +72,8 @@ enum End {
 /// A new process that is awaited.
 struct Upgrade {
     interrupt: Interrupt,
+    /// How often the configuration had been read again when it began.
+    reloads: u64,
     outcome: JoinHandle<Result<Successor, UpgradeError>>,
 }
 
@@ -90,6 +92,8 @@ impl Server {
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
+        // Before anybody can ask.
+        pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
         let (places, parent) = match inheritance {
             Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
             None => (Places::default(), None),
@@ -131,7 +135,6 @@ impl Server {
     /// Tells the process before that it may leave, and counts what that leaves open.
     fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
-        predecessor.drains(pid);
         match parent.ready() {
             Ok(()) => info!(predecessor = pid, "took over"),
             // It is gone, and this is the only one left.
@@ -145,19 +148,29 @@ impl Server {
     }
 
     async fn serve(&self, signals: &mut Signals) -> End {
-        let mut upgrade = None;
+        let mut upgrade: Option<Upgrade> = None;
         loop {
             tokio::select! {
                 ask = signals.next(&self.reloader) => match ask {
-                    Ask::Quit => return End::Quit,
+                    Ask::Quit => {
+                        upgrade.iter().for_each(|upgrade| upgrade.interrupt.quit());
+                        return End::Quit;
+                    }
                     Ask::Stop => return stopped(upgrade).await,
                     Ask::Upgrade if upgrade.is_some() => warn!("an upgrade is under way already"),
                     Ask::Upgrade => upgrade = self.upgrade(),
                 },
                 outcome = outcome(&mut upgrade) => match outcome {
-                    Ok(successor) => return End::Succeeded(successor),
+                    Ok(successor) => {
+                        // It may have read what is no longer in force, and nobody may tell it so.
+                        if upgrade.is_none_or(|upgrade| upgrade.reloads != self.reloader.begun()) {
+                            Successor::reload(successor.pid);
+                        }
+                        return End::Succeeded(successor);
+                    }
                     Err(error) => {
                         upgrade = None;
+                        self.runtime.load().awaited.set(false);
                         failed(&error);
                     }
                 },
@@ -167,10 +180,17 @@ impl Server {
 
     fn upgrade(&self) -> Option<Upgrade> {
         info!("starting the binary anew, to hand over to it");
+        let (reloads, awaited) = (self.reloader.begun(), Arc::clone(&self.runtime.load().awaited));
+        awaited.set(true);
         let launch = Launch::begin(&self.listening.places());
         let begun = launch.and_then(|launch| Ok((launch.interrupt()?, launch)));
-        begun.inspect_err(failed).ok().map(|(interrupt, launch)| Upgrade {
+        let begun = begun.inspect_err(|error| {
+            awaited.set(false);
+            failed(error);
+        });
+        begun.ok().map(|(interrupt, launch)| Upgrade {
             interrupt,
+            reloads,
             outcome: tokio::task::spawn_blocking(move || launch.ready()),
         })
     }
@@ -184,7 +204,7 @@ impl Server {
                 manager::stopping(delay + drain + LAST_STEPS);
                 if delay.is_zero() || self.delayed(delay, signals).await {
                     self.listening.close();
-                    self.drained(drain, signals, 1).await
+                    self.drained(drain, signals, &mut 1).await
                 } else {
                     self.drain.active()
                 }
@@ -192,10 +212,17 @@ impl Server {
             End::Succeeded(successor) => {
                 info!(successor = successor.pid, "another process serves now");
                 manager::succeeded_by(successor.pid);
+                signals.pass_on_to(successor.pid);
                 self.listening.leave();
                 // A service manager that stops the service tells all its processes, and does not mean to cut anything.
-                let cut = self.drained(self.reloader.config().shutdown.drain, signals, 2).await;
-                successor.bequeath(self.open_writes());
+                let mut patience = 2;
+                let cut = self.drained(self.reloader.config().shutdown.drain, signals, &mut patience).await;
+                // What that one has open, nobody else can count.
+                tokio::select! {
+                    () = self.predecessor_ended() => {}
+                    () = told(signals, &self.reloader, &mut patience) => {}
+                }
+                successor.bequeath(self.runtime.load().left_open());
                 cut
             }
         };
@@ -213,7 +240,7 @@ impl Server {
     }
 
     /// Waits until all who have come have left. Returns how many were cut, at the deadline or by so many more signals.
-    async fn drained(&self, limit: Duration, signals: &mut Signals, patience: usize) -> usize {
+    async fn drained(&self, limit: Duration, signals: &mut Signals, patience: &mut usize) -> usize {
         info!(under_way = self.drain.active(), "stopping");
         self.stop.send_replace(true);
         let done = async {
@@ -222,30 +249,25 @@ impl Server {
             }
             self.drain.wait(Duration::MAX).await;
         };
-        let told = async {
-            for _ in 0..patience {
-                if stop_asked(signals, &self.reloader).await == Ask::Quit {
-                    return;
-                }
-            }
-        };
         tokio::select! {
             () = done => 0,
             () = sleep(limit) => self.drain.active(),
-            () = told => self.drain.active(),
+            () = told(signals, &self.reloader, patience) => self.drain.active(),
         }
     }
 
-    fn open_writes(&self) -> usize {
-        let runtime = self.runtime.load();
-        let own: usize = runtime.registries().map(|registry| registry.open_writes()).sum();
-        own + runtime.predecessor.open_writes()
+    /// Waits for the process that this one took over from, which has a deadline of its own.
+    async fn predecessor_ended(&self) {
+        let predecessor = Arc::clone(&self.runtime.load().predecessor);
+        while predecessor.pid().is_some() {
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
 /// SIGTERM while another process is on its way: that one is stopped too, unless it serves already.
 async fn stopped(upgrade: Option<Upgrade>) -> End {
-    let Some(Upgrade { interrupt, outcome }) = upgrade else { return End::Stop };
+    let Some(Upgrade { interrupt, outcome, .. }) = upgrade else { return End::Stop };
     interrupt.now();
     match outcome.await {
         Ok(Ok(successor)) => End::Succeeded(successor),
@@ -271,6 +293,16 @@ async fn stop_asked(signals: &mut Signals, reloader: &Arc<Reloader>) -> Ask {
             Ask::Upgrade => warn!("no upgrade while the process stops"),
             ask @ (Ask::Stop | Ask::Quit) => return ask,
         }
+    }
+}
+
+/// Waits for so many signals to end, or for one to end at once; `patience` is what is left.
+async fn told(signals: &mut Signals, reloader: &Arc<Reloader>, patience: &mut usize) {
+    while *patience > 0 {
+        *patience = match stop_asked(signals, reloader).await {
+            Ask::Quit => 0,
+            Ask::Stop | Ask::Upgrade => patience.saturating_sub(1),
+        };
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     serve,
 };
 use crate::{
+    budget::Budget,
     config::Limits,
     listener::{ConnectionInfo, Handler, LAST_WORD},
     runtime::Runtime,
@@ -87,24 +88,30 @@ impl Connection {
         self.runtime.load().limits.clone()
     }
 
+    fn terms(&self) -> (Limits, Arc<Budget>) {
+        let runtime = self.runtime.load();
+        (runtime.limits.clone(), Arc::clone(&runtime.buffers))
+    }
+
     /// Awaits a request and serves it; over HTTP/2 its head is there already.
     pub(super) async fn request(
         &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let waiting = self.runtime.load_full();
+        // An idle connection must not hold a snapshot that is no longer in force, with its grants, users and servers.
+        let (limits, buffers) = self.terms();
         let outlet = Outlet {
             activity: &self.info.activity,
-            patience: waiting.limits.body_idle,
+            patience: limits.body_idle,
             window: session.is_http2().then_some(&self.window),
             held: None,
-            buffers: &waiting.buffers,
+            buffers: &buffers,
             shutdown,
         };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());
-        let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
+        let served = match self.await_head(&mut session, &limits, shutdown).await {
             Arrival::Request => {
                 let _in_flight = metrics::in_flight();
                 // Not under the snapshot of when the waiting began, which may be long ago.

@@ -20,9 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+use rustix::{
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
+    process::{Pid, Signal, kill_process},
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +126,7 @@ impl Launch {
 
     /// Ends the wait from elsewhere.
     pub(super) fn interrupt(&self) -> io::Result<Interrupt> {
-        self.stream.try_clone().map(Interrupt)
+        Ok(Interrupt { pid: self.child.id(), stream: self.stream.try_clone()? })
     }
 
     /// Waits until the new process serves. Blocks.
@@ -167,15 +170,38 @@ impl Launch {
 }
 
 /// A wait that can be ended.
-pub(super) struct Interrupt(UnixStream);
+pub(super) struct Interrupt {
+    pid: u32,
+    stream: UnixStream,
+}
 
 impl Interrupt {
+    /// Asks the new process to stop: it may have let clients in already.
     pub(super) fn now(&self) {
-        let _ = self.0.shutdown(Shutdown::Both);
+        tell(self.pid, Signal::TERM);
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the new process as well, at once.
+    pub(super) fn quit(&self) {
+        tell(self.pid, Signal::KILL);
+    }
+}
+
+/// A child keeps its number until this process has heard of its end.
+fn tell(child: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) {
+        // It may be gone.
+        let _ = kill_process(pid, signal);
     }
 }
 
 impl Successor {
+    /// What this process was told, that one is to do: read the configuration again.
+    pub(super) fn reload(pid: u32) {
+        tell(pid, Signal::HUP);
+    }
+
     /// The last that is said before the end.
     pub(super) fn bequeath(mut self, open_writes: usize) {
         // It counts some where it hears nothing.
