@@ -140,9 +140,12 @@ impl Server {
             // It is gone, and this is the only one left.
             Err(error) => warn!(predecessor = pid, %error, "took over; the process before cannot be told"),
         }
+        let runtime = Arc::clone(&self.runtime);
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
+            // What that one said last, of its own draining, is no longer so.
+            manager::configured(runtime.load().reloads.report().failure.is_none());
             info!(predecessor = pid, open_writes = left, "the process before has ended");
         });
     }

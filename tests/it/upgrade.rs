@@ -195,7 +195,9 @@ fn the_service_manager_hears_who_serves() {
     let gate = before(&registry).environment("NOTIFY_SOCKET", &path).start();
     manager.hears("READY=1");
     gate.upgrade();
-    manager.hears(&format!("MAINPID={}", gate.pid()));
+    let heard = manager.hears(&format!("MAINPID={}", gate.pid()));
+    assert!(heard.contains("WATCHDOG=1"), "the new one was not heard yet: {heard}");
+    manager.hears("STATUS=serving");
 }
 
 #[test]
