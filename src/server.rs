@@ -6,7 +6,7 @@ mod signals;
 
 pub use handover::{Inheritance, TAKE_OVER, TakeOverError, UpgradeError};
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
@@ -100,20 +100,15 @@ impl Server {
         };
         let places = places.bind(&config.listen);
         let places = places.map_err(|error| anyhow!("{}", config.error_at(error.key, &error)))?;
-        let told = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
-            [] => "off".to_owned(),
-            addresses => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
-        };
-        let [https, http, admin] =
-            [&places.https, &places.http, &places.admin].map(|place| told(place.local_addresses()));
-        info!(https, http, admin, "listening");
+        info!(portcullis = env!("CARGO_PKG_VERSION"), pid = std::process::id(), file = %config.path.display(), "starting");
+        places.announce();
 
         runtime.watch();
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
         let (drain, readiness) = (Drain::default(), Readiness::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
+        let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
@@ -160,7 +155,10 @@ impl Server {
                         return End::Quit;
                     }
                     Ask::Stop => return stopped(upgrade).await,
-                    Ask::Upgrade if upgrade.is_some() => warn!("an upgrade is under way already"),
+                    Ask::Upgrade if upgrade.is_some() => {
+                        let pid = upgrade.as_ref().map(|upgrade| upgrade.interrupt.pid);
+                        warn!(pid, "a new process was started already, and is awaited for two minutes");
+                    }
                     Ask::Upgrade => upgrade = self.upgrade(),
                 },
                 outcome = outcome(&mut upgrade) => match outcome {
@@ -185,7 +183,7 @@ impl Server {
         info!("starting the binary anew, to hand over to it");
         let (reloads, awaited) = (self.reloader.begun(), Arc::clone(&self.runtime.load().awaited));
         awaited.set(true);
-        let launch = Launch::begin(&self.listening.places());
+        let launch = Launch::begin(Arc::clone(&self.listening));
         let begun = launch.and_then(|launch| Ok((launch.interrupt()?, launch)));
         let begun = begun.inspect_err(|error| {
             awaited.set(false);
@@ -199,63 +197,79 @@ impl Server {
     }
 
     async fn end(self, end: End, signals: &mut Signals) {
-        let cut = match end {
-            End::Quit => self.drain.active(),
+        match end {
+            End::Quit => info!("stopping at once: SIGQUIT"),
             End::Stop => {
                 let Shutdown { delay, drain } = self.reloader.config().shutdown;
                 self.readiness.set(false);
                 manager::stopping(delay + drain + LAST_STEPS);
                 if delay.is_zero() || self.delayed(delay, signals).await {
                     self.listening.close();
-                    self.drained(drain, signals, &mut 1).await
-                } else {
-                    self.drain.active()
+                    self.drained("SIGTERM or SIGINT", drain, signals, &mut 1).await;
                 }
             }
             End::Succeeded(successor) => {
-                info!(successor = successor.pid, "another process serves now");
+                info!(pid = std::process::id(), successor = successor.pid, "another process serves now");
                 manager::succeeded_by(successor.pid);
                 signals.pass_on_to(successor.pid);
                 self.listening.leave();
                 // A service manager that stops the service tells all its processes, and does not mean to cut anything.
                 let mut patience = 2;
-                let cut = self.drained(self.reloader.config().shutdown.drain, signals, &mut patience).await;
+                let limit = self.reloader.config().shutdown.drain;
+                self.drained("another process serves", limit, signals, &mut patience).await;
                 // What that one has open, nobody else can count.
                 tokio::select! {
                     () = self.predecessor_ended() => {}
                     () = told(signals, &self.reloader, &mut patience) => {}
                 }
+                self.stopped().await;
                 successor.bequeath(self.runtime.load().left_open());
-                cut
+                return;
             }
-        };
-        self.tasks.iter().chain(&self.doors).for_each(JoinHandle::abort);
-        info!(cut, "stopped");
+        }
+        self.stopped().await;
+    }
+
+    /// Ends what is left.
+    async fn stopped(&self) {
+        let pid = std::process::id();
+        self.doors.iter().for_each(JoinHandle::abort);
+        match self.drain.cut().await {
+            0 => info!(cut = 0, pid, "stopped"),
+            cut => warn!(cut, pid, "stopped"),
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 
     /// Lets clients in for as long as it takes others to hear of the stop. False where that is cut short for good.
     async fn delayed(&self, delay: Duration, signals: &mut Signals) -> bool {
-        info!(seconds = delay.as_secs_f64(), "stopping soon: connections are still accepted for shutdown.delay");
+        info!(
+            pid = std::process::id(),
+            because = "SIGTERM or SIGINT",
+            delay = delay.as_secs_f64(),
+            "stopping soon: connections are still accepted for shutdown.delay"
+        );
         tokio::select! {
             () = sleep(delay) => true,
             ask = stop_asked(signals, &self.reloader) => ask != Ask::Quit,
         }
     }
 
-    /// Waits until all who have come have left. Returns how many were cut, at the deadline or by so many more signals.
-    async fn drained(&self, limit: Duration, signals: &mut Signals, patience: &mut usize) -> usize {
-        info!(under_way = self.drain.active(), "stopping");
+    /// Waits until all who have come have left, for so long, or until so many more signals come.
+    async fn drained(&self, because: &str, limit: Duration, signals: &mut Signals, patience: &mut usize) {
+        let (connections, requests) = (self.drain.active(), self.drain.requests());
+        info!(pid = std::process::id(), because, connections, requests, drain = limit.as_secs_f64(), "stopping");
         self.stop.send_replace(true);
         let done = async {
             while !self.doors.iter().all(JoinHandle::is_finished) {
                 sleep(Duration::from_millis(5)).await;
             }
-            self.drain.wait(Duration::MAX).await;
+            self.drain.wait().await;
         };
         tokio::select! {
-            () = done => 0,
-            () = sleep(limit) => self.drain.active(),
-            () = told(signals, &self.reloader, patience) => self.drain.active(),
+            () = done => {}
+            () = sleep(limit) => {}
+            () = told(signals, &self.reloader, patience) => {}
         }
     }
 

@@ -77,7 +77,7 @@ fn a_process_that_still_drains_counts_through_another_exchange() {
     let said = gate.until_it_says("serves now", || gate.upgrade());
     assert!(!said.contains("the process before has ended"), "{said}");
     let third = gate.pid();
-    eventually("the second has nothing left of its own", || gate.log().matches("\"under_way\":0").count() == 1);
+    eventually("the second has nothing left of its own", || gate.log().matches("\"requests\":0").count() == 1);
     sleep(Duration::from_millis(500));
     assert_eq!(gate.running(), [first, second, third]);
     let status = gate.status();
@@ -125,7 +125,7 @@ fn a_stop_ends_the_process_that_is_awaited_too() {
     for signal in ["TERM", "QUIT"] {
         let mut gate = before(&registry).start();
         let marker = gate.dir().join("awaited");
-        script(&gate, &format!("echo $$ > {}.new; mv {0}.new {0}; exec sleep 1000", marker.display()));
+        script(&gate, &format!("echo $$ > {}.new; mv {0}.new {0}; sleep 20 <&0 & exec sleep 1000", marker.display()));
         gate.signal("USR2");
         eventually("the new process runs", || marker.exists());
         let pid = fs::read_to_string(&marker).unwrap().trim().to_owned();
@@ -147,7 +147,7 @@ fn a_reload_while_another_process_is_awaited_is_passed_on() {
     let at = |name: &str| gate.dir().join(name);
     let (awaited, go, told) = (at("awaited"), at("go"), at("told"));
     let text = format!(
-        "trap 'touch {}; exit' HUP; touch {}; while [ ! -e {} ]; do sleep 0.1; done; echo ready >&0; sleep 60 & wait",
+        "trap 'touch {}; exit' HUP; touch {}; while [ ! -e {} ]; do sleep 0.1; done; echo hello >&0; echo ready >&0; sleep 60 & wait",
         told.display(),
         awaited.display(),
         go.display()
