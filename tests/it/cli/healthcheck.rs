@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener, path::Path};
 use serde_json::{Value, json};
 
 use super::{all, run};
-use crate::support::{Portcullis, Registry, free_port};
+use crate::support::{Portcullis, Registry, eventually, free_port};
 
 fn healthcheck(file: &Path, more: &[&str]) -> (Option<i32>, String) {
     let words = [&["healthcheck", "-c", file.to_str().unwrap()], more].concat();
@@ -41,6 +41,20 @@ fn a_file_that_is_spoilt_while_the_gate_runs_does_not_make_it_ill() {
     let url = format!("http://127.0.0.1:{}", admin_port(&serde_json::from_str(&text).unwrap()));
     let missing = gate.dir().join("no-such-file.yml");
     assert_eq!(healthcheck(&missing, &["--url", &url]), (Some(0), "ready\n".to_owned()));
+}
+
+#[test]
+fn a_gate_that_is_about_to_end_is_alive_and_not_ready() {
+    let registry = Registry::start();
+    let mut gate = Portcullis::before(&registry)
+        .with(|config| config["shutdown"] = json!({ "delay": "1m", "drain": "1s" }))
+        .start();
+    gate.process().signal("TERM");
+    eventually("it says that it is not ready", || {
+        let (code, said) = healthcheck(&gate.configuration(), &[]);
+        code == Some(1) && said.contains("/readyz") && said.contains("(503)")
+    });
+    assert_eq!(healthcheck(&gate.configuration(), &["--live"]).0, Some(0));
 }
 
 #[test]
