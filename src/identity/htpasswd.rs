@@ -18,10 +18,7 @@ use aws_lc_rs::digest;
 
 use self::content::{COSTS, Content, Line, MAX_LINE};
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
-use crate::{
-    config::{Problem, Secret, open_regular},
-    telemetry::metrics,
-};
+use crate::config::{Problem, Secret, open_regular};
 
 /// What bcrypt looks at; the rest of a longer password would prove nothing.
 const MAX_PASSWORD: usize = 72;
@@ -48,14 +45,6 @@ struct Seen {
     fingerprint: [u8; digest::SHA256_OUTPUT_LEN],
     /// Why it could not be read.
     trouble: Option<String>,
-}
-
-/// What a look at the file found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Same,
-    Changed,
-    Unreadable,
 }
 
 impl Htpasswd {
@@ -97,48 +86,33 @@ impl Htpasswd {
         problems(&self.content.load(), &self.path)
     }
 
-    /// Reads the file again where its content changed; an unreadable file keeps the last content and raises the alarm metric.
-    pub fn refresh(&self) {
-        metrics::htpasswd_readable(self.reread());
-    }
-
-    /// Puts changed content in force; false where the file cannot be read.
+    /// Puts changed content in force; false where the file cannot be read, whose last content then stays.
     pub(super) fn reread(&self) -> bool {
-        self.look() != Look::Unreadable
-    }
-
-    fn look(&self) -> Look {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.compare(&mut seen);
+        let found = self.take_changes(&mut seen);
         let file = self.path.display();
-        let look = match &found {
-            Ok(look) => *look,
-            Err(error) => {
-                if seen.trouble.is_none() {
-                    tracing::warn!(%file, %error, "the password file cannot be read; its last content stays in force");
-                }
-                Look::Unreadable
+        match &found {
+            Ok(()) if seen.trouble.is_some() => tracing::info!(%file, "the password file can be read again"),
+            Err(error) if seen.trouble.is_none() => {
+                tracing::warn!(%file, %error, "the password file cannot be read; its last content stays in force");
             }
-        };
-        if seen.trouble.is_some() && found.is_ok() {
-            tracing::info!(%file, "the password file can be read again");
+            Ok(()) | Err(_) => {}
         }
         seen.trouble = found.err().map(|error| error.to_string());
-        look
+        seen.trouble.is_none()
     }
 
-    fn compare(&self, seen: &mut Seen) -> Result<Look, io::Error> {
+    fn take_changes(&self, seen: &mut Seen) -> Result<(), io::Error> {
         let bytes = read(open_regular(&self.path)?)?;
         let fingerprint = fingerprint(&bytes);
-        if seen.fingerprint == fingerprint {
-            return Ok(Look::Same);
+        if seen.fingerprint != fingerprint {
+            let content = Content::parse(&self.path, &bytes);
+            tracing::info!(file = %self.path.display(), "the password file changed");
+            log_problems(&content, &self.path);
+            seen.fingerprint = fingerprint;
+            self.install(content);
         }
-        let content = Content::parse(&self.path, &bytes);
-        tracing::info!(file = %self.path.display(), "the password file changed");
-        log_problems(&content, &self.path);
-        seen.fingerprint = fingerprint;
-        self.install(content);
-        Ok(Look::Changed)
+        Ok(())
     }
 
     fn install(&self, content: Content) {

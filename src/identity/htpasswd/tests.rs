@@ -210,14 +210,14 @@ async fn changed_content_is_in_force_after_a_look() {
     fs::write(folder.path().join("new"), line("alice", "new", 4)).expect("written");
     fs::rename(folder.path().join("new"), &path).expect("replaced");
     assert_eq!(outcome(&file, "alice", "old").await, "accepted");
-    file.refresh();
+    assert!(file.reread());
     assert_eq!(outcome(&file, "alice", "old").await, "rejected");
     assert_eq!(outcome(&file, "alice", "new").await, "accepted");
     let after = file.standing("alice").await.expect("answers").expect("known");
     assert_ne!(before.proof, after.proof);
 
     fs::write(&path, "").expect("written");
-    file.refresh();
+    assert!(file.reread());
     assert_eq!(outcome(&file, "alice", "new").await, "unknown");
     assert_eq!(file.standing("alice").await.expect("answers"), None);
 }
@@ -231,7 +231,7 @@ async fn a_second_change_with_the_same_time_and_length_is_seen() {
     for password in ["one", "two"] {
         fs::write(&path, line("alice", password, 4)).expect("written");
         File::options().write(true).open(&path).expect("opens").set_modified(now).expect("set");
-        file.refresh();
+        assert!(file.reread());
         assert_eq!(outcome(&file, "alice", password).await, "accepted");
     }
 }
