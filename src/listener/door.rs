@@ -1,6 +1,14 @@
 //! The accept loop's part that never gives up: it follows the sockets that are listened on, and asks each in turn.
 
-use std::{collections::VecDeque, future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpStream,
@@ -9,8 +17,10 @@ use tokio::{
 };
 
 use super::{
-    admission::{Admission, Share, Ticket},
+    admission::{Admission, Entry, Share, Ticket},
+    buffer::BufferedTcp,
     listening::{Live, Terms},
+    proxy_protocol::{self, HeaderError},
     socket::{Sockets, canonical, is_of_one_connection},
 };
 use crate::telemetry::metrics;
@@ -66,23 +76,35 @@ pub(super) struct Reception {
     share: fn(&Terms) -> Share,
     admission: Arc<Admission>,
     warned: Warned,
+    warned_of_headers: Arc<Warned>,
 }
 
 /// An accepted connection and its place among the limits.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) tcp: TcpStream,
-    /// IPv4-mapped addresses as IPv4.
-    pub(super) peer: SocketAddr,
-    pub(super) ticket: Ticket,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    entry: Entry,
     /// Those of the moment.
     pub(super) terms: Arc<Terms>,
+    warned_of_headers: Arc<Warned>,
+}
+
+/// A connection of which is known whose it is.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) tcp: BufferedTcp,
+    /// The client, be it that a balancer names it; IPv4-mapped addresses as IPv4.
+    pub(super) peer: SocketAddr,
+    pub(super) ticket: Ticket,
+    pub(super) terms: Arc<Terms>,
+    pub(super) warned_of_headers: Arc<Warned>,
 }
 
 impl Reception {
     pub(super) fn new(door: Door, share: fn(&Terms) -> Share) -> Self {
         let admission = Arc::new(Admission::new(share(&door.terms())));
-        Self { door, share, admission, warned: Warned::default() }
+        Self { door, share, admission, warned: Warned::default(), warned_of_headers: Arc::default() }
     }
 
     /// The next connection within the limits; `None` as [`Door::next`].
@@ -95,10 +117,13 @@ impl Reception {
             let admitted = tokio::select! {
                 biased;
                 () = changed(live) => None,
-                admitted = admitted(entrance, &self.admission, &mut self.warned) => Some(admitted?),
+                admitted = admitted(entrance, &self.admission, &self.warned) => Some(admitted?),
             };
             match admitted {
-                Some((tcp, peer, ticket)) => return Some(Accepted { tcp, peer, ticket, terms: self.door.terms() }),
+                Some((tcp, peer, entry)) => {
+                    let (terms, warned_of_headers) = (self.door.terms(), Arc::clone(&self.warned_of_headers));
+                    return Some(Accepted { tcp, peer, entry, terms, warned_of_headers });
+                }
                 None => {
                     self.door.follow();
                     self.admission.set((self.share)(&self.door.terms()));
@@ -111,8 +136,8 @@ impl Reception {
 async fn admitted(
     entrance: &mut Entrance,
     admission: &Arc<Admission>,
-    warned: &mut Warned,
-) -> Option<(TcpStream, SocketAddr, Ticket)> {
+    warned: &Warned,
+) -> Option<(TcpStream, SocketAddr, Entry)> {
     loop {
         let place = match admission.try_place() {
             Some(place) => place,
@@ -124,13 +149,64 @@ async fn admitted(
             }
         };
         let (tcp, peer) = entrance.connection().await?;
-        match admission.admit(place, peer.ip()) {
-            Some(ticket) => return Some((tcp, peer, ticket)),
-            None => {
-                metrics::connection_refused("per_client");
-                tracing::debug!(peer = %peer.ip(), "limits.connections_per_client is reached: closed");
-            }
+        match place.enter(peer.ip()) {
+            Some(entry) => return Some((tcp, peer, entry)),
+            None => over_its_share(peer),
         }
+    }
+}
+
+fn over_its_share(peer: SocketAddr) {
+    metrics::connection_refused("per_client");
+    tracing::debug!(peer = %peer.ip(), "limits.connections_per_client is reached: closed");
+}
+
+impl Accepted {
+    /// Whose connection it is: the peer's, or, where that is a balancer, the client's that it names, which then has to be
+    /// within its share. `None` where that does not come until the deadline or is refused: counted and told.
+    pub(super) async fn identify(self, deadline: Instant) -> Option<Arrived> {
+        let Self { tcp, peer, entry, terms, warned_of_headers } = self;
+        let mut tcp = BufferedTcp::new(tcp);
+        let place = match entry {
+            Entry::Client(ticket) => return Some(Arrived { tcp, peer, ticket, terms, warned_of_headers }),
+            Entry::Balancer(place) => place,
+        };
+        let named = time::timeout_at(deadline, header(&mut tcp)).await.unwrap_or(Err(HeaderError::Late));
+        let named = named.inspect_err(|error| without_header(peer, error, &warned_of_headers)).ok()??;
+        let (peer, ticket) = match named {
+            Named::Client(client) => {
+                let ticket = place.admit(client.ip());
+                if ticket.is_none() {
+                    over_its_share(client);
+                }
+                (client, ticket?)
+            }
+            Named::Nobody => (peer, place.of_nobody()),
+        };
+        Some(Arrived { tcp, peer, ticket, terms, warned_of_headers })
+    }
+}
+
+/// For whom a balancer's connection is.
+enum Named {
+    Client(SocketAddr),
+    Nobody,
+}
+
+/// `None` for a probe that only connects.
+async fn header(tcp: &mut BufferedTcp) -> Result<Option<Named>, HeaderError> {
+    if tcp.first_byte().await?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(proxy_protocol::read(tcp).await?.map_or(Named::Nobody, Named::Client)))
+}
+
+fn without_header(peer: SocketAddr, error: &HeaderError, warned: &Warned) {
+    metrics::connection_refused("proxy_protocol");
+    if warned.may() {
+        tracing::warn!(%peer, %error, "a connection from a network in listen.proxy_protocol_from was closed");
+    } else {
+        tracing::debug!(%peer, %error, "a connection from a network in listen.proxy_protocol_from was closed");
     }
 }
 
@@ -200,13 +276,14 @@ impl Entrance {
 
 /// Lets a warning through once a minute.
 #[derive(Debug, Default)]
-struct Warned(Option<Instant>);
+pub(super) struct Warned(Mutex<Option<Instant>>);
 
 impl Warned {
-    fn may(&mut self) -> bool {
-        let due = self.0.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
+    pub(super) fn may(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
         if due {
-            self.0 = Some(Instant::now());
+            *last = Some(Instant::now());
         }
         due
     }

@@ -9,6 +9,7 @@ mod drain;
 mod listening;
 mod not_tls;
 mod plain;
+mod proxy_protocol;
 mod socket;
 mod stream;
 

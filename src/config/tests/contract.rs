@@ -183,7 +183,6 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
 #[test]
 fn what_is_not_available_is_an_error() {
     for (text, key) in [
-        (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
             with_line(
                 3,
@@ -201,7 +200,6 @@ fn what_is_not_available_is_an_error() {
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
     for text in [
-        with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
         with_more("events: { endpoints: [] }\n"),
     ] {
