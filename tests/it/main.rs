@@ -1,6 +1,6 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, nginx, notary, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker
+//! They need docker-registry, nginx, haproxy, notary, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker
 //! (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
 //! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
@@ -35,6 +35,7 @@ mod outside;
 mod pairing;
 mod pass_token;
 mod permit;
+mod proxied;
 mod pull_push;
 mod quickstart;
 mod read_only;
