@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{BALANCER, INSIDE, OUTSIDE, STRANGER, Scene, address, binary, local, text};
-use crate::support::{Portcullis, eventually, plain_from};
+use crate::support::{ALICE, Portcullis, eventually, plain_from};
 
 #[test]
 fn grants_and_logs_go_by_the_client_that_a_header_names() {
@@ -31,6 +32,23 @@ fn grants_and_logs_go_by_the_client_that_a_header_names() {
         let passed = scene.ear.heard().iter().filter(|head| head.contains(&format!(": {seen}\r\n"))).count();
         assert_eq!(passed, if inside { 2 } else { 0 }, "the registry is told: {seen}");
     }
+}
+
+/// A token does not carry the network along, in either direction.
+#[test]
+fn a_token_is_good_where_its_bearer_is() {
+    let scene =
+        Scene::with(|setup| setup.with(|config| config["access"]["grants"][0]["to"] = json!(["authenticated"])));
+    let login = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{}:{}", ALICE.name, ALICE.password)));
+    let tokens = [INSIDE, OUTSIDE].map(|client| {
+        let target = "/token?service=localhost&scope=repository:inside/app:pull";
+        let answer = scene.ask(BALANCER, &binary(client), target, &login).unwrap();
+        format!("Authorization: Bearer {}\r\n", answer.json()["token"].as_str().unwrap())
+    });
+    let [inside, outside] = [INSIDE, OUTSIDE]
+        .map(|client| [&login, &tokens[0], &tokens[1]].map(|sent| scene.proxied(&text(client), "inside", sent)));
+    assert_eq!(inside, [Some(200), Some(200), Some(401)], "a token from outside has no scope");
+    assert_eq!(outside, [Some(403); 3]);
 }
 
 #[test]

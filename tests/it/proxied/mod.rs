@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::{Ear, GateSetup, Portcullis, Tls};
+use crate::support::{Ear, GateSetup, Portcullis, Response, Tls};
 
 /// The only balancer.
 const BALANCER: &str = "127.0.0.2";
@@ -56,12 +56,16 @@ impl Scene {
 
     /// The status for a request without credentials after this preface; `None` where the connection is refused.
     fn status(&self, from: &str, preface: &[u8], name: &str, more: &str) -> Option<u16> {
+        Some(self.ask(from, preface, &format!("/v2/{name}/app/tags/list"), more)?.status)
+    }
+
+    fn ask(&self, from: &str, preface: &[u8], target: &str, more: &str) -> Option<Response> {
         let mut connection = self.connect(from, preface).ok()?;
         let host = self.gate.host();
-        let request =
-            format!("GET /v2/{name}/app/tags/list HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n");
-        connection.try_send(request).ok()?;
-        Some(connection.answer(false)?.status)
+        connection
+            .try_send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n"))
+            .ok()?;
+        connection.answer(false)
     }
 
     /// The status behind the balancer.
