@@ -15,9 +15,10 @@ use super::{
     Activity, ClientStream, Drain, LAST_WORD,
     admission::Share,
     buffer::BufferedTcp,
-    door::{Arrived, Door, Reception, Warned},
+    door::{Arrived, Door, Reception},
     listening::{Live, Terms},
     not_tls, proxy_protocol,
+    refusals::Refusals,
     socket::{canonical, tune},
 };
 use crate::{config::Limits, telemetry::metrics};
@@ -70,11 +71,10 @@ impl TlsListener {
                 let _guard = guard;
                 let deadline = Instant::now() + accepted.terms.limits.handshake;
                 let identified = unless_stopped(accepted.identify(deadline), shutdown.clone()).await;
-                let Some(Arrived { tcp, peer, ticket: _ticket, terms, warned_of_headers }) = identified.flatten()
-                else {
+                let Some(Arrived { tcp, peer, ticket: _ticket, terms, refusals }) = identified.flatten() else {
                     return;
                 };
-                let seen = Seen { peer, terms: &terms, deadline, warned_of_headers: &warned_of_headers };
+                let seen = Seen { peer, terms: &terms, deadline, refusals: &refusals };
                 if let Err(error) = receive(tcp, seen, &*handler, shutdown).await {
                     tracing::debug!(%peer, %error, "connection ended before TLS stood");
                 }
@@ -98,7 +98,7 @@ struct Seen<'a> {
     peer: SocketAddr,
     terms: &'a Terms,
     deadline: Instant,
-    warned_of_headers: &'a Warned,
+    refusals: &'a Refusals,
 }
 
 /// What every connection goes through before its handler.
@@ -108,14 +108,14 @@ async fn receive(
     handler: &dyn Handler,
     shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    let Seen { peer, terms, deadline, warned_of_headers } = seen;
+    let Seen { peer, terms, deadline, refusals } = seen;
     tune(tcp.tcp())?;
     let local = canonical(tcp.tcp().local_addr()?);
     match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
         // A probe that only connects, or a stop while the client was silent.
         None => return Ok(()),
         Some(_) if proxy_protocol::begins(tcp.unread()) => {
-            unexpected_header(peer, warned_of_headers);
+            refusals.unexpected_header(peer);
             return Ok(());
         }
         Some(first) if not_tls::looks_like_http(first) => {
@@ -128,19 +128,6 @@ async fn receive(
     let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
     handler.serve(Box::new(stream), connection, shutdown).await;
     Ok(())
-}
-
-/// Nobody's word about somebody else's address is taken. It is told, because a balancer that is not listed, or one behind
-/// another, gets nothing through.
-fn unexpected_header(peer: SocketAddr, warned: &Warned) {
-    metrics::connection_refused("proxy_protocol_unexpected");
-    if warned.may() {
-        tracing::warn!(
-            %peer,
-            "a PROXY header where none is expected, so the connection was closed: is that a balancer which \
-             listen.proxy_protocol_from does not name, or its second header?"
-        );
-    }
 }
 
 async fn first_byte(tcp: &mut BufferedTcp, deadline: Instant, shutdown: ShutdownWatch) -> io::Result<Option<u8>> {

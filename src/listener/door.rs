@@ -1,14 +1,6 @@
 //! The accept loop's part that never gives up: it follows the sockets that are listened on, and asks each in turn.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::VecDeque, future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -21,12 +13,11 @@ use super::{
     buffer::BufferedTcp,
     listening::{Live, Terms},
     proxy_protocol::{self, HeaderError},
+    refusals::{Refusals, Warned},
     socket::{Sockets, canonical, is_of_one_connection},
 };
-use crate::telemetry::metrics;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where the clients of one kind come in. It follows what is listened on.
 #[derive(Debug)]
@@ -76,7 +67,7 @@ pub(super) struct Reception {
     share: fn(&Terms) -> Share,
     admission: Arc<Admission>,
     warned: Warned,
-    warned_of_headers: Arc<Warned>,
+    refusals: Arc<Refusals>,
 }
 
 /// An accepted connection and its place among the limits.
@@ -87,7 +78,7 @@ pub(super) struct Accepted {
     entry: Entry,
     /// Those of the moment.
     pub(super) terms: Arc<Terms>,
-    warned_of_headers: Arc<Warned>,
+    refusals: Arc<Refusals>,
 }
 
 /// A connection of which is known whose it is.
@@ -98,13 +89,13 @@ pub(super) struct Arrived {
     pub(super) peer: SocketAddr,
     pub(super) ticket: Ticket,
     pub(super) terms: Arc<Terms>,
-    pub(super) warned_of_headers: Arc<Warned>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl Reception {
     pub(super) fn new(door: Door, share: fn(&Terms) -> Share) -> Self {
         let admission = Arc::new(Admission::new(share(&door.terms())));
-        Self { door, share, admission, warned: Warned::default(), warned_of_headers: Arc::default() }
+        Self { door, share, admission, warned: Warned::default(), refusals: Arc::default() }
     }
 
     /// The next connection within the limits; `None` as [`Door::next`].
@@ -117,12 +108,12 @@ impl Reception {
             let admitted = tokio::select! {
                 biased;
                 () = changed(live) => None,
-                admitted = admitted(entrance, &self.admission, &self.warned) => Some(admitted?),
+                admitted = admitted(entrance, &self.admission, &self.warned, &self.refusals) => Some(admitted?),
             };
             match admitted {
                 Some((tcp, peer, entry)) => {
-                    let (terms, warned_of_headers) = (self.door.terms(), Arc::clone(&self.warned_of_headers));
-                    return Some(Accepted { tcp, peer, entry, terms, warned_of_headers });
+                    let (terms, refusals) = (self.door.terms(), Arc::clone(&self.refusals));
+                    return Some(Accepted { tcp, peer, entry, terms, refusals });
                 }
                 None => {
                     self.door.follow();
@@ -137,12 +128,13 @@ async fn admitted(
     entrance: &mut Entrance,
     admission: &Arc<Admission>,
     warned: &Warned,
+    refusals: &Refusals,
 ) -> Option<(TcpStream, SocketAddr, Entry)> {
     loop {
         let place = match admission.try_place() {
             Some(place) => place,
             None => {
-                if warned.may() {
+                if warned.due().is_some() {
                     tracing::warn!("limits.connections is reached: new connections wait");
                 }
                 admission.place().await
@@ -151,39 +143,34 @@ async fn admitted(
         let (tcp, peer) = entrance.connection().await?;
         match place.enter(peer.ip()) {
             Some(entry) => return Some((tcp, peer, entry)),
-            None => over_its_share(peer),
+            None => refusals.over_share(peer),
         }
     }
-}
-
-fn over_its_share(peer: SocketAddr) {
-    metrics::connection_refused("per_client");
-    tracing::debug!(peer = %peer.ip(), "limits.connections_per_client is reached: closed");
 }
 
 impl Accepted {
     /// Whose connection it is: the peer's, or, where that is a balancer, the client's that it names, which then has to be
     /// within its share. `None` where that does not come until the deadline or is refused: counted and told.
     pub(super) async fn identify(self, deadline: Instant) -> Option<Arrived> {
-        let Self { tcp, peer, entry, terms, warned_of_headers } = self;
+        let Self { tcp, peer, entry, terms, refusals } = self;
         let mut tcp = BufferedTcp::new(tcp);
         let place = match entry {
-            Entry::Client(ticket) => return Some(Arrived { tcp, peer, ticket, terms, warned_of_headers }),
+            Entry::Client(ticket) => return Some(Arrived { tcp, peer, ticket, terms, refusals }),
             Entry::Balancer(place) => place,
         };
         let named = time::timeout_at(deadline, header(&mut tcp)).await.unwrap_or(Err(HeaderError::Late));
-        let named = named.inspect_err(|error| without_header(peer, error, &warned_of_headers)).ok()??;
+        let named = named.inspect_err(|error| refusals.without_header(peer, error)).ok()??;
         let (peer, ticket) = match named {
             Named::Client(client) => {
                 let ticket = place.admit(client.ip());
                 if ticket.is_none() {
-                    over_its_share(client);
+                    refusals.over_share(client);
                 }
                 (client, ticket?)
             }
             Named::Nobody => (peer, place.of_nobody()),
         };
-        Some(Arrived { tcp, peer, ticket, terms, warned_of_headers })
+        Some(Arrived { tcp, peer, ticket, terms, refusals })
     }
 }
 
@@ -199,15 +186,6 @@ async fn header(tcp: &mut BufferedTcp) -> Result<Option<Named>, HeaderError> {
         return Ok(None);
     }
     Ok(Some(proxy_protocol::read(tcp).await?.map_or(Named::Nobody, Named::Client)))
-}
-
-fn without_header(peer: SocketAddr, error: &HeaderError, warned: &Warned) {
-    metrics::connection_refused("proxy_protocol");
-    if warned.may() {
-        tracing::warn!(%peer, %error, "a connection from a network in listen.proxy_protocol_from was closed");
-    } else {
-        tracing::debug!(%peer, %error, "a connection from a network in listen.proxy_protocol_from was closed");
-    }
 }
 
 /// Ends when something else is listened on, or by other terms. Never after the last change.
@@ -246,7 +224,7 @@ impl Entrance {
                 Ok((tcp, peer)) => return (tcp, canonical(peer)),
                 Err(error) if is_of_one_connection(error.kind()) => {}
                 Err(error) => {
-                    if self.warned.may() {
+                    if self.warned.due().is_some() {
                         tracing::error!(%error, "cannot accept connections; trying again");
                     }
                     time::sleep(pause).await;
@@ -271,21 +249,6 @@ impl Entrance {
         .await;
         self.turn = (index + 1) % count;
         accepted
-    }
-}
-
-/// Lets a warning through once a minute.
-#[derive(Debug, Default)]
-pub(super) struct Warned(Mutex<Option<Instant>>);
-
-impl Warned {
-    pub(super) fn may(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
     }
 }
 

@@ -10,6 +10,7 @@ mod listening;
 mod not_tls;
 mod plain;
 mod proxy_protocol;
+mod refusals;
 mod socket;
 mod stream;
 
