@@ -84,7 +84,8 @@
 //!  4  runtime
 //!  3  upstream
 //!  2  access    token    budget
-//!  1  identity  tls  telemetry
+//!  1  identity
+//!  0.9 tls  telemetry
 //!  0.5 config
 //!  0  registry
 //! ```

@@ -129,6 +129,7 @@ impl Runtime {
     /// Takes the servers that are no longer served out of the metrics.
     pub fn retires(&self, before: &Self) {
         upstream::retire(before.all_pools(), self.all_pools());
+        self.chain.retires(&before.chain);
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.

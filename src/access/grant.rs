@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::Asker;
 use crate::{
-    config::{self, Host, Subject},
-    identity::Principal,
+    config::{self, GroupKey, Host, Subject},
+    identity::{Principal, User},
     registry::{Actions, Pattern, RepositoryName, Span},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Grant {
     repositories: Vec<Pattern>,
     except: Vec<Pattern>,
     to: Vec<Subject>,
+    /// Of the groups in `to`, as a directory's groups are compared.
+    directory_groups: Vec<GroupKey>,
     from: Vec<IpNet>,
     registries: Vec<Host>,
 }
@@ -47,6 +49,7 @@ impl Grant {
             repositories: grant.repositories.clone(),
             except: grant.except.clone(),
             to: grant.to.clone(),
+            directory_groups: grant.to.iter().filter_map(directory_group).collect(),
             from: grant.from.clone(),
             registries: grant.registries.clone(),
         }
@@ -120,6 +123,11 @@ impl Grant {
 
     fn is_for(&self, asker: Asker<'_>) -> bool {
         self.to.iter().any(|subject| names(subject, asker.principal))
+            || asker.principal.as_user().is_some_and(|user| self.holds_group_of(user))
+    }
+
+    fn holds_group_of(&self, user: &User) -> bool {
+        user.directory_groups.iter().any(|group| self.directory_groups.contains(group))
     }
 
     fn holds_from(&self, asker: Asker<'_>) -> bool {
@@ -154,7 +162,14 @@ enum Hurdle<'g> {
     Registry,
 }
 
-/// True where the caller is the subject. Names are compared byte by byte: a user called `*` is only itself.
+fn directory_group(subject: &Subject) -> Option<GroupKey> {
+    match subject {
+        Subject::Group(name) => GroupKey::of_grant(name),
+        Subject::Anyone | Subject::Authenticated | Subject::User(_) => None,
+    }
+}
+
+/// True where the caller is the subject, a directory's groups left out. Names are compared byte by byte: a user called `*` is only itself.
 fn names(subject: &Subject, principal: &Principal) -> bool {
     match (subject, principal.as_user()) {
         (Subject::Anyone, _) | (Subject::Authenticated, Some(_)) => true,

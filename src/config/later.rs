@@ -9,7 +9,6 @@ use super::{reader::Field, yaml::Value};
 const UNAVAILABLE: &[(&str, &[&str])] = &[
     ("listen.proxy_protocol_from", &[]),
     ("tls.acme", &[]),
-    ("identity.providers[].ldap", &[]),
     ("events.endpoints", &[]),
 ];
 
