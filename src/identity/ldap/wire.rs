@@ -145,7 +145,8 @@ async fn receive(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite 
 /// The error, and what to look at where that is known.
 fn explained(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
-    let hint = if text.contains("UnknownIssuer") {
+    // A bad signature is that of another authority of the same name.
+    let hint = if text.contains("UnknownIssuer") || text.contains("BadSignature") {
         "see ca_file"
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "write the name that is in the certificate into urls"
