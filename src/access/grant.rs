@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::Asker;
+use super::{Asker, Given, GrantPlace};
 use crate::{
     config::{self, GroupKey, Host, Subject},
     identity::{Principal, User},
@@ -55,6 +55,19 @@ impl Grant {
         }
     }
 
+    pub(super) fn given(&self) -> Given {
+        let patterns =
+            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
+        Given {
+            grant: GrantPlace::of(self),
+            actions: self.actions,
+            repositories: patterns(&self.repositories),
+            except: patterns(&self.except),
+            from: self.from.iter().map(ToString::to_string).collect(),
+            registries: self.registries.iter().map(ToString::to_string).collect(),
+        }
+    }
+
     pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
         self.repositories.iter()
     }
@@ -71,7 +84,7 @@ impl Grant {
 
     /// Spans that hold every name on which this grant gives the caller any action.
     pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
-        if !(self.is_for(asker) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
+        if !(self.is_for(asker.principal) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
             return Vec::new();
         }
         let user = asker.principal.name();
@@ -110,7 +123,7 @@ impl Grant {
     }
 
     fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        (!self.is_for(asker)).then_some(Hurdle::Subject)
+        (!self.is_for(asker.principal)).then_some(Hurdle::Subject)
     }
 
     fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -121,9 +134,10 @@ impl Grant {
         (!self.holds_on(asker.hosts)).then_some(Hurdle::Registry)
     }
 
-    fn is_for(&self, asker: Asker<'_>) -> bool {
-        self.to.iter().any(|subject| names(subject, asker.principal))
-            || asker.principal.as_user().is_some_and(|user| self.holds_group_of(user))
+    /// True where the caller is one of `to`.
+    pub(super) fn is_for(&self, principal: &Principal) -> bool {
+        self.to.iter().any(|subject| names(subject, principal))
+            || principal.as_user().is_some_and(|user| self.holds_group_of(user))
     }
 
     fn holds_group_of(&self, user: &User) -> bool {

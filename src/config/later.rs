@@ -6,11 +6,8 @@
 use super::{reader::Field, yaml::Value};
 
 /// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
-const UNAVAILABLE: &[(&str, &[&str])] = &[
-    ("listen.proxy_protocol_from", &[]),
-    ("tls.acme", &[]),
-    ("events.endpoints", &[]),
-];
+const UNAVAILABLE: &[(&str, &[&str])] =
+    &[("listen.proxy_protocol_from", &[]), ("tls.acme", &[]), ("events.endpoints", &[])];
 
 /// Keys that are read and checked, and that nothing follows yet.
 const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];

@@ -116,7 +116,8 @@ impl Ldap {
         let servers = read_servers(&section, starttls);
         let ca_file = section.nullable("ca_file").and_then(|field| field.file());
         let service = read_service(&section);
-        let users = section.required("users", "write { base: \"ou=people,dc=example,dc=com\", filter: \"(uid=$user)\" }");
+        let users =
+            section.required("users", "write { base: \"ou=people,dc=example,dc=com\", filter: \"(uid=$user)\" }");
         let users = users.and_then(|field| read_users(field.section()?));
         let groups = section.nullable("groups").map(|field| read_groups(field.section()?));
         let timeout = section.duration("timeout", Duration::from_millis(100), Duration::from_secs(5));
@@ -223,7 +224,9 @@ fn read_users(section: Section<'_>) -> Option<LdapUsers> {
         }
     };
     let guessed = find.as_ref().and_then(|find| match find {
-        LdapFind::Search { filter: template, .. } | LdapFind::Direct { dn: template, .. } => template.attribute_of_user(),
+        LdapFind::Search { filter: template, .. } | LdapFind::Direct { dn: template, .. } => {
+            template.attribute_of_user()
+        }
     });
     let attribute = section.nullable("attribute").and_then(|field| read_attribute(&field));
     let attribute = attribute.unwrap_or_else(|| guessed.unwrap_or("uid").to_owned());
@@ -239,7 +242,8 @@ fn read_groups(section: Section<'_>) -> Option<LdapGroups> {
     let source = match section.nullable("attribute") {
         Some(field) => {
             if let Some(filter) = filter {
-                filter.error("groups are searched for by a filter, or read from an attribute: leave one of the two out");
+                filter
+                    .error("groups are searched for by a filter, or read from an attribute: leave one of the two out");
             }
             let base = section.nullable("base").and_then(|field| read_dn(&field)).map(|(_, dn)| dn);
             read_attribute(&field).map(|attribute| LdapGroupSource::Attribute { attribute, base })

@@ -1,5 +1,7 @@
 //! Providers in order, groups from the configuration, disabled users, the success cache.
 
+mod trial;
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -23,6 +25,8 @@ use crate::{
     telemetry::metrics,
     tls::FileFault,
 };
+
+pub use trial::{Step, Trial};
 
 /// Failed logins are answered at multiples of this time.
 const GRID: Duration = Duration::from_millis(250);
@@ -87,7 +91,11 @@ impl Member {
             }
             Err(error) => {
                 if self.troubled.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
+                    tracing::debug!(
+                        provider = &*self.name,
+                        reason = error.reason,
+                        "an identity provider cannot answer"
+                    );
                 } else {
                     tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
                 }

@@ -13,6 +13,8 @@ mod groups;
 mod reason;
 mod servers;
 mod session;
+mod trial;
+mod try_out;
 mod wire;
 
 use std::{
@@ -25,9 +27,10 @@ use aws_lc_rs::digest;
 use moka::sync::Cache;
 use tokio::time;
 
+pub use self::try_out::DirectoryProblem;
+pub(super) use self::try_out::{check, try_out};
 use self::{
     account::Account,
-    fault::Fault,
     servers::{Admission, Server, Service},
     session::{Answer, Question, Session},
 };
@@ -37,7 +40,7 @@ use super::{
 };
 use crate::{
     config,
-    tls::{ContentHash, Roots, FileFault},
+    tls::{ContentHash, FileFault, Roots},
 };
 
 /// How many users are remembered.
@@ -56,6 +59,14 @@ struct Directory {
     lifetime: Duration,
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
+}
+
+/// What a directory answered, and how.
+struct Reply {
+    answer: Answer,
+    server: String,
+    /// What stood in the way at the servers before.
+    before: Vec<String>,
 }
 
 /// What was seen under a name, and when.
@@ -139,25 +150,14 @@ impl Provider for Ldap {
         if password.reveal().is_empty() || !account::is_usable(&user) {
             return Ok(Outcome::Unknown);
         }
-        let directory = Arc::clone(&self.0);
-        Ok(match directory.ask(Question::Login { user: user.clone(), password }).await? {
-            Answer::Nobody => Outcome::Unknown,
-            Answer::Wrong(why) => {
-                tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login");
-                Outcome::Rejected
-            }
-            Answer::Unusable(why) => {
-                tracing::warn!(provider = &*self.0.name, user, why, "a login cannot succeed");
-                Outcome::Rejected
-            }
-            Answer::Account(account) => {
-                let standing = account.standing.clone();
-                match self.0.remember(&standing.name, Seen::of(account)) {
-                    Seen::Account(_) => Outcome::Accepted(standing),
-                    Seen::Barred | Seen::Nobody => Outcome::Rejected,
-                }
-            }
-        })
+        let answer = Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?.answer;
+        match &answer {
+            Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
+            Answer::Unusable(why) => tracing::warn!(provider = &*self.0.name, user, why, "a login cannot succeed"),
+            Answer::Account(account) => drop(self.0.remember(&account.standing.name, Seen::of(Arc::clone(account)))),
+            Answer::Nobody => {}
+        }
+        Ok(outcome(answer))
     }
 
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
@@ -167,11 +167,24 @@ impl Provider for Ldap {
         })
     }
 
+    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        trial::of(&self.0, login).await
+    }
+
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(match self.0.seen(user).await? {
             Seen::Account(_) | Seen::Barred => true,
             Seen::Nobody => false,
         })
+    }
+}
+
+/// What an answer to a login means.
+fn outcome(answer: Answer) -> Outcome {
+    match answer {
+        Answer::Nobody => Outcome::Unknown,
+        Answer::Account(account) if !account.disabled => Outcome::Accepted(account.standing.clone()),
+        Answer::Wrong(_) | Answer::Unusable(_) | Answer::Account(_) => Outcome::Rejected,
     }
 }
 
@@ -206,7 +219,7 @@ impl Directory {
     /// Reads what the directory says now, once for all who want to know it at the same time.
     async fn look(self: &Arc<Self>, user: &str) -> Result<Seen, ProviderError> {
         let work = async {
-            let seen = match Arc::clone(self).ask(Question::Look { user: user.to_owned() }).await? {
+            let seen = match Arc::clone(self).ask(Question::Look { user: user.to_owned() }).await?.answer {
                 Answer::Nobody => Seen::Nobody,
                 Answer::Unusable(_) | Answer::Wrong(_) => Seen::Barred,
                 Answer::Account(account) => Seen::of(account),
@@ -225,10 +238,10 @@ impl Directory {
 
     /// On a task of its own: what was begun is ended, whoever goes away, and the library may give up on an answer that it
     /// cannot read.
-    async fn ask(self: Arc<Self>, question: Question) -> Result<Answer, ProviderError> {
+    async fn ask(self: Arc<Self>, question: Question) -> Result<Reply, ProviderError> {
         let name = Arc::clone(&self.name);
         let reason = match tokio::spawn(async move { self.ask_in_turn(&question).await }).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(reason)) => reason,
             Err(_) => "the answer cannot be read".to_owned(),
         };
@@ -251,7 +264,7 @@ impl Directory {
     }
 
     /// The first server that can answer does. Each gets its share of the time that is left.
-    async fn ask_in_turn(&self, question: &Question) -> Result<Answer, String> {
+    async fn ask_in_turn(&self, question: &Question) -> Result<Reply, String> {
         let end = time::Instant::now() + self.settings.timeout;
         let mut reasons = Vec::new();
         let admitted = self.admitted();
@@ -261,7 +274,7 @@ impl Directory {
             match session.answer(question).await {
                 Ok(answer) => {
                     server.succeeded();
-                    return Ok(answer);
+                    return Ok(Reply { answer, server: server.name.clone(), before: reasons });
                 }
                 Err(fault) => {
                     server.failed(&fault, *admission);
@@ -291,55 +304,4 @@ fn key(user: &str) -> Key {
     let digest = digest::digest(&digest::SHA256, user.as_bytes());
     key.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     key
-}
-
-/// How long a server may take to answer when a configuration is checked.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What stands in the way of asking a directory.
-#[derive(Debug)]
-pub enum DirectoryProblem {
-    /// A server that cannot be reached at the moment, and would not keep the gate from starting.
-    Unreachable { server: usize, reason: String },
-    /// TLS, or the server itself, does not let us in.
-    Refused { server: usize, reason: String },
-    /// The service account's name or password.
-    Service { server: usize, reason: String },
-}
-
-/// Whether the files can be used.
-pub(super) fn check(settings: &config::Ldap) -> Result<(), FileFault> {
-    wire::client_config(&Files::read(settings)?.roots).map(drop)
-}
-
-/// Asks every server who has a name that nobody has.
-pub(super) async fn try_out(settings: &config::Ldap) -> Result<Vec<DirectoryProblem>, FileFault> {
-    let files = Files::read(settings)?;
-    let tls = wire::client_config(&files.roots)?;
-    let mut problems = Vec::new();
-    for (place, address) in settings.servers.iter().enumerate() {
-        let server = Server::new(Arc::from("check"), address.clone(), Arc::clone(&tls), files.service.clone(), 1);
-        let deadline = time::Instant::now() + settings.timeout.min(PATIENCE);
-        let session = Session { server: &server, settings, deadline };
-        let fault = if settings.asks_as_user() {
-            server.proving(session.deadline).await.map(drop).err()
-        } else {
-            session.answer(&Question::Look { user: "portcullis-check".to_owned() }).await.map(drop).err()
-        };
-        problems.extend(fault.map(|fault| judge(place, &fault)));
-    }
-    Ok(problems)
-}
-
-fn judge(server: usize, fault: &Fault) -> DirectoryProblem {
-    let reason = fault.to_string();
-    match fault {
-        Fault::Connect(_) | Fault::Timeout(_) | Fault::Crowded | Fault::Lost(_) => {
-            DirectoryProblem::Unreachable { server, reason }
-        }
-        Fault::Tls(_) | Fault::StartTls(_) | Fault::Result(_) | Fault::Answer(_) => {
-            DirectoryProblem::Refused { server, reason }
-        }
-        Fault::Service(_) => DirectoryProblem::Service { server, reason },
-    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use basic::{BasicCredentials, BasicError};
-pub use chain::{Chain, ChainError, LoginError};
+pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
 pub use ldap::DirectoryProblem;
 
@@ -95,6 +95,11 @@ pub trait Provider: Send + Sync {
     /// True where the name is this provider's, though its user may be unable to log in: no provider after it is asked.
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(self.standing(user).await?.is_some())
+    }
+    /// Checks a login as `authenticate` does, and tells what was asked and what came back, in words for who administers
+    /// the gate.
+    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        (Vec::new(), self.authenticate(login).await)
     }
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.

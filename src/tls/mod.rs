@@ -11,7 +11,7 @@ pub(crate) mod testing;
 
 pub use content_hash::ContentHash;
 pub use files::{CertificateError, Loaded, Pair, load};
-pub use roots::{Roots, FileFault};
+pub use roots::{FileFault, Roots};
 pub use rustls::{Error as TlsError, ServerConfig};
 pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};

@@ -10,7 +10,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{Error, SetupError};
 use crate::{
     config::{self, ServerUrl},
-    tls::{CertificateError, ContentHash, Pair, Roots, FileFault},
+    tls::{CertificateError, ContentHash, FileFault, Pair, Roots},
 };
 
 /// TLS towards one place, and the name that its certificate must have.

@@ -5,12 +5,11 @@ mod groups;
 mod logins;
 mod outages;
 mod revoking;
+mod trying;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Asked, Http2, Login, Pki, Portcullis, Registry, Slapd, ldap_provider, service_secret,
-};
+use crate::support::{Asked, Http2, Login, Pki, Portcullis, Registry, Slapd, ldap_provider, service_secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// A gate whose users are a directory's, and the registry behind it.
@@ -27,8 +26,7 @@ impl Scene {
         let pki = Pki::new();
         let slapd = Slapd::start(&pki);
         let secrets = tempfile::tempdir().unwrap();
-        let mut provider =
-            ldap_provider(&[slapd.ldaps()], &pki.ca_file(), &service_secret(secrets.path()));
+        let mut provider = ldap_provider(&[slapd.ldaps()], &pki.ca_file(), &service_secret(secrets.path()));
         change(&mut provider, &slapd);
         let registry = Registry::start();
         let gate = Portcullis::before(&registry)

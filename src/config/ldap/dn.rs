@@ -69,7 +69,13 @@ impl fmt::Display for Dn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, part) in self.0.iter().enumerate() {
             for (within, Ava { attribute, value, .. }) in part.iter().enumerate() {
-                let separator = if within > 0 { "+" } else if at > 0 { "," } else { "" };
+                let separator = if within > 0 {
+                    "+"
+                } else if at > 0 {
+                    ","
+                } else {
+                    ""
+                };
                 write!(f, "{separator}{attribute}=")?;
                 for letter in value.chars() {
                     if SPECIAL.contains(&letter) {
@@ -215,9 +221,20 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for text in
-            ["", "devs", "=a", "cn", "cn=a,", "cn=a,,dc=x", "c n=a", "cn=\"a\"", "cn=a;b", "cn=a\\", "cn=\\zz", "cn=\\ff"]
-        {
+        for text in [
+            "",
+            "devs",
+            "=a",
+            "cn",
+            "cn=a,",
+            "cn=a,,dc=x",
+            "c n=a",
+            "cn=\"a\"",
+            "cn=a;b",
+            "cn=a\\",
+            "cn=\\zz",
+            "cn=\\ff",
+        ] {
             assert_eq!(Dn::parse(text), None, "{text}");
         }
     }

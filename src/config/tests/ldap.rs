@@ -134,7 +134,8 @@ fn who_cannot_tell_users_apart_comes_last() {
     assert_eq!(order("htpasswd: { file: h }", &direct), Vec::<String>::new());
     let told = order(&direct, "htpasswd: { file: h }");
     assert!(matches!(told.as_slice(), [one] if one.contains("put it last")), "{told:#?}");
-    let both = super::told(&with_line(7, &format!("identity: {{ providers: [{{ htpasswd: {{ file: h }}, {direct} }}] }}")));
+    let both =
+        super::told(&with_line(7, &format!("identity: {{ providers: [{{ htpasswd: {{ file: h }}, {direct} }}] }}")));
     assert!(matches!(both.as_slice(), [one] if one.contains("two providers in one")), "{both:#?}");
 }
 

@@ -120,6 +120,7 @@ impl Connection {
 }
 
 fn refusal(what: &'static str, result: LdapResult) -> Fault {
-    let text = if result.refs.is_empty() { result.text } else { "it refers elsewhere, which is not followed".to_owned() };
+    let text =
+        if result.refs.is_empty() { result.text } else { "it refers elsewhere, which is not followed".to_owned() };
     Fault::Result(Refusal { what, code: result.rc, text: reason::printable(&text) })
 }

@@ -129,7 +129,9 @@ mod tests {
         assert_eq!(length(b"\x30\x82\x01"), Ok(None));
         assert_eq!(length(ACCEPTED), Ok(Some(ACCEPTED.len())));
         assert_eq!(length(b"\x30\x82\x01\x00"), Ok(Some(4 + 256)));
-        for garbage in [&b"HTTP/1.1"[..], b"\x30\x80", b"\x30\x85\0\0\0\0\0", b"\x30\x84\xff\xff\xff\xff", b"\x16\x03\x01"] {
+        for garbage in
+            [&b"HTTP/1.1"[..], b"\x30\x80", b"\x30\x85\0\0\0\0\0", b"\x30\x84\xff\xff\xff\xff", b"\x16\x03\x01"]
+        {
             assert_eq!(length(garbage), Err(Garbage), "{garbage:?}");
         }
         assert_eq!(length(STARTTLS), Ok(Some(STARTTLS.len())));

@@ -21,7 +21,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{fault::Fault, frame};
 use crate::{
     config::LdapServer,
-    tls::{Roots, FileFault},
+    tls::{FileFault, Roots},
 };
 
 /// A connection that TLS protects, before any bind.

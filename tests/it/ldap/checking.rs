@@ -41,7 +41,10 @@ fn a_directory_is_tried_out() {
     let url = scene.slapd.ldaps();
     let (code, said) = check(&scene, &[], |ldap| ldap["urls"] = json!([url.replace("127.0.0.1", "localhost")]));
     assert_eq!(code, 78, "{said}");
-    assert!(said.contains("ldap.urls[0]: ldaps://localhost") && said.contains("write the name that is in the"), "{said}");
+    assert!(
+        said.contains("ldap.urls[0]: ldaps://localhost") && said.contains("write the name that is in the"),
+        "{said}"
+    );
     let gone = Ear::answering("").url().replace("http://", "ldaps://");
     for (arguments, expected) in [(&[][..], 0), (&["--strict"], 78)] {
         let (code, said) = check(&scene, arguments, |ldap| ldap["urls"] = json!([url, gone]));

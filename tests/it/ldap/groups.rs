@@ -19,9 +19,7 @@ const GRANTS: &[(&str, &str)] = &[
 ];
 
 fn grants() -> Value {
-    let grant = |(repository, group): &(&str, &str)| {
-        json!({ "name": repository, "repositories": [repository], "actions": ["pull"], "to": [format!("group:{group}")] })
-    };
+    let grant = |(repository, group): &(&str, &str)| json!({ "name": repository, "repositories": [repository], "actions": ["pull"], "to": [format!("group:{group}")] });
     GRANTS.iter().map(grant).collect()
 }
 

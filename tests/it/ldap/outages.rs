@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Scene, status};
 use crate::support::{
-    CI, Ear, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Pki, Portcullis, Registry, Slapd, Slapped, eventually,
-    ldap_provider, service_secret,
+    CI, Ear, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Pki, Portcullis, Registry, Slapd, Slapped,
+    eventually, ldap_provider, service_secret,
 };
 
 /// Two servers, behind a password file.
@@ -145,8 +145,11 @@ fn what_cannot_be_trusted_is_not_asked() {
     assert!(!log.contains("SRCH base=\"ou=people"), "{log}");
 
     // One that speaks something else, before and behind StartTLS.
-    for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"\x30\x84\xff\xff\xff\xff", b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00garbage"]
-    {
+    for answer in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00garbage",
+    ] {
         let answer = answer.to_vec();
         let ear = Ear::following(move |caller| {
             caller.exactly(31);

@@ -84,7 +84,7 @@ fn refresh_tokens() {
     // The directory tells the time of a change to the second.
     thread::sleep(Duration::from_millis(1100));
     scene.slapd.modify(&format!("dn: {ALICE}\nchangetype: modify\nreplace: userPassword\nuserPassword: third\n"));
-    eventually("it ends with the password", || renewed() == 400);
+    eventually("it ends with the password", || renewed() == 401);
 }
 
 /// What was last known holds for `identity.cache`, then nobody knows.

@@ -35,9 +35,7 @@ pub(crate) use done::{Done, assert_installed, assert_root, run, run_within};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
 pub(crate) use http2::{Asked, Http2, Stream, Waiting};
 pub(crate) use image::{Hash, Image, digest};
-pub(crate) use ldap::{
-    LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Slapd, Slapped, ldap_provider, service_secret,
-};
+pub(crate) use ldap::{LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Slapd, Slapped, ldap_provider, service_secret};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
