@@ -65,6 +65,9 @@ fn what_outlasts_the_drain_is_cut_and_counted() {
     let process = gate.process();
     eventually("it ends", || process.ended().is_some());
     assert!(process.log().contains("\"message\":\"stopped\",\"cut\":1"), "{}", process.log());
+    let line = process.log().lines().find(|line| line.contains("\"method\":\"PATCH\"")).map(String::from);
+    let line = line.expect("the access line of what was cut");
+    assert!(line.contains("\"aborted\":\"stopped\"") && line.contains("\"bytes_in\":5"), "{line}");
 }
 
 #[test]
