@@ -305,3 +305,6 @@ fn key(user: &str) -> Key {
     key.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     key
 }
+
+#[cfg(test)]
+mod tests;
