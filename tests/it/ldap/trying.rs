@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use super::Scene;
-use crate::support::portcullis;
-use crate::support::{CI, Done, run};
+use super::{Scene, status_of};
+use crate::support::{CI, Done, Http2, eventually, portcullis, run};
 
 fn try_out(scene: &Scene, user: &str, password: &str) -> Done {
     let mut command = portcullis();
@@ -60,4 +59,23 @@ fn every_step_is_told() {
     let down = try_out(&scene, "jürgen", "päss");
     assert!(!down.success && down.stdout.contains("ldap: cannot tell: ldaps://127.0.0.1"), "{}", down.stdout);
     assert!(down.stdout.contains("clients are answered 503"), "{}", down.stdout);
+}
+
+/// A deploy token is made for a user whom the directory knows, and ends with it.
+#[test]
+fn a_deploy_token_of_the_directorys_user() {
+    let mut scene = Scene::new(|_, _| {});
+    scene.gate.reload_with(|config| config["identity"]["cache"] = json!("1s"));
+    let issue = |user: &str| {
+        let mut command = portcullis();
+        command.args(["token", "issue", "--grant", "home/**:pull", "--user", user, "-c"]);
+        run(command.arg(scene.gate.configuration()), "")
+    };
+    issue("nobody").failed_with(&["no identity provider knows"]);
+    let token = issue("bob").succeeded().stdout;
+    let http = Http2::connect(&scene.gate);
+    let pull = || status_of(&http, b"bob", token.trim().as_bytes(), "/v2/home/bob/app/tags/list");
+    assert_eq!(pull(), 404);
+    scene.slapd.modify("dn: uid=bob,ou=people,dc=example,dc=test\nchangetype: delete\n");
+    eventually("it ends with its user", || pull() == 401);
 }
