@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{signal::unix::Signal, sync::watch, task::JoinHandle, time::sleep};
 use tracing::{error, info, warn};
 
 use self::{
@@ -35,9 +35,15 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or
 /// `shutdown.drain` has passed; at once on SIGQUIT. SIGHUP reloads. SIGUSR2 starts the binary anew, hands the sockets over
-/// and drains. With an inheritance it goes on where another process listened.
-pub async fn run(config: Config, log: log::Control, inheritance: Option<Inheritance>) -> anyhow::Result<()> {
-    let mut signals = Signals::install()?;
+/// and drains. With an inheritance it goes on where another process listened. `hangups` are those since the configuration
+/// was read.
+pub async fn run(
+    config: Config,
+    log: log::Control,
+    inheritance: Option<Inheritance>,
+    hangups: Signal,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::install(hangups)?;
     let (server, parent) = Server::start(config, log, inheritance)?;
     if let Some((parent, pid)) = parent {
         server.takes_over(parent, pid);

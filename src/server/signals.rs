@@ -35,13 +35,13 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn install() -> std::io::Result<Self> {
+    pub(super) fn install(hangup: Signal) -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             upgrade: signal(SignalKind::user_defined2())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
             reload: None,
             again: false,
             successor: None,

@@ -294,8 +294,9 @@ fn reading(error: &io::Error) -> String {
 }
 
 fn warn_if_shared(file: &Path) {
-    let own = rustix::process::geteuid().as_raw();
-    if fs::metadata(file).is_ok_and(|metadata| is_shared(metadata.mode(), metadata.uid(), own)) {
+    let Ok(metadata) = fs::metadata(file) else { return };
+    let own = fs::metadata("/proc/self").map_or(metadata.uid(), |own| own.uid());
+    if is_shared(metadata.mode(), metadata.uid(), own) {
         tracing::warn!(file = %file.display(), "token key can be read by others than its owner; chmod 600 it");
     }
 }

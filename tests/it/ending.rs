@@ -1,6 +1,7 @@
 //! How the gate ends, and what a service manager hears of it.
 
 use std::{
+    io::ErrorKind,
     net::TcpStream,
     os::unix::net::UnixDatagram,
     path::Path,
@@ -121,7 +122,10 @@ impl Manager {
         let mut heard = String::new();
         let mut message = [0; 4096];
         loop {
-            let length = self.0.recv(&mut message).unwrap_or_else(|error| panic!("{line}: {error}, heard: {heard}"));
+            let length = match self.0.recv(&mut message) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                length => length.unwrap_or_else(|error| panic!("{line}: {error}, heard: {heard}")),
+            };
             heard.push_str(std::str::from_utf8(&message[..length]).unwrap());
             heard.push('\n');
             if heard.lines().any(|heard| heard.starts_with(line)) {
