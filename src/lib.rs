@@ -50,6 +50,7 @@
 //!
 //! - No byte reaches an upstream without a permit, and the permit holds the very route that is sent.
 //! - Wrong or malformed credentials never act as anonymous.
+//! - Nothing goes to a directory but over TLS, and an empty password goes nowhere.
 //! - An unknown user costs what a known one does.
 //! - A provider that cannot answer is no "unknown user".
 //! - For every accepted request, parsing what is sent upstream gives the same route.
@@ -84,7 +85,8 @@
 //!  4  runtime
 //!  3  upstream
 //!  2  access    token    budget
-//!  1  identity  tls  telemetry
+//!  1  identity
+//!  0.9 tls  telemetry
 //!  0.5 config
 //!  0  registry
 //! ```

@@ -178,6 +178,7 @@ impl Runtime {
     /// Takes the servers and registries that are no longer served out of the metrics.
     pub fn retires(&self, before: &Self) {
         upstream::retire(before.all_pools(), self.all_pools());
+        self.chain.retires(&before.chain);
         let named: HashSet<_> = self.registries.iter().map(|registry| registry.name()).collect();
         let gone = before.registries.iter().map(|registry| registry.name()).filter(|name| !named.contains(name));
         gone.for_each(metrics::registry_gone);

@@ -7,7 +7,7 @@ use super::{reader::Field, yaml::Value};
 
 /// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
 const UNAVAILABLE: &[(&str, &[&str])] =
-    &[("tls.acme", &[]), ("identity.providers[].ldap", &[]), ("events.endpoints", &[])];
+    &[("tls.acme", &[]), ("events.endpoints", &[])];
 
 /// Keys that are read and checked, and that nothing follows yet.
 const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];

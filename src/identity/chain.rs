@@ -1,23 +1,32 @@
 //! Providers in order, groups from the configuration, disabled users, the success cache.
 
+mod trial;
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    BasicCredentials, Htpasswd, Principal, Provider, Standing, User,
+    BasicCredentials, DirectoryProblem, Htpasswd, Principal, Provider, ProviderError, Standing, User,
     cache::{Flights, Successes},
+    ldap::{self, Ldap},
     workers::Workers,
 };
 use crate::{
     config::{self, Problem},
     telemetry::metrics,
+    tls::FileFault,
 };
+
+pub use trial::{Step, Trial};
 
 /// Failed logins are answered at multiples of this time.
 const GRID: Duration = Duration::from_millis(250);
@@ -48,6 +57,8 @@ pub struct Chain {
     members: Vec<Member>,
     /// The members that are files.
     files: Vec<Arc<Htpasswd>>,
+    /// The members that are directories.
+    directories: Vec<Arc<Ldap>>,
     groups: HashMap<String, Vec<Arc<str>>>,
     disabled: HashSet<String>,
     lifetime: Duration,
@@ -60,6 +71,38 @@ pub struct Chain {
 struct Member {
     name: Arc<str>,
     provider: Arc<dyn Provider>,
+    /// It could not answer when it was asked last.
+    troubled: AtomicBool,
+}
+
+impl Member {
+    fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
+        Self { name, provider, troubled: AtomicBool::new(false) }
+    }
+
+    /// Tells in the log when answers begin to fail and when they come again, not each that fails.
+    fn observe<T>(&self, answer: Result<T, ProviderError>) -> Result<T, LoginError> {
+        match answer {
+            Ok(answer) => {
+                if self.troubled.swap(false, Ordering::Relaxed) {
+                    tracing::info!(provider = &*self.name, "the identity provider answers again");
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                if self.troubled.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(
+                        provider = &*self.name,
+                        reason = error.reason,
+                        "an identity provider cannot answer"
+                    );
+                } else {
+                    tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
+                }
+                Err(LoginError::Unavailable)
+            }
+        }
+    }
 }
 
 impl Chain {
@@ -67,25 +110,27 @@ impl Chain {
     pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
         let without = |_| ChainError { file: None, reason: "the system gives no random numbers".to_owned() };
         let successes = Successes::new().map_err(without)?;
-        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), &[])
+        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), None)
     }
 
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
     /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
-    /// parsed again.
+    /// parsed again, and a directory that is configured as before keeps its connections and what it said.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
-        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), &self.files)
+        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), Some(self))
     }
 
     fn assemble(
         config: &config::Identity,
         successes: Arc<Successes>,
         workers: Arc<Workers>,
-        known: &[Arc<Htpasswd>],
+        before: Option<&Self>,
     ) -> Result<Self, ChainError> {
         let mut members = Vec::new();
-        let mut files = Vec::new();
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let known = before.map_or(&[][..], |before| &before.files);
+        let known_directories = before.map_or(&[][..], |before| &before.directories);
         for provider in &config.providers {
             match provider {
                 config::Provider::Htpasswd(htpasswd) => {
@@ -96,13 +141,26 @@ impl Chain {
                         None => Arc::new(open().map_err(|error| unreadable(&htpasswd.file, &error))?),
                     };
                     files.push(Arc::clone(&file));
-                    members.push(Member { name, provider: file });
+                    members.push(Member::new(name, file));
+                }
+                config::Provider::Ldap(settings) => {
+                    let name = numbered("ldap", directories.len() + 1);
+                    let lifetime = config.cache;
+                    let open = || Ldap::new(Arc::clone(&name), settings, lifetime);
+                    let same = |known: &&Arc<Ldap>| known.is(&name, settings, lifetime);
+                    let directory = match known_directories.iter().find(same) {
+                        Some(known) => Arc::clone(known),
+                        None => Arc::new(open().map_err(|error| untrusted(&error))?),
+                    };
+                    directories.push(Arc::clone(&directory));
+                    members.push(Member::new(name, directory));
                 }
             }
         }
         let chain = Self {
             members,
             files,
+            directories,
             groups: groups_by_user(config),
             disabled: config.disabled_users.iter().cloned().collect(),
             lifetime: config.cache,
@@ -111,7 +169,7 @@ impl Chain {
             workers,
         };
         // What is new was read just now, the rest is looked at.
-        if known.is_empty() {
+        if before.is_none_or(|before| before.files.is_empty()) {
             metrics::htpasswd_readable(true);
         } else {
             chain.refresh();
@@ -152,10 +210,7 @@ impl Chain {
                 return Ok(None);
             }
         }
-        let standing = member.provider.standing(name).await.map_err(|error| {
-            tracing::warn!(provider = via, reason = error.reason, "an identity provider cannot answer");
-            LoginError::Unavailable
-        })?;
+        let standing = member.observe(member.provider.standing(name).await)?;
         Ok(standing
             .filter(|standing| standing.proof.as_str() == proof && &*standing.name == name)
             .map(|standing| self.user(member, standing)))
@@ -194,9 +249,35 @@ impl Chain {
                     Ok(found) => problems.extend(found),
                     Err(error) => errors.push(unreadable(&htpasswd.file, &error)),
                 },
+                config::Provider::Ldap(settings) => {
+                    errors.extend(ldap::check(settings).err().map(|error| untrusted(&error)));
+                }
             }
         }
         (problems, errors)
+    }
+
+    /// Asks every server of every directory once, and says what stands in the way of each. Must not be called where a
+    /// directory's roots cannot be used: [`Chain::check`] finds that.
+    pub async fn try_out(config: &config::Identity) -> Vec<(&config::Ldap, DirectoryProblem)> {
+        let mut found = Vec::new();
+        for provider in &config.providers {
+            let config::Provider::Ldap(settings) = provider else { continue };
+            let problems = ldap::try_out(settings).await.unwrap_or_default();
+            found.extend(problems.into_iter().map(|problem| (&**settings, problem)));
+        }
+        found
+    }
+
+    /// Takes the directory servers that are no longer asked out of the metrics.
+    pub fn retires(&self, before: &Self) {
+        let servers = |chain: &Self| -> HashSet<(String, String)> {
+            let all = chain.directories.iter().flat_map(|directory| directory.servers());
+            all.map(|(provider, server)| (provider.to_owned(), server.to_owned())).collect()
+        };
+        for (provider, server) in servers(before).difference(&servers(self)) {
+            metrics::ldap_gone(provider, server);
+        }
     }
 
     /// The files that cannot be read now, and why; what they said last is in force.
@@ -262,7 +343,7 @@ impl Chain {
     async fn ask(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
         let mut members = self.members.iter();
         while let Some(member) = members.next() {
-            match member.provider.authenticate(login).await {
+            match member.observe(member.provider.authenticate(login).await) {
                 Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
                     metrics::login(&member.name, "accepted");
                     self.successes.remember(self.successes.key(&member.name, login), &standing);
@@ -276,12 +357,7 @@ impl Chain {
                 Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
                     metrics::login(&member.name, "error");
-                    tracing::warn!(
-                        provider = &*member.name,
-                        reason = error.reason,
-                        "an identity provider cannot answer"
-                    );
-                    return Err(LoginError::Unavailable);
+                    return Err(error);
                 }
             }
         }
@@ -289,13 +365,9 @@ impl Chain {
     }
 
     fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
-        let Standing { name, mut groups, proof } = standing;
-        for group in self.configured_groups(&name) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
-        }
-        Arc::new(User { name, groups, via: Arc::clone(&member.name), proof })
+        let Standing { name, groups: directory_groups, proof } = standing;
+        let groups = self.configured_groups(&name);
+        Arc::new(User { name, groups, directory_groups, via: Arc::clone(&member.name), proof })
     }
 }
 
@@ -322,6 +394,12 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ChainError {
         file.display()
     );
     ChainError { file: Some(file.to_owned()), reason }
+}
+
+fn untrusted(error: &FileFault) -> ChainError {
+    let file = error.file.clone();
+    let reason = file.as_ref().map_or_else(|| error.reason.clone(), |file| format!("{}: {error}", file.display()));
+    ChainError { file, reason }
 }
 
 fn groups_by_user(config: &config::Identity) -> HashMap<String, Vec<Arc<str>>> {

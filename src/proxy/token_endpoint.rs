@@ -192,12 +192,15 @@ impl Request {
     }
 }
 
-/// A refresh token for a caller who proved a password; None where there are none, and for the bearer of a deploy token,
-/// who would escape its limits.
+/// A refresh token for a caller who proved a password; None where there are none, for the bearer of a deploy token, who
+/// would escape its limits, and where nobody would say that the password changed.
 fn refresh_token(case: Case<'_>, principal: &Principal, record: &mut Record) -> Result<Option<String>, Rejection> {
     let (Some(lifetime), Some(user), None) = (case.runtime.refresh, principal.as_user(), principal.parent()) else {
         return Ok(None);
     };
+    if !user.proof.binds_password() {
+        return Ok(None);
+    }
     let issued =
         case.runtime.issuer.issue_refresh(&case.registry.service, user, lifetime).map_err(|error| unsigned(&error))?;
     metrics::token_issued("refresh");

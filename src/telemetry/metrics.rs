@@ -29,6 +29,8 @@ const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
+const LDAP_UP: &str = "portcullis_ldap_up";
+const LDAP_ERRORS: &str = "portcullis_ldap_errors_total";
 const BUFFERS: &str = "portcullis_buffer_bytes";
 const BUFFER_LIMIT: &str = "portcullis_buffer_limit_bytes";
 const BUFFER_WAITING: &str = "portcullis_buffer_waiting";
@@ -84,6 +86,11 @@ fn describe() {
         "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."
     );
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
+    describe_gauge!(
+        LDAP_UP,
+        "1 while a directory server is asked, 0 while it is left out, NaN once it is out of the configuration."
+    );
+    describe_counter!(LDAP_ERRORS, "Questions that a directory server did not answer, by reason.");
     describe_gauge!(BUFFERS, Unit::Bytes, "Memory set aside for bodies under way and HTTP/2 windows.");
     describe_gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that may be set aside (limits.buffers).");
     describe_counter!(
@@ -218,6 +225,24 @@ pub fn certificate_gone(name: &str) {
 
 pub fn htpasswd_readable(readable: bool) {
     gauge!(PASSWORD_FILE).set(if readable { 1.0 } else { 0.0 });
+}
+
+/// Whether a directory server is asked.
+pub fn ldap_up(provider: &str, server: &str, up: bool) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned())];
+    gauge!(LDAP_UP, &labels).set(if up { 1.0 } else { 0.0 });
+}
+
+/// A directory server is no longer in the configuration: its gauge is neither 0 nor 1.
+pub fn ldap_gone(provider: &str, server: &str) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned())];
+    gauge!(LDAP_UP, &labels).set(f64::NAN);
+}
+
+/// A directory server did not answer.
+pub fn ldap_error(provider: &str, server: &str, reason: &'static str) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned()), ("reason", reason.to_owned())];
+    counter!(LDAP_ERRORS, &labels).increment(1);
 }
 
 #[allow(clippy::cast_precision_loss)] // sizes of memory fit a double's mantissa

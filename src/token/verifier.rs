@@ -97,7 +97,11 @@ impl Verifier {
     pub async fn refresh(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Refresh, service, token)?;
         let subject = verified.subject.as_ref().ok_or_else(foreign)?;
-        Ok(standing(TokenKind::Refresh, &verified, subject, chain).await?.through(parent(&verified)))
+        let principal = standing(TokenKind::Refresh, &verified, subject, chain).await?;
+        if principal.as_user().is_some_and(|user| !user.proof.binds_password()) {
+            return Err(verified.refused(TokenKind::Refresh, Reason::UserChanged));
+        }
+        Ok(principal.through(parent(&verified)))
     }
 
     /// The user of a deploy token that came as a password, limited to its patterns. The name sent with it must be its

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::Secret,
+    config::{GroupKey, Secret},
     identity::{Outcome, Proof, ProviderError},
 };
 
@@ -102,7 +102,7 @@ impl Provider for Directory {
         }
         Ok(user.eq_ignore_ascii_case("dora").then(|| Standing {
             name: Arc::from("dora"),
-            groups: vec![Arc::from("staff"), Arc::from("both")],
+            groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
     }
@@ -115,7 +115,7 @@ impl Provider for Directory {
 /// Puts the directory into the chain, before the files or after them.
 fn with_directory(mut chain: Chain, place: usize, directory: &Arc<Directory>) -> Chain {
     let provider = Arc::clone(directory) as Arc<dyn Provider>;
-    chain.members.insert(place, Member { name: Arc::from("directory"), provider });
+    chain.members.insert(place, Member::new(Arc::from("directory"), provider));
     chain
 }
 
@@ -200,7 +200,8 @@ async fn the_providers_spelling_and_groups_count() {
     for _ in 0..2 {
         let user = accepted(&chain, "DORA", "directory").await;
         assert_eq!(&*user.name, "dora");
-        assert_eq!(user.groups, [Arc::from("staff"), Arc::from("both")]);
+        assert_eq!(user.groups, [Arc::from("both")]);
+        assert_eq!(user.directory_groups.iter().map(GroupKey::as_str).collect::<Vec<_>>(), ["staff", "both"]);
     }
     assert_eq!(asked(&directory), 1, "the second comes from the cache");
 }
