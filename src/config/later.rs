@@ -14,7 +14,7 @@ const UNAVAILABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Keys that are read and checked, and that nothing follows yet.
-const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];
+const WITHOUT_EFFECT: &[&str] = &["log.audit"];
 
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {

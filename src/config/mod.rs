@@ -40,7 +40,7 @@ pub use beside::Beside;
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
-pub use limits::Limits;
+pub use limits::{FailedLogins, Limits};
 pub use listen::Listen;
 pub use named::NamedFile;
 pub use origin::{Origin, SplitUrl};

@@ -132,7 +132,6 @@ fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
         ("identity.providers[1].ldap: is not available", "error"),
-        ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
         ("log.audit: has no effect", "warning"),
     ];
