@@ -50,6 +50,8 @@ type Key = (Network, Option<u64>);
 
 #[derive(Default)]
 struct Table {
+    /// By which the buckets were filled.
+    limit: FailedLogins,
     buckets: HashMap<Key, Bucket>,
     /// The buckets that nobody is using just now, the first to be empty first.
     idle: BTreeSet<(Duration, Key)>,
@@ -91,9 +93,14 @@ impl Rate {
         (self.owed(bucket, now) + taken).saturating_sub(self.per)
     }
 
-    /// What is left of earlier failures. A shorter time than before holds at once.
+    /// What is left of earlier failures.
     fn owed(self, bucket: Bucket, now: Duration) -> Duration {
-        bucket.empty.saturating_sub(now).min(self.per)
+        bucket.empty.saturating_sub(now)
+    }
+
+    /// The same as so many failures.
+    fn failures(self, bucket: Bucket, now: Duration) -> f64 {
+        self.owed(bucket, now).as_secs_f64() / self.step.max(Duration::from_nanos(1)).as_secs_f64()
     }
 
     fn after_failure(self, bucket: Bucket, now: Duration) -> Duration {
@@ -121,7 +128,8 @@ impl Throttle {
         let key = self.key(name, network);
         let now = self.epoch.elapsed();
         let mut table = self.lock();
-        match table.room(limit, key, now) {
+        table.obey(limit, now);
+        match table.room(key, now) {
             Ok(()) => both(key).into_iter().for_each(|key| table.begin(key)),
             Err(full) => {
                 let tell = table.tells(full.key, now);
@@ -129,7 +137,7 @@ impl Throttle {
                 return Err(full.says(name, network, tell));
             }
         }
-        Ok(Attempt(Some(Place { throttle: Arc::clone(self), limit, key })))
+        Ok(Attempt(Some(Place { throttle: Arc::clone(self), key })))
     }
 
     /// Counts a login that has failed already; the error says that there is no room for it.
@@ -148,10 +156,10 @@ impl Throttle {
         (network, Some(self.hasher.hash_one(folded)))
     }
 
-    fn settle(&self, limit: FailedLogins, key: Key, failed: bool) {
+    fn settle(&self, key: Key, failed: bool) {
         let now = self.epoch.elapsed();
         let mut table = self.lock();
-        for (key, rate) in both(key).into_iter().zip(rates(limit)) {
+        for (key, rate) in both(key).into_iter().zip(rates(table.limit)) {
             table.end(key, now, failed.then_some(rate));
         }
         table.tidy(now, self.capacity);
@@ -183,12 +191,30 @@ impl Full {
 }
 
 impl Table {
+    /// What failed under another limit goes on as so many failures under this one.
+    fn obey(&mut self, limit: FailedLogins, now: Duration) {
+        if self.limit == limit {
+            return;
+        }
+        for (key, bucket) in &mut self.buckets {
+            let kind = usize::from(key.1.is_none());
+            let [before, after] = [self.limit, limit].map(|limit| rates(limit).into_iter().nth(kind));
+            if let (Some(before), Some(after)) = (before, after) {
+                bucket.empty = now + after.step.mul_f64(before.failures(*bucket, now)).min(after.per);
+            }
+        }
+        self.limit = limit;
+        let idle = self.buckets.iter().filter(|(_, bucket)| bucket.under_way == 0);
+        self.idle = idle.map(|(key, bucket)| (bucket.empty, *key)).collect();
+    }
+
     /// The error is of the bucket that has no room for the longest.
-    fn room(&self, limit: FailedLogins, key: Key, now: Duration) -> Result<(), Full> {
-        let full = ["name", "network"].into_iter().zip(both(key)).zip(rates(limit)).filter_map(|((of, key), rate)| {
-            let wait = rate.wait(*self.buckets.get(&key)?, now);
-            (!wait.is_zero()).then_some(Full { of, key, wait })
-        });
+    fn room(&self, key: Key, now: Duration) -> Result<(), Full> {
+        let full =
+            ["name", "network"].into_iter().zip(both(key)).zip(rates(self.limit)).filter_map(|((of, key), rate)| {
+                let wait = rate.wait(*self.buckets.get(&key)?, now);
+                (!wait.is_zero()).then_some(Full { of, key, wait })
+            });
         full.max_by_key(|full| full.wait).map_or(Ok(()), Err)
     }
 
@@ -237,7 +263,6 @@ pub(super) struct Attempt(Option<Place>);
 
 struct Place {
     throttle: Arc<Throttle>,
-    limit: FailedLogins,
     key: Key,
 }
 
@@ -245,7 +270,7 @@ impl Attempt {
     /// A success, or no outcome for a reason that is not the client's.
     pub(super) fn gives_back(mut self) {
         if let Some(place) = self.0.take() {
-            place.throttle.settle(place.limit, place.key, false);
+            place.throttle.settle(place.key, false);
         }
     }
 }
@@ -253,7 +278,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(place) = self.0.take() {
-            place.throttle.settle(place.limit, place.key, true);
+            place.throttle.settle(place.key, true);
         }
     }
 }

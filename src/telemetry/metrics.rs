@@ -63,10 +63,7 @@ fn describe() {
         THROTTLED,
         "Logins that were not verified because too many had failed before, by what had failed too often: the name in its network, or the network with any name."
     );
-    describe_gauge!(
-        VERIFICATIONS_WAITING,
-        "Logins that wait for a thread to compute a password's hash."
-    );
+    describe_gauge!(VERIFICATIONS_WAITING, "Logins that wait for a thread to compute a password's hash.");
     describe_histogram!(
         VERIFICATION_WAIT,
         Unit::Seconds,

@@ -47,6 +47,7 @@ mod routes;
 mod sequences;
 mod serving;
 mod survive;
+mod throttle;
 mod tls;
 mod token_keys;
 mod tokens;

@@ -137,6 +137,8 @@ async fn what_failed_counts_under_another_limit_too() {
     assert_eq!(fails(10, 300), Err(30));
     assert_eq!(fails(1, 60), Err(60), "never longer than the period says");
     assert!(throttle.fail(None, "alice", here()).is_ok());
+    assert_eq!((0..20).filter(|_| fails(10, 300).is_ok()).count(), 9, "one of one is one of ten");
+    assert_eq!((0..200).filter(|_| fails(100, 300).is_ok()).count(), 90);
 }
 
 #[tokio::test]
