@@ -200,7 +200,8 @@ impl Table {
             let kind = usize::from(key.1.is_none());
             let [before, after] = [self.limit, limit].map(|limit| rates(limit).into_iter().nth(kind));
             if let (Some(before), Some(after)) = (before, after) {
-                bucket.empty = now + after.step.mul_f64(before.failures(*bucket, now)).min(after.per);
+                let owed = after.step.as_secs_f64() * before.failures(*bucket, now);
+                bucket.empty = now + Duration::try_from_secs_f64(owed).unwrap_or(after.per).min(after.per);
             }
         }
         self.limit = limit;

@@ -63,7 +63,7 @@ pub(crate) fn htpasswd_line(login: Login) -> String {
 }
 
 /// The users of the default configuration.
-fn default_htpasswd() -> &'static str {
+pub(crate) fn default_htpasswd() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
     LINES.get_or_init(|| [ALICE, BOB, CI, ADMIN].map(htpasswd_line).concat())
 }
