@@ -19,8 +19,8 @@ use crate::telemetry::metrics;
 
 /// How many may wait.
 const QUEUE: usize = 8192;
-/// How long one may wait. What is verified after its client gave up is remembered for when it asks again.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long one may wait. A client that gives up earlier and asks again goes on where it was, or finds itself remembered.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why nobody's turn came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

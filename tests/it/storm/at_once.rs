@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::scene::{PASSWORD, Scene, shown, user};
+use super::scene::{Client, PASSWORD, Scene, shown, user};
 use crate::support::{AtEnd, dial, dialled};
 
 #[test]
@@ -37,7 +37,8 @@ fn storm(name: impl Fn(usize) -> String + Sync, verified: usize) {
     let (alone, ()) = scene.pulled_beside(|| thread::sleep(seconds));
     let (other, ()) = scene.pulled_beside(|| computing(|| thread::sleep(seconds)));
     let accepted = scene.verified("accepted");
-    let (during, took) = scene.pulled_beside(|| at_once(&scene, clients, &name));
+    let connected = (0..clients).map(|number| scene.connect(u8::try_from(10 + number % 200).unwrap())).collect();
+    let (during, took) = scene.pulled_beside(|| at_once(connected, &name));
     let rounded = |part: usize| took[(took.len() - 1) * part / 100].as_secs_f64();
     eprintln!(
         "{clients} clients: pulls {}, beside other work {}, beside the logins {} ({:.0} % of that); logins took {:.2} s \
@@ -59,13 +60,12 @@ fn storm(name: impl Fn(usize) -> String + Sync, verified: usize) {
 }
 
 /// How long each login took, the shortest first.
-fn at_once(scene: &Scene, clients: usize, name: &(impl Fn(usize) -> String + Sync)) -> Vec<Duration> {
-    let start = Barrier::new(clients);
+fn at_once(clients: Vec<Client>, name: &(impl Fn(usize) -> String + Sync)) -> Vec<Duration> {
+    let start = Barrier::new(clients.len());
     let mut took: Vec<_> = thread::scope(|scope| {
-        let log_in = |number: usize| {
+        let log_in = |(number, mut client): (usize, Client)| {
             let start = &start;
             scope.spawn(move || {
-                let mut client = scene.connect(u8::try_from(10 + number % 200).unwrap());
                 start.wait();
                 let begun = Instant::now();
                 let answer = client.log_in(&name(number), PASSWORD);
@@ -73,7 +73,7 @@ fn at_once(scene: &Scene, clients: usize, name: &(impl Fn(usize) -> String + Syn
                 begun.elapsed()
             })
         };
-        let all: Vec<_> = (0..clients).map(log_in).collect();
+        let all: Vec<_> = clients.into_iter().enumerate().map(log_in).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
     took.sort();

@@ -101,7 +101,7 @@ async fn the_same_login_at_the_same_time_counts_once_and_is_verified_once() {
     let many = |password: &'static str| {
         let one = |number: u8| {
             let chain = Arc::clone(&chain);
-            let client = if number % 2 == 0 { HERE } else { THERE };
+            let client = if number.is_multiple_of(2) { HERE } else { THERE };
             tokio::spawn(async move { from(&chain, client, "dora", password).await })
         };
         (0..50).map(one).collect::<Vec<_>>()
