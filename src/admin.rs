@@ -4,6 +4,7 @@ mod status;
 
 use std::{
     convert::Infallible,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +19,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{listener::Door, runtime::Runtime};
 
@@ -56,18 +57,23 @@ impl Admin {
         Self { shown: Shown { handle, readiness, runtime } }
     }
 
-    /// Serves until it is dropped.
+    /// Serves until it is dropped, or nothing is listened on for good. From then on each connection gets one more answer:
+    /// operators want to hear of the process that took over.
     pub async fn run(self, mut door: Door) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let shown = Arc::new(self.shown);
+        let (_open, open) = watch::channel(());
         loop {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             let Some((stream, _)) = door.next().await else { return };
-            let shown = Arc::clone(&shown);
+            let (shown, open) = (Arc::clone(&shown), open.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let shown = Arc::clone(&shown);
-                    async move { Ok::<_, Infallible>(answer(&request, &shown)) }
+                    let mut answer = answer(&request, &shown);
+                    if open.has_changed().is_err() {
+                        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    ready(Ok::<_, Infallible>(answer))
                 });
                 let _ = http1::Builder::new()
                     .timer(TokioTimer::new())

@@ -9,12 +9,17 @@ mod writes;
 
 pub use check::{BuildError, Check};
 pub use former::outlive;
-pub use predecessor::Predecessor;
+pub use predecessor::{Awaited, Predecessor};
 pub use public::{PublicRegistry, service};
 pub use reloads::{Failure, Reloads, Report};
 pub use writes::{OpenWrite, Writes};
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use tokio::time::Instant;
@@ -25,6 +30,7 @@ use crate::{
     config::{Config, Host, Limits, Tokens},
     identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::Route,
+    telemetry::metrics,
     token::{Issuer, Keys, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Pool},
 };
@@ -44,8 +50,13 @@ pub struct Runtime {
     pub limits: Limits,
     /// The memory that `limits.buffers` speaks of: one budget for the whole process, whatever is read again.
     pub buffers: Arc<Budget>,
+    /// Of registries that are none any more: what was open there may still be going on, and its storage may be another
+    /// registry's now.
+    orphans: Vec<Arc<Writes>>,
     /// The process that this one took over from.
     pub predecessor: Arc<Predecessor>,
+    /// The process that may take over from this one.
+    pub awaited: Arc<Awaited>,
     /// What became of the configurations that were read.
     pub reloads: Arc<Reloads>,
     pub token_path: String,
@@ -69,7 +80,28 @@ impl Runtime {
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let chain = self.chain.rebuild(&config.identity)?.limited(config.limits.failed_logins);
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
-        Ok(Self { predecessor: Arc::clone(&self.predecessor), reloads: Arc::clone(&self.reloads), ..next })
+        Ok(Self {
+            orphans: self.orphans(&next.registries),
+            predecessor: Arc::clone(&self.predecessor),
+            awaited: Arc::clone(&self.awaited),
+            reloads: Arc::clone(&self.reloads),
+            ..next
+        })
+    }
+
+    /// The writes that would be counted nowhere with these registries.
+    fn orphans(&self, next: &[Arc<PublicRegistry>]) -> Vec<Arc<Writes>> {
+        // Requests of an earlier snapshot may still begin writes.
+        let lasting = self.orphans.iter().filter(|writes| writes.open(true) > 0 || Arc::strong_count(writes) > 1);
+        let mut orphans: Vec<Arc<Writes>> = Vec::new();
+        for writes in self.registries.iter().map(|registry| &registry.writes).chain(lasting) {
+            let is_counted =
+                next.iter().map(|registry| &registry.writes).chain(&orphans).any(|known| Arc::ptr_eq(known, writes));
+            if !is_counted {
+                orphans.push(Arc::clone(writes));
+            }
+        }
+        orphans
     }
 
     fn assemble(
@@ -104,7 +136,9 @@ impl Runtime {
             refresh: config.tokens.refresh,
             limits: config.limits.clone(),
             buffers,
+            orphans: Vec::new(),
             predecessor: Arc::default(),
+            awaited: Arc::default(),
             reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
@@ -120,6 +154,22 @@ impl Runtime {
         self.all_pools().for_each(|pool| pool.watch());
     }
 
+    /// How many writes count as open at each registry though they are none of its own: those of registries that are gone,
+    /// and what other processes may have open.
+    pub fn open_elsewhere(&self) -> usize {
+        self.open_orphans() + self.predecessor.open_writes() + self.awaited.open_writes()
+    }
+
+    /// What this process leaves open at its end, and what it knows of the one before it.
+    pub fn left_open(&self) -> usize {
+        let own: usize = self.registries.iter().map(|registry| registry.open_writes()).sum();
+        own + self.open_orphans() + self.predecessor.open_writes()
+    }
+
+    fn open_orphans(&self) -> usize {
+        self.orphans.iter().map(|writes| writes.open(true)).sum()
+    }
+
     fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.registries.iter().flat_map(|registry| registry.all_pools())
     }
@@ -128,9 +178,12 @@ impl Runtime {
         self.registries.iter()
     }
 
-    /// Takes the servers that are no longer served out of the metrics.
+    /// Takes the servers and registries that are no longer served out of the metrics.
     pub fn retires(&self, before: &Self) {
         upstream::retire(before.all_pools(), self.all_pools());
+        let named: HashSet<_> = self.registries.iter().map(|registry| registry.name()).collect();
+        let gone = before.registries.iter().map(|registry| registry.name()).filter(|name| !named.contains(name));
+        gone.for_each(metrics::registry_gone);
     }
 
     /// The registry of a host: `name:port` where configured with one, else the name at any port.

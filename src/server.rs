@@ -6,12 +6,12 @@ mod signals;
 
 pub use handover::{Inheritance, TAKE_OVER, TakeOverError, UpgradeError};
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{signal::unix::Signal, sync::watch, task::JoinHandle, time::sleep};
 use tracing::{error, info, warn};
 
 use self::{
@@ -35,9 +35,15 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends the drain. Returns when nothing is left or
 /// `shutdown.drain` has passed; at once on SIGQUIT. SIGHUP reloads. SIGUSR2 starts the binary anew, hands the sockets over
-/// and drains. With an inheritance it goes on where another process listened.
-pub async fn run(config: Config, log: log::Control, inheritance: Option<Inheritance>) -> anyhow::Result<()> {
-    let mut signals = Signals::install()?;
+/// and drains. With an inheritance it goes on where another process listened. `hangups` are those since the configuration
+/// was read.
+pub async fn run(
+    config: Config,
+    log: log::Control,
+    inheritance: Option<Inheritance>,
+    hangups: Signal,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::install(hangups)?;
     let (server, parent) = Server::start(config, log, inheritance)?;
     if let Some((parent, pid)) = parent {
         server.takes_over(parent, pid);
@@ -72,6 +78,8 @@ enum End {
 /// A new process that is awaited.
 struct Upgrade {
     interrupt: Interrupt,
+    /// How often the configuration had been read again when it began.
+    reloads: u64,
     outcome: JoinHandle<Result<Successor, UpgradeError>>,
 }
 
@@ -90,26 +98,23 @@ impl Server {
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
+        // Before anybody can ask.
+        pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
         let (places, parent) = match inheritance {
             Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
             None => (Places::default(), None),
         };
         let places = places.bind(&config.listen);
         let places = places.map_err(|error| anyhow!("{}", config.error_at(error.key, &error)))?;
-        let told = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
-            [] => "off".to_owned(),
-            addresses => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
-        };
-        let [https, http, admin] =
-            [&places.https, &places.http, &places.admin].map(|place| told(place.local_addresses()));
-        info!(https, http, admin, "listening");
+        info!(portcullis = env!("CARGO_PKG_VERSION"), pid = std::process::id(), file = %config.path.display(), "starting");
+        places.announce();
 
         runtime.watch();
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
         let (drain, readiness) = (Drain::default(), Readiness::default());
-        let gate = Arc::new(Gate::new(Arc::clone(&runtime)));
+        let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
@@ -131,33 +136,48 @@ impl Server {
     /// Tells the process before that it may leave, and counts what that leaves open.
     fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
-        predecessor.drains(pid);
         match parent.ready() {
             Ok(()) => info!(predecessor = pid, "took over"),
             // It is gone, and this is the only one left.
             Err(error) => warn!(predecessor = pid, %error, "took over; the process before cannot be told"),
         }
+        let runtime = Arc::clone(&self.runtime);
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
+            // What that one said last, of its own draining, is no longer so.
+            manager::configured(runtime.load().reloads.report().failure.is_none());
             info!(predecessor = pid, open_writes = left, "the process before has ended");
         });
     }
 
     async fn serve(&self, signals: &mut Signals) -> End {
-        let mut upgrade = None;
+        let mut upgrade: Option<Upgrade> = None;
         loop {
             tokio::select! {
                 ask = signals.next(&self.reloader) => match ask {
-                    Ask::Quit => return End::Quit,
+                    Ask::Quit => {
+                        upgrade.iter().for_each(|upgrade| upgrade.interrupt.quit());
+                        return End::Quit;
+                    }
                     Ask::Stop => return stopped(upgrade).await,
-                    Ask::Upgrade if upgrade.is_some() => warn!("an upgrade is under way already"),
+                    Ask::Upgrade if upgrade.is_some() => {
+                        let pid = upgrade.as_ref().map(|upgrade| upgrade.interrupt.pid);
+                        warn!(pid, "a new process was started already, and is awaited for two minutes");
+                    }
                     Ask::Upgrade => upgrade = self.upgrade(),
                 },
                 outcome = outcome(&mut upgrade) => match outcome {
-                    Ok(successor) => return End::Succeeded(successor),
+                    Ok(successor) => {
+                        // It may have read what is no longer in force, and nobody may tell it so.
+                        if upgrade.is_none_or(|upgrade| upgrade.reloads != self.reloader.begun()) {
+                            Successor::reload(successor.pid);
+                        }
+                        return End::Succeeded(successor);
+                    }
                     Err(error) => {
                         upgrade = None;
+                        self.runtime.load().awaited.set(false);
                         failed(&error);
                     }
                 },
@@ -167,85 +187,110 @@ impl Server {
 
     fn upgrade(&self) -> Option<Upgrade> {
         info!("starting the binary anew, to hand over to it");
-        let launch = Launch::begin(&self.listening.places());
+        let (reloads, awaited) = (self.reloader.begun(), Arc::clone(&self.runtime.load().awaited));
+        awaited.set(true);
+        let launch = Launch::begin(Arc::clone(&self.listening));
         let begun = launch.and_then(|launch| Ok((launch.interrupt()?, launch)));
-        begun.inspect_err(failed).ok().map(|(interrupt, launch)| Upgrade {
+        let begun = begun.inspect_err(|error| {
+            awaited.set(false);
+            failed(error);
+        });
+        begun.ok().map(|(interrupt, launch)| Upgrade {
             interrupt,
+            reloads,
             outcome: tokio::task::spawn_blocking(move || launch.ready()),
         })
     }
 
     async fn end(self, end: End, signals: &mut Signals) {
-        let cut = match end {
-            End::Quit => self.drain.active(),
+        match end {
+            End::Quit => info!("stopping at once: SIGQUIT"),
             End::Stop => {
                 let Shutdown { delay, drain } = self.reloader.config().shutdown;
                 self.readiness.set(false);
                 manager::stopping(delay + drain + LAST_STEPS);
                 if delay.is_zero() || self.delayed(delay, signals).await {
                     self.listening.close();
-                    self.drained(drain, signals, 1).await
-                } else {
-                    self.drain.active()
+                    self.drained("SIGTERM or SIGINT", drain, signals, &mut 1).await;
                 }
             }
             End::Succeeded(successor) => {
-                info!(successor = successor.pid, "another process serves now");
+                info!(pid = std::process::id(), successor = successor.pid, "another process serves now");
                 manager::succeeded_by(successor.pid);
+                signals.pass_on_to(successor.pid);
                 self.listening.leave();
                 // A service manager that stops the service tells all its processes, and does not mean to cut anything.
-                let cut = self.drained(self.reloader.config().shutdown.drain, signals, 2).await;
-                successor.bequeath(self.open_writes());
-                cut
+                let mut patience = 2;
+                let limit = self.reloader.config().shutdown.drain;
+                self.drained("another process serves", limit, signals, &mut patience).await;
+                // What that one has open, nobody else can count.
+                tokio::select! {
+                    () = self.predecessor_ended() => {}
+                    () = told(signals, &self.reloader, &mut patience) => {}
+                }
+                self.stopped().await;
+                successor.bequeath(self.runtime.load().left_open());
+                return;
             }
-        };
-        self.tasks.iter().chain(&self.doors).for_each(JoinHandle::abort);
-        info!(cut, "stopped");
+        }
+        self.stopped().await;
+    }
+
+    /// Ends what is left.
+    async fn stopped(&self) {
+        let pid = std::process::id();
+        self.doors.iter().for_each(JoinHandle::abort);
+        match self.drain.cut().await {
+            0 => info!(cut = 0, pid, "stopped"),
+            cut => warn!(cut, pid, "stopped"),
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 
     /// Lets clients in for as long as it takes others to hear of the stop. False where that is cut short for good.
     async fn delayed(&self, delay: Duration, signals: &mut Signals) -> bool {
-        info!(seconds = delay.as_secs_f64(), "stopping soon: connections are still accepted for shutdown.delay");
+        info!(
+            pid = std::process::id(),
+            because = "SIGTERM or SIGINT",
+            delay = delay.as_secs_f64(),
+            "stopping soon: connections are still accepted for shutdown.delay"
+        );
         tokio::select! {
             () = sleep(delay) => true,
             ask = stop_asked(signals, &self.reloader) => ask != Ask::Quit,
         }
     }
 
-    /// Waits until all who have come have left. Returns how many were cut, at the deadline or by so many more signals.
-    async fn drained(&self, limit: Duration, signals: &mut Signals, patience: usize) -> usize {
-        info!(under_way = self.drain.active(), "stopping");
+    /// Waits until all who have come have left, for so long, or until so many more signals come.
+    async fn drained(&self, because: &str, limit: Duration, signals: &mut Signals, patience: &mut usize) {
+        let (connections, requests) = (self.drain.active(), self.drain.requests());
+        info!(pid = std::process::id(), because, connections, requests, drain = limit.as_secs_f64(), "stopping");
         self.stop.send_replace(true);
         let done = async {
             while !self.doors.iter().all(JoinHandle::is_finished) {
                 sleep(Duration::from_millis(5)).await;
             }
-            self.drain.wait(Duration::MAX).await;
-        };
-        let told = async {
-            for _ in 0..patience {
-                if stop_asked(signals, &self.reloader).await == Ask::Quit {
-                    return;
-                }
-            }
+            self.drain.wait().await;
         };
         tokio::select! {
-            () = done => 0,
-            () = sleep(limit) => self.drain.active(),
-            () = told => self.drain.active(),
+            () = done => {}
+            () = sleep(limit) => {}
+            () = told(signals, &self.reloader, patience) => {}
         }
     }
 
-    fn open_writes(&self) -> usize {
-        let runtime = self.runtime.load();
-        let own: usize = runtime.registries().map(|registry| registry.open_writes()).sum();
-        own + runtime.predecessor.open_writes()
+    /// Waits for the process that this one took over from, which has a deadline of its own.
+    async fn predecessor_ended(&self) {
+        let predecessor = Arc::clone(&self.runtime.load().predecessor);
+        while predecessor.pid().is_some() {
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
 /// SIGTERM while another process is on its way: that one is stopped too, unless it serves already.
 async fn stopped(upgrade: Option<Upgrade>) -> End {
-    let Some(Upgrade { interrupt, outcome }) = upgrade else { return End::Stop };
+    let Some(Upgrade { interrupt, outcome, .. }) = upgrade else { return End::Stop };
     interrupt.now();
     match outcome.await {
         Ok(Ok(successor)) => End::Succeeded(successor),
@@ -271,6 +316,16 @@ async fn stop_asked(signals: &mut Signals, reloader: &Arc<Reloader>) -> Ask {
             Ask::Upgrade => warn!("no upgrade while the process stops"),
             ask @ (Ask::Stop | Ask::Quit) => return ask,
         }
+    }
+}
+
+/// Waits for so many signals to end, or for one to end at once; `patience` is what is left.
+async fn told(signals: &mut Signals, reloader: &Arc<Reloader>, patience: &mut usize) {
+    while *patience > 0 {
+        *patience = match stop_asked(signals, reloader).await {
+            Ask::Quit => 0,
+            Ask::Stop | Ask::Upgrade => patience.saturating_sub(1),
+        };
     }
 }
 

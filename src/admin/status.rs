@@ -87,8 +87,8 @@ enum ReadOnlyStatus<'a> {
 /// The configuration in force and what is open under it. What was read-only before this call admits no write that is
 /// not counted here.
 pub(super) fn report(runtime: &Runtime) -> String {
-    let inherited = runtime.predecessor.open_writes();
-    let registries: Vec<_> = runtime.registries().map(|registry| of(registry, inherited)).collect();
+    let elsewhere = runtime.open_elsewhere();
+    let registries: Vec<_> = runtime.registries().map(|registry| of(registry, elsewhere)).collect();
     let status = Status {
         version: VERSION,
         pid: std::process::id(),
@@ -104,7 +104,7 @@ pub(super) fn report(runtime: &Runtime) -> String {
 /// Brings the metrics up to date that change by the passing of time alone.
 pub(super) fn refresh(runtime: &Runtime) {
     for registry in runtime.registries() {
-        metrics::open_writes(registry.name(), registry.open_writes() + runtime.predecessor.open_writes());
+        metrics::open_writes(registry.name(), registry.open_writes() + runtime.open_elsewhere());
     }
 }
 
@@ -127,7 +127,7 @@ fn date(time: SystemTime) -> Option<String> {
     OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
-fn of(registry: &PublicRegistry, inherited: usize) -> RegistryStatus<'_> {
+fn of(registry: &PublicRegistry, elsewhere: usize) -> RegistryStatus<'_> {
     RegistryStatus {
         name: registry.first().to_string(),
         read_only: match &registry.read_only {
@@ -141,7 +141,7 @@ fn of(registry: &PublicRegistry, inherited: usize) -> RegistryStatus<'_> {
             OpenUploads::Finish => "finish",
             OpenUploads::Refuse => "refuse",
         },
-        open_writes: registry.open_writes() + inherited,
+        open_writes: registry.open_writes() + elsewhere,
         servers: registry.all_pools().flat_map(|pool| pool.states()).map(of_server).collect(),
     }
 }

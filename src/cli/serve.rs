@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigArgs;
 use crate::{
@@ -31,14 +32,16 @@ pub(super) struct ServeArgs {
 
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let inheritance = args.take_over.then(Inheritance::receive).transpose()?;
-    let config = Config::load(&args.config.config)?;
-    let log = telemetry::log::install(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("portcullis")
         .build()
         .context("cannot start the runtime")?;
-    let served = runtime.block_on(server::run(config, log, inheritance));
+    // Before anything is read: whoever changes it afterwards may say so.
+    let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
+    let config = Config::load(&args.config.config)?;
+    let log = telemetry::log::install(&config.log);
+    let served = runtime.block_on(server::run(config, log, inheritance, hangups));
     // What is cut at the deadline is cut: nothing may hold the process up.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)

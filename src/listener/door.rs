@@ -66,6 +66,7 @@ pub(super) struct Reception {
     share: fn(&Terms) -> Share,
     admission: Arc<Admission>,
     warned: Warned,
+    refused: Refused,
 }
 
 /// An accepted connection and its place among the limits.
@@ -82,7 +83,7 @@ pub(super) struct Accepted {
 impl Reception {
     pub(super) fn new(door: Door, share: fn(&Terms) -> Share) -> Self {
         let admission = Arc::new(Admission::new(share(&door.terms())));
-        Self { door, share, admission, warned: Warned::default() }
+        Self { door, share, admission, warned: Warned::default(), refused: Refused::default() }
     }
 
     /// The next connection within the limits; `None` as [`Door::next`].
@@ -95,7 +96,7 @@ impl Reception {
             let admitted = tokio::select! {
                 biased;
                 () = changed(live) => None,
-                admitted = admitted(entrance, &self.admission, &mut self.warned) => Some(admitted?),
+                admitted = admitted(entrance, &self.admission, &mut self.warned, &mut self.refused) => Some(admitted?),
             };
             match admitted {
                 Some((tcp, peer, ticket)) => return Some(Accepted { tcp, peer, ticket, terms: self.door.terms() }),
@@ -112,6 +113,7 @@ async fn admitted(
     entrance: &mut Entrance,
     admission: &Arc<Admission>,
     warned: &mut Warned,
+    refused: &mut Refused,
 ) -> Option<(TcpStream, SocketAddr, Ticket)> {
     loop {
         let place = match admission.try_place() {
@@ -128,7 +130,11 @@ async fn admitted(
             Some(ticket) => return Some((tcp, peer, ticket)),
             None => {
                 metrics::connection_refused("per_client");
-                tracing::debug!(peer = %peer.ip(), "limits.connections_per_client is reached: closed");
+                refused.count += 1;
+                if refused.warned.may() {
+                    let count = std::mem::take(&mut refused.count);
+                    tracing::warn!(count, client = %peer.ip(), "limits.connections_per_client is reached: closed at once");
+                }
             }
         }
     }
@@ -196,6 +202,13 @@ impl Entrance {
         self.turn = (index + 1) % count;
         accepted
     }
+}
+
+/// Connections over their client's share since the last warning.
+#[derive(Debug, Default)]
+struct Refused {
+    count: usize,
+    warned: Warned,
 }
 
 /// Lets a warning through once a minute.

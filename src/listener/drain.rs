@@ -4,40 +4,70 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time};
 
-/// Counts connections, so that a stop can wait for them; clones share the count.
+/// How long requests that are cut may take to be written into the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Counts connections and requests, so that a stop can wait for them, and ends what lasts too long; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    active: Arc<watch::Sender<usize>>,
+    connections: Arc<watch::Sender<usize>>,
+    requests: Arc<watch::Sender<usize>>,
+    cut: Arc<watch::Sender<bool>>,
 }
 
-/// One connection under way, until it is dropped.
+/// One connection or request under way, until it is dropped.
 #[derive(Debug)]
 pub struct DrainGuard {
     active: Arc<watch::Sender<usize>>,
 }
 
 impl Drain {
-    /// Counts one more until the guard is dropped.
+    /// Counts one more connection until the guard is dropped.
     #[must_use = "the count falls again when the guard is dropped"]
     pub fn enter(&self) -> DrainGuard {
-        self.active.send_modify(|active| *active += 1);
-        DrainGuard { active: Arc::clone(&self.active) }
+        DrainGuard::of(&self.connections)
     }
 
-    /// How many guards live.
+    /// Counts one more request until the guard is dropped.
+    #[must_use = "the count falls again when the guard is dropped"]
+    pub fn request(&self) -> DrainGuard {
+        DrainGuard::of(&self.requests)
+    }
+
+    /// How many connections there are.
     pub fn active(&self) -> usize {
-        *self.active.borrow()
+        *self.connections.borrow()
     }
 
-    /// Waits until nothing is active or the deadline passed; returns how many were still active
-    /// then.
-    pub async fn wait(&self, deadline: Duration) -> usize {
-        let mut active = self.active.subscribe();
-        let idle = async { active.wait_for(|active| *active == 0).await.is_ok() };
-        match time::timeout(deadline, idle).await {
-            Ok(_) => 0,
-            Err(_) => self.active(),
-        }
+    /// How many requests are under way.
+    pub fn requests(&self) -> usize {
+        *self.requests.borrow()
+    }
+
+    /// Waits until the last connection is gone.
+    pub async fn wait(&self) {
+        none_left(&self.connections).await;
+    }
+
+    /// Ends the requests under way; returns how many there were. What there is to say of them is said by then.
+    pub async fn cut(&self) -> usize {
+        let requests = self.requests();
+        self.cut.send_replace(true);
+        let _ = time::timeout(LAST_LINES, none_left(&self.requests)).await;
+        requests
+    }
+
+    /// Ends when requests are to end that have not.
+    pub async fn is_cut(&self) {
+        // The value behind the watch must not be held over an await.
+        let _ = async { self.cut.subscribe().wait_for(|cut| *cut).await.map(drop) }.await;
+    }
+}
+
+impl DrainGuard {
+    fn of(active: &Arc<watch::Sender<usize>>) -> Self {
+        active.send_modify(|active| *active += 1);
+        Self { active: Arc::clone(active) }
     }
 }
 
@@ -47,6 +77,11 @@ impl Drop for DrainGuard {
     }
 }
 
+async fn none_left(active: &watch::Sender<usize>) {
+    let mut active = active.subscribe();
+    let _ = async { active.wait_for(|active| *active == 0).await.map(drop) }.await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,24 +89,38 @@ mod tests {
     #[tokio::test]
     async fn waits_for_the_last_guard() {
         let drain = Drain::default();
-        assert_eq!(drain.wait(Duration::ZERO).await, 0);
+        drain.wait().await;
         let (first, second) = (drain.enter(), drain.clone().enter());
         assert_eq!(drain.active(), 2);
         drop(first);
         let waiting = tokio::spawn({
             let drain = drain.clone();
-            async move { drain.wait(Duration::from_secs(60)).await }
+            async move { drain.wait().await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(second);
-        assert_eq!(waiting.await.unwrap(), 0);
+        waiting.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn says_what_the_deadline_cut() {
+    async fn what_lasts_too_long_is_told_and_waited_for_a_moment() {
         let drain = Drain::default();
-        let _guards = (drain.enter(), drain.enter());
-        assert_eq!(drain.wait(Duration::from_secs(30)).await, 2);
+        assert_eq!(drain.cut().await, 0);
+        let drain = Drain::default();
+        let _connection = drain.enter();
+        let polite = tokio::spawn({
+            let (drain, request) = (drain.clone(), drain.request());
+            async move {
+                drain.is_cut().await;
+                drop(request);
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(!polite.is_finished());
+        assert_eq!(drain.cut().await, 1);
+        polite.await.unwrap();
+        let _deaf = drain.request();
+        assert_eq!(drain.cut().await, 1, "it is not waited for in vain");
     }
 }

@@ -108,6 +108,24 @@ impl Places {
     }
 }
 
+impl Places {
+    /// Says in the log where they listen, with the ports that were picked for port 0.
+    pub fn announce(&self) {
+        let told = |addresses: Vec<SocketAddr>| match addresses.as_slice() {
+            [] => "off".to_owned(),
+            addresses => addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" "),
+        };
+        let [https, http, admin] =
+            [&self.https, &self.http, &self.admin].map(|sockets| told(sockets.local_addresses()));
+        tracing::info!(https, http, admin, "listening");
+    }
+
+    fn is_where(&self, other: &Self) -> bool {
+        let all = |places: &Self| [&places.https, &places.http, &places.admin].map(Sockets::local_addresses);
+        all(self) == all(other)
+    }
+}
+
 /// The one hand on all listeners.
 #[derive(Debug)]
 pub struct Listening(watch::Sender<Live>);
@@ -140,6 +158,9 @@ impl Listening {
     pub fn install(&self, places: Places, terms: Terms) {
         self.0.send_if_modified(|live| {
             if !live.closed {
+                if !places.is_where(&live.places) {
+                    places.announce();
+                }
                 *live = Live { terms: Arc::new(terms), places, closed: false };
             }
             !live.closed

@@ -196,7 +196,7 @@ fn listen<'a>(
                 return Err(error);
             }
             let socket = open(address, only_v6, true);
-            // Only for this moment: no other process is to join in.
+            // Only for this moment. The kernel remembers it of the port all the same, for processes of the same account.
             for old in shared {
                 let _ = SockRef::from(&old.listener).set_reuse_port(false);
             }

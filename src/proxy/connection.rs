@@ -20,8 +20,9 @@ use super::{
     serve,
 };
 use crate::{
+    budget::Budget,
     config::Limits,
-    listener::{ConnectionInfo, Handler, LAST_WORD},
+    listener::{ConnectionInfo, Drain, Handler, LAST_WORD},
     runtime::Runtime,
     telemetry::metrics,
 };
@@ -36,11 +37,12 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Serves every connection under the snapshot in force when a request arrives.
 pub struct Gate {
     runtime: Arc<ArcSwap<Runtime>>,
+    drain: Drain,
 }
 
 impl Gate {
-    pub fn new(runtime: Arc<ArcSwap<Runtime>>) -> Self {
-        Self { runtime }
+    pub fn new(runtime: Arc<ArcSwap<Runtime>>, drain: Drain) -> Self {
+        Self { runtime, drain }
     }
 }
 
@@ -49,7 +51,8 @@ impl Handler for Gate {
     async fn serve(&self, stream: Stream, info: ConnectionInfo, shutdown: ShutdownWatch) {
         let _open = metrics::connection();
         let window = ClientWindow::default();
-        let connection = Arc::new(Connection { runtime: Arc::clone(&self.runtime), info, window });
+        let (runtime, drain) = (Arc::clone(&self.runtime), self.drain.clone());
+        let connection = Arc::new(Connection { runtime, drain, info, window });
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
             // frames are still on their way.
@@ -64,6 +67,7 @@ impl Handler for Gate {
 /// One client connection.
 pub(super) struct Connection {
     runtime: Arc<ArcSwap<Runtime>>,
+    drain: Drain,
     pub(super) info: ConnectionInfo,
     /// Used over HTTP/2.
     pub(super) window: ClientWindow,
@@ -87,28 +91,44 @@ impl Connection {
         self.runtime.load().limits.clone()
     }
 
+    fn terms(&self) -> (Limits, Arc<Budget>) {
+        let runtime = self.runtime.load();
+        (runtime.limits.clone(), Arc::clone(&runtime.buffers))
+    }
+
     /// Awaits a request and serves it; over HTTP/2 its head is there already.
     pub(super) async fn request(
         &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let waiting = self.runtime.load_full();
+        // An idle connection must not hold a snapshot that is no longer in force, with its grants, users and servers.
+        let (limits, buffers) = self.terms();
         let outlet = Outlet {
             activity: &self.info.activity,
-            patience: waiting.limits.body_idle,
+            patience: limits.body_idle,
             window: session.is_http2().then_some(&self.window),
             held: None,
-            buffers: &waiting.buffers,
+            buffers: &buffers,
             shutdown,
         };
         let mut record = Record::new(request_id());
         record.client = Some(self.info.peer.ip());
-        let served = match self.await_head(&mut session, &waiting.limits, shutdown).await {
+        // Until the access line is written.
+        let _in_flight;
+        let served = match self.await_head(&mut session, &limits, shutdown).await {
             Arrival::Request => {
-                let _in_flight = metrics::in_flight();
-                // Not under the snapshot of when the waiting began, which may be long ago.
-                serve(&mut session, &self.info, &self.runtime, outlet, &mut record).await
+                _in_flight = (metrics::in_flight(), self.drain.request());
+                let served = tokio::select! {
+                    biased;
+                    // Not under the snapshot of when the waiting began, which may be long ago.
+                    served = serve(&mut session, &self.info, &self.runtime, outlet, &mut record) => Some(served),
+                    () = self.drain.is_cut() => None,
+                };
+                served.unwrap_or_else(|| {
+                    record.aborted = Some("stopped");
+                    Err(ClientGone)
+                })
             }
             Arrival::Broken(rejection) => {
                 session.set_keepalive(None);

@@ -9,7 +9,10 @@ pub use watch::watch;
 use std::{
     iter,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -53,6 +56,8 @@ pub struct Reloader {
     config: ArcSwap<Config>,
     /// Whoever reads a configuration holds it.
     turn: Mutex<()>,
+    /// How often one was to be read again.
+    begun: AtomicU64,
     looks: Mutex<Looks>,
     /// Another configuration is in force.
     replaced: Notify,
@@ -134,6 +139,7 @@ impl Reloader {
             file: config.path.clone(),
             config: ArcSwap::from_pointee(config),
             turn: Mutex::default(),
+            begun: AtomicU64::new(0),
             looks: Mutex::new(Looks { in_force: look.clone(), latest: look, failure: None }),
             replaced: Notify::new(),
             runtime,
@@ -147,6 +153,11 @@ impl Reloader {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    /// How often it was to be read again since the start.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Reads the configuration and all that it names again and puts it in force as a whole. Requests under way end under
@@ -165,6 +176,7 @@ impl Reloader {
 
     /// For who has the turn.
     fn read_again(&self, cause: Cause) -> Result<(), ReloadError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
         let (outcome, look) = self.build_from_what_stands_still();
         match outcome {
             Ok(built) => {

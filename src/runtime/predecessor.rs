@@ -1,7 +1,10 @@
-//! The process that this one took over from.
+//! The process that this one took over from, and the one that may take over from it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,6 +66,22 @@ impl Predecessor {
 
     fn set(&self, state: State) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// A process that may take over from this one at any moment. It lets clients in before this one has heard of it, and reads
+/// the configuration on its own, so it counts as a write too.
+#[derive(Debug, Default)]
+pub struct Awaited(AtomicBool);
+
+impl Awaited {
+    pub fn set(&self, awaited: bool) {
+        self.0.store(awaited, Ordering::SeqCst);
+    }
+
+    /// How many writes count as open at each registry.
+    pub fn open_writes(&self) -> usize {
+        usize::from(self.0.load(Ordering::SeqCst))
     }
 }
 

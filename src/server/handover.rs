@@ -1,7 +1,7 @@
 //! One process takes over from another without a moment in which nobody listens: the upgrade of the binary.
 //!
-//! The old process starts the new one, whose standard input is a Unix socket, and sends it the listening sockets
-//! (`SCM_RIGHTS`, unix(7)). Both accept until the new one says that it serves; then the old one accepts no more, drains,
+//! The old process starts the new one, whose standard input is a Unix socket; once that says that it is a portcullis, it is
+//! sent the listening sockets (`SCM_RIGHTS`, unix(7)). Both accept until the new one says that it serves; then the old one accepts no more, drains,
 //! and says at its end how many writes it leaves open.
 
 use std::{
@@ -16,17 +16,21 @@ use std::{
         unix::net::UnixStream,
     },
     process::{Child, Command, ExitStatus},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+use rustix::{
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
+    process::{Pid, Signal, kill_process},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::listener::{HandedSocket, Places, Sockets};
+use crate::listener::{HandedSocket, Listening, Places, Sockets};
 
 /// The argument that tells a process to take over; not for people.
 pub const TAKE_OVER: &str = "--take-over";
@@ -39,6 +43,7 @@ const MOST_SOCKETS: usize = 253;
 const LONGEST_OFFER: u64 = 64 * 1024;
 /// How long a process that gave up may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+const HELLO: &str = "hello";
 const READY: &str = "ready";
 
 /// Why the process that serves goes on serving.
@@ -88,6 +93,7 @@ struct Address {
 pub(super) struct Launch {
     child: Child,
     stream: UnixStream,
+    listening: Arc<Listening>,
 }
 
 /// Who took over.
@@ -97,12 +103,11 @@ pub(super) struct Successor {
 }
 
 impl Launch {
-    /// Starts the binary that is now where this one was started from, with the same arguments, and offers it the sockets.
-    pub(super) fn begin(places: &Places) -> Result<Self, UpgradeError> {
+    /// Starts the binary that is now where this one was started from, with the same arguments.
+    pub(super) fn begin(listening: Arc<Listening>) -> Result<Self, UpgradeError> {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
         }
-        let offer = Message::offering(places)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut arguments = env::args_os();
         let program = arguments.next().unwrap_or_else(|| OsString::from("portcullis"));
@@ -114,35 +119,38 @@ impl Launch {
             .stdin(OwnedFd::from(theirs))
             .spawn()
             .map_err(|error| UpgradeError::Start { program: program.display().to_string(), error })?;
-        let launch = Self { child, stream: ours };
-        match send(&launch.stream, &offer) {
-            Ok(()) => Ok(launch),
-            Err(_) => Err(launch.ended()),
-        }
+        Ok(Self { child, stream: ours, listening })
     }
 
     /// Ends the wait from elsewhere.
     pub(super) fn interrupt(&self) -> io::Result<Interrupt> {
-        self.stream.try_clone().map(Interrupt)
+        Ok(Interrupt { pid: self.child.id(), stream: self.stream.try_clone()? })
     }
 
-    /// Waits until the new process serves. Blocks.
+    /// Offers the new process the sockets and waits until it serves. Blocks.
     ///
     /// # Errors
     /// It ended, or took too long and was ended.
     pub(super) fn ready(self) -> Result<Successor, UpgradeError> {
-        match self.said() {
-            Ok(said) if said.trim_end() == READY => Ok(Successor { pid: self.child.id(), stream: self.stream }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.give_up()),
-            Ok(_) | Err(_) => Err(self.ended()),
+        match self.introduced() {
+            Ok(()) => Ok(Successor { pid: self.child.id(), stream: self.stream }),
+            Err(UpgradeError::Broken(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(self.give_up()),
+            Err(UpgradeError::Broken(_)) => Err(self.ended()),
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
         }
     }
 
-    fn said(&self) -> io::Result<String> {
+    fn introduced(&self) -> Result<(), UpgradeError> {
         self.stream.set_read_timeout(Some(PATIENCE))?;
-        let mut said = String::new();
-        BufReader::new(&self.stream).read_line(&mut said)?;
-        Ok(said)
+        let mut said = BufReader::new(&self.stream);
+        // Whatever else was started there would hold the sockets for as long as it lives.
+        hear(&mut said, HELLO)?;
+        let places = self.listening.places();
+        send(&self.stream, &Message::offering(&places)?)?;
+        Ok(hear(&mut said, READY)?)
     }
 
     /// The other end is closed: it is about to end, and has something to say.
@@ -166,16 +174,45 @@ impl Launch {
     }
 }
 
+fn hear(said: &mut impl io::BufRead, word: &str) -> io::Result<()> {
+    let mut line = String::new();
+    said.take(LONGEST_OFFER).read_line(&mut line)?;
+    if line.trim_end() == word { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
 /// A wait that can be ended.
-pub(super) struct Interrupt(UnixStream);
+pub(super) struct Interrupt {
+    pub(super) pid: u32,
+    stream: UnixStream,
+}
 
 impl Interrupt {
+    /// Asks the new process to stop: it may have let clients in already.
     pub(super) fn now(&self) {
-        let _ = self.0.shutdown(Shutdown::Both);
+        tell(self.pid, Signal::TERM);
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends the new process as well, at once.
+    pub(super) fn quit(&self) {
+        tell(self.pid, Signal::KILL);
+    }
+}
+
+/// A child keeps its number until this process has heard of its end.
+fn tell(child: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) {
+        // It may be gone.
+        let _ = kill_process(pid, signal);
     }
 }
 
 impl Successor {
+    /// What this process was told, that one is to do: read the configuration again.
+    pub(super) fn reload(pid: u32) {
+        tell(pid, Signal::HUP);
+    }
+
     /// The last that is said before the end.
     pub(super) fn bequeath(mut self, open_writes: usize) {
         // It counts some where it hears nothing.
@@ -241,6 +278,7 @@ impl Inheritance {
         }
         rustix::stdio::dup2_stdin(File::open("/dev/null")?).map_err(io::Error::from)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        writeln!(&stream, "{HELLO}")?;
         let (offer, mut descriptors) = offered(&stream)?;
         stream.set_read_timeout(None)?;
         let offer: Offer = serde_json::from_slice(&offer).map_err(|_| TakeOverError::Version)?;

@@ -31,9 +31,11 @@ pub(super) fn reloading() {
     }
 }
 
-/// Another process is the service from now on.
+/// Another process is the service from now on. What that one said until then was not heard, so it gets the whole time of
+/// the watchdog.
 pub(super) fn succeeded_by(pid: u32) {
-    tell(&[NotifyState::MainPid(pid), NotifyState::Status("the binary was exchanged, the process before drains")]);
+    let status = NotifyState::Status("the binary was exchanged, the process before drains");
+    tell(&[NotifyState::Watchdog, NotifyState::MainPid(pid), status]);
 }
 
 /// Nothing new is accepted, and the end comes within `limit`.

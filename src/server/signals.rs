@@ -7,7 +7,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::manager;
+use super::{handover::Successor, manager};
 use crate::reload::Reloader;
 
 /// What a signal asks of the server itself.
@@ -30,19 +30,30 @@ pub(super) struct Signals {
     reload: Option<JoinHandle<()>>,
     /// Another SIGHUP came while a reload was under way.
     again: bool,
+    /// The process that took over from this one.
+    successor: Option<u32>,
 }
 
 impl Signals {
-    pub(super) fn install() -> std::io::Result<Self> {
+    pub(super) fn install(hangup: Signal) -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             upgrade: signal(SignalKind::user_defined2())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
             reload: None,
             again: false,
+            successor: None,
         })
+    }
+
+    /// From now on SIGHUP is passed on to this process: who sent it may not have heard yet that this one is another.
+    pub(super) fn pass_on_to(&mut self, successor: u32) {
+        self.successor = Some(successor);
+        if self.again {
+            Successor::reload(successor);
+        }
     }
 
     /// Waits for a signal that is about the server as a whole. SIGHUP has the configuration and all that it names read
@@ -54,7 +65,10 @@ impl Signals {
                 _ = self.interrupt.recv() => return Ask::Stop,
                 _ = self.quit.recv() => return Ask::Quit,
                 _ = self.upgrade.recv() => return Ask::Upgrade,
-                _ = self.hangup.recv() => self.again = true,
+                _ = self.hangup.recv() => {
+                    self.again = true;
+                    self.successor.into_iter().for_each(Successor::reload);
+                }
                 () = ended(&mut self.reload) => self.reload = None,
             }
             if self.reload.is_none() && std::mem::take(&mut self.again) {

@@ -24,8 +24,17 @@ impl Control {
     /// From the next line on.
     pub fn set(&self, log: &Log) {
         let [json, text] = filters(log);
-        (self.json)(json);
-        (self.text)(text);
+        // What is logged meanwhile is written twice rather than not at all.
+        match log.format {
+            LogFormat::Json => {
+                (self.json)(json);
+                (self.text)(text);
+            }
+            LogFormat::Text => {
+                (self.text)(text);
+                (self.json)(json);
+            }
+        }
     }
 }
 

@@ -90,7 +90,10 @@ fn describe() {
         UPSTREAM_RESUMES,
         "Bodies that a server broke off half way, by reason and outcome (resumed, lost)."
     );
-    describe_gauge!(OPEN_WRITES, "Writes and uploads that are open, by registry: 0 before garbage is collected.");
+    describe_gauge!(
+        OPEN_WRITES,
+        "Writes and uploads that are open, by registry: 0 before garbage is collected, NaN once it is out of the configuration."
+    );
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
     describe_gauge!(
@@ -225,6 +228,11 @@ pub fn upstream_resumed(registry: &str, server: &str, reason: &'static str, outc
 pub fn open_writes(registry: &str, count: usize) {
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     gauge!(OPEN_WRITES, "registry" => registry.to_owned()).set(count as f64);
+}
+
+/// A registry is no longer in the configuration: its gauge is no count.
+pub fn registry_gone(registry: &str) {
+    gauge!(OPEN_WRITES, "registry" => registry.to_owned()).set(f64::NAN);
 }
 
 pub fn connection_refused(reason: &'static str) {

@@ -294,10 +294,16 @@ fn reading(error: &io::Error) -> String {
 }
 
 fn warn_if_shared(file: &Path) {
-    let others = fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o077 != 0);
-    if others {
+    let Ok(metadata) = fs::metadata(file) else { return };
+    let own = fs::metadata("/proc/self").map_or(metadata.uid(), |own| own.uid());
+    if is_shared(metadata.mode(), metadata.uid(), own) {
         tracing::warn!(file = %file.display(), "token key can be read by others than its owner; chmod 600 it");
     }
+}
+
+/// A key that another account provides, as Kubernetes mounts a secret, can be read through the group alone.
+fn is_shared(mode: u32, owner: u32, own: u32) -> bool {
+    mode & 0o007 != 0 || mode & 0o070 != 0 && owner == own
 }
 
 fn parse(pem: &[u8], der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {

@@ -39,7 +39,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["server/handover.rs"]),
+    ("rustix", &["server/handover.rs", "token/keys"]),
     ("rustls", &["tls/", "listener/", "outbound.rs", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),

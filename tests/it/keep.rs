@@ -146,6 +146,31 @@ fn a_server_is_probed_once_however_often_the_configuration_is_read() {
     assert_eq!(ear.connections(), 1);
 }
 
+/// Who waits for the next request of a client holds nothing of how the configuration was when the waiting began.
+#[test]
+fn an_idle_client_keeps_nothing_that_is_gone_from_the_configuration() {
+    let registry = Registry::start();
+    let ear = Ear::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let servers = json!([{ "url": registry.url }, { "url": ear.url(), "role": "replica" }]);
+    let mut gate = Portcullis::before_upstream(json!({ "servers": servers, "health": { "interval": "100ms" } }))
+        .with(|config| config["limits"] = json!({ "idle": "1h" }))
+        .start();
+    let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");
+    let mut ask = |gate: &Portcullis| {
+        client.send(format!("GET /v2/ HTTP/1.1\r\nHost: {}\r\n\r\n", gate.host()));
+        assert_eq!(client.answer(false).expect("an answer").status, 401);
+    };
+    ask(&gate);
+    eventually("it is probed", || ear.connections() > 0);
+    gate.reload_with(|config| drop(config["registries"][0]["upstream"]["servers"].as_array_mut().unwrap().pop()));
+    eventually("it is probed no more", || {
+        let before = ear.connections();
+        sleep(Duration::from_millis(500));
+        ear.connections() == before
+    });
+    ask(&gate);
+}
+
 #[test]
 fn a_pull_ends_whole_from_a_server_that_is_gone_from_the_configuration() {
     let [registry, next] = [(); 2].map(|()| Registry::start());

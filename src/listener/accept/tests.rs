@@ -235,7 +235,7 @@ async fn silence_and_slowness_end_at_the_handshake_limit() {
     assert!(is_closed(&mut silent).await);
     assert!(is_closed(&mut slow).await);
     assert!(started.elapsed() >= Duration::from_millis(250));
-    assert_eq!(running.drain.wait(Duration::from_secs(1)).await, 0);
+    timeout(Duration::from_secs(1), running.drain.wait()).await.unwrap();
     // The limit is for the handshake alone.
     let mut client = running.greeted().await.unwrap();
     assert!(timeout(Duration::from_millis(500), client.read(&mut [0; 1])).await.is_err());
@@ -284,11 +284,11 @@ async fn a_stop_closes_the_sockets_and_leaves_connections_alone() {
     assert_eq!(running.drain.active(), 2, "who came just before may still speak");
     let closed = timeout(LAST_WORD * 2, silent.read(&mut [0; 1])).await;
     assert!(matches!(closed, Ok(Ok(0) | Err(_))));
-    assert_eq!(running.drain.wait(Duration::from_millis(50)).await, 1);
+    assert_eq!(running.drain.active(), 1);
     open.write_all(b"!").await.unwrap();
     let mut rest = Vec::new();
     open.read_to_end(&mut rest).await.unwrap();
-    assert_eq!(running.drain.wait(Duration::from_secs(5)).await, 0);
+    timeout(Duration::from_secs(5), running.drain.wait()).await.unwrap();
 }
 
 #[tokio::test]

@@ -206,3 +206,32 @@ fn a_write_that_began_before_is_refused_where_it_is_not_counted() {
     });
     assert_eq!((answer.status, answer.code().as_str(), count), (403, "DENIED", 0), "{}", answer.text());
 }
+
+/// An upload goes on under another name, or beside another registry on the same storage.
+#[test]
+fn what_is_open_counts_wherever_its_host_goes() {
+    let registry = Registry::start();
+    let hosts = |config: &mut Value, hosts: &[&[&str]]| {
+        let one = config["registries"][0].clone();
+        let named = hosts.iter().map(|hosts| {
+            let mut one = one.clone();
+            one["hosts"] = json!(hosts);
+            one
+        });
+        config["registries"] = named.collect();
+    };
+    let setup = Portcullis::before(&registry).with(move |config| hosts(config, &[&["localhost"], &["127.0.0.1"]]));
+    let mut gate = setup.start();
+    session(&gate);
+    assert_eq!(gate.status()["open_writes"], json!(1));
+    assert!(gate.admin("/metrics").text().contains("portcullis_open_writes{registry=\"localhost\"} 1\n"));
+    gate.reload_with(|config| hosts(config, &[&["127.0.0.1", "localhost"]]));
+    assert_eq!(gate.status()["open_writes"], json!(1), "it goes on at another registry");
+    let metrics = gate.admin("/metrics").text();
+    assert!(metrics.contains("portcullis_open_writes{registry=\"localhost\"} NaN\n"), "{metrics}");
+    assert!(metrics.contains("portcullis_open_writes{registry=\"127.0.0.1\"} 1\n"), "{metrics}");
+    gate.reload_with(|config| hosts(config, &[&["other.test"]]));
+    assert_eq!(gate.status()["open_writes"], json!(1), "the registry may still be at it");
+    gate.reload_with(|_| {});
+    assert_eq!(gate.status()["open_writes"], json!(1));
+}

@@ -110,7 +110,7 @@ fn an_upgrade_that_hangs_holds_up_nothing() {
     gate.write_binary(&script);
     let now = gate.pid();
     gate.until_it_says("hangs\n", || gate.signal("USR2"));
-    gate.until_it_says("an upgrade is under way already", || gate.signal("USR2"));
+    gate.until_it_says("a new process was started already", || gate.signal("USR2"));
     let closed = changed(&gate, |config| config["identity"]["groups"]["team-a"] = json!([])).to_string();
     gate.write_configuration(&closed);
     storm(&gate, 1);

@@ -32,7 +32,7 @@ const MISTAKES: &[(&str, Break)] = &[
     ("a password file that cannot be read", |gate, config| {
         fs::create_dir_all(gate.dir().join("folder")).unwrap();
         config["identity"]["providers"] = json!([{ "htpasswd": { "file": "folder" } }]);
-        ("\"file\"", &["identity.providers[0].htpasswd.file: ", "cannot read the password file", "not a regular file"])
+        ("\"file\"", &["identity.providers[0].htpasswd.file: ", "cannot read the password file", "a directory"])
     }),
     ("a missing token key", |_, config| {
         config["tokens"]["keys"] = json!(["token.key", "none.key"]);

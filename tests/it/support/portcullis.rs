@@ -189,7 +189,7 @@ impl Portcullis {
     /// A new binary in the place of the one that it was started from; it was started from one of its own.
     pub(crate) fn write_binary(&self, from: &Path) {
         let written = self.binary().with_extension("new");
-        fs::copy(from, &written).unwrap();
+        copy_binary(from, &written);
         fs::rename(written, self.binary()).unwrap();
     }
 
@@ -383,7 +383,7 @@ impl Setup {
             fs::write(&file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
 
             if own {
-                fs::copy(BINARY, own_binary(dir.path())).unwrap();
+                copy_binary(Path::new(BINARY), &own_binary(dir.path()));
             }
             let mut process = serve(dir.path(), &environment);
             if await_ready(&mut process, admin) {
@@ -393,6 +393,12 @@ impl Setup {
         }
         panic!("portcullis found no free port five times");
     }
+}
+
+/// By a process of its own: a child that another test starts meanwhile must not hold the file open for writing, since then
+/// nobody can run it.
+fn copy_binary(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
 }
 
 fn serve(dir: &Path, environment: &[(String, String)]) -> Process {

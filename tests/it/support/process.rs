@@ -34,7 +34,13 @@ impl Process {
     pub(crate) fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command.spawn().unwrap_or_else(|error| missing(command, &error));
+        let child = loop {
+            match command.spawn() {
+                // A process that another test is starting holds the file which this test has just written.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::sleep(Duration::from_millis(10)),
+                child => break child.unwrap_or_else(|error| missing(command, &error)),
+            }
+        };
         let command_line = [command.get_program()].into_iter().chain(command.get_args());
         let command_line = command_line.flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
         Self { name: name.to_owned(), child, log: log.to_owned(), command_line, successors: Mutex::default() }
