@@ -18,7 +18,7 @@ use super::network::Network;
 use crate::telemetry::metrics;
 
 /// How many may wait.
-const QUEUE: usize = 8192;
+const QUEUE: usize = 4096;
 /// How long one may wait. A client that gives up earlier and asks again goes on where it was, or finds itself remembered.
 const PATIENCE: Duration = Duration::from_secs(600);
 
