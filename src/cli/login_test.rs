@@ -50,6 +50,7 @@ pub(super) fn run(args: &LoginTestArgs) -> anyhow::Result<ExitCode> {
             let status = match error {
                 LoginError::Rejected => "401: wrong credentials",
                 LoginError::Unavailable => "503: an identity source cannot answer",
+                LoginError::Throttled { .. } => "429: too many failed logins",
             };
             say(&format!("clients are answered {status}"));
             ExitCode::FAILURE

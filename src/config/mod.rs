@@ -44,7 +44,7 @@ pub use identity::{Htpasswd, Identity, Provider};
 pub use ldap::{
     Dn, GroupKey, Ldap, LdapFind, LdapGroupSource, LdapGroups, LdapServer, LdapService, LdapUsers, Template,
 };
-pub use limits::Limits;
+pub use limits::{FailedLogins, Limits};
 pub use listen::Listen;
 pub use named::NamedFile;
 pub use origin::{Origin, SplitUrl};

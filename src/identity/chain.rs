@@ -4,6 +4,7 @@ mod trial;
 
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,12 +17,15 @@ use tokio::time::Instant;
 
 use super::{
     BasicCredentials, DirectoryProblem, Htpasswd, Principal, Provider, ProviderError, Standing, User,
-    cache::{Flights, Successes},
+    admission::{Admission, Asked},
+    cache::{Key, Successes},
     ldap::{self, Ldap},
+    network::Network,
+    throttle::Throttled,
     workers::Workers,
 };
 use crate::{
-    config::{self, Problem},
+    config::{self, FailedLogins, Problem},
     telemetry::metrics,
     tls::FileFault,
 };
@@ -41,6 +45,18 @@ pub enum LoginError {
     Rejected,
     #[error("no identity source can answer now")]
     Unavailable,
+    /// Too many logins with this name failed from there, or from there with any name. Nothing was verified.
+    #[error("too many failed logins")]
+    Throttled {
+        /// Whole seconds until the next one is possible, at least one.
+        retry_after: Duration,
+    },
+}
+
+impl From<Throttled> for LoginError {
+    fn from(Throttled { retry_after }: Throttled) -> Self {
+        Self::Throttled { retry_after }
+    }
 }
 
 /// The chain could not be built.
@@ -63,7 +79,7 @@ pub struct Chain {
     disabled: HashSet<String>,
     lifetime: Duration,
     successes: Arc<Successes>,
-    flights: Flights<Result<Arc<User>, LoginError>>,
+    admission: Admission,
     workers: Arc<Workers>,
 }
 
@@ -116,9 +132,17 @@ impl Chain {
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
     /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
-    /// parsed again, and a directory that is configured as before keeps its connections and what it said.
+    /// parsed again, and a directory that is configured as before keeps its connections and what it said. What failed of late
+    /// still counts.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
-        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), Some(self))
+        let next = Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), Some(self))?;
+        Ok(Self { admission: self.admission.goes_on(), ..next })
+    }
+
+    /// The chain with a limit on failed logins; without one it has none.
+    #[must_use]
+    pub fn limited(self, failed_logins: Option<FailedLogins>) -> Self {
+        Self { admission: self.admission.limited(failed_logins), ..self }
     }
 
     fn assemble(
@@ -165,7 +189,7 @@ impl Chain {
             disabled: config.disabled_users.iter().cloned().collect(),
             lifetime: config.cache,
             successes,
-            flights: Flights::new(),
+            admission: Admission::new(),
             workers,
         };
         // What is new was read just now, the rest is looked at.
@@ -181,16 +205,19 @@ impl Chain {
     ///
     /// Providers are asked in order: one that knows the user decides, and where one cannot answer nobody after it is
     /// asked, so that none can claim its names. Failures are answered at the next multiple of 250 ms since the login
-    /// began, successes at once.
-    pub async fn login(&self, login: &BasicCredentials) -> Result<Principal, LoginError> {
+    /// began, successes at once, and so is what the throttle has no room for: that says nothing of users.
+    pub async fn login(&self, login: &BasicCredentials, client: IpAddr) -> Result<Principal, LoginError> {
         let begun = Instant::now();
-        match self.decide(login).await {
+        match self.decide(login, Network::of(client)).await {
             Ok(user) => Ok(Principal::user(user)),
-            Err(error) => {
-                tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
-                Err(error)
-            }
+            Err(error) => Err(on_grid(begun, error).await),
         }
+    }
+
+    /// Counts a login that was refused before any provider was asked, and waits until it may be answered.
+    pub(crate) async fn refuse(&self, begun: Instant, name: &str, client: IpAddr) -> LoginError {
+        let counted = self.admission.fail(name, Network::of(client));
+        on_grid(begun, counted.err().unwrap_or(LoginError::Rejected)).await
     }
 
     /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
@@ -294,29 +321,42 @@ impl Chain {
         metrics::htpasswd_readable(unreadable == 0);
     }
 
-    async fn decide(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+    async fn decide(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         // Before any provider: a directory takes a bind with an empty password for an anonymous one, which succeeds
         // (RFC 4513, section 5.1.2).
         if login.username.is_empty() || login.password.reveal().is_empty() {
             metrics::login(NO_PROVIDER, "rejected");
             return Err(LoginError::Rejected);
         }
-        if self.disabled.contains(&login.username) {
-            metrics::login(NO_PROVIDER, "rejected");
-            spend(&self.members).await;
-            return Err(LoginError::Rejected);
-        }
-        if let Some(user) = self.remembered(login).await {
+        let disabled = self.disabled.contains(&login.username);
+        if !disabled && let Some(user) = self.remembered(login).await {
             return Ok(user);
         }
-        let key = self.successes.key("", login);
-        self.flights.run(key, self.ask(login)).await
+        let asked = Asked {
+            name: &login.username,
+            network,
+            here: self.successes.key(&network.to_string(), login),
+            anywhere: self.successes.key("", login),
+            known: !disabled && self.members.iter().any(|member| self.successes.knows(&self.key(member, login))),
+        };
+        let ask = async {
+            if disabled {
+                metrics::login(NO_PROVIDER, "rejected");
+                return self.spend(&self.members, network).await;
+            }
+            self.ask(login, network).await
+        };
+        self.admission.verify(asked, ask).await
+    }
+
+    fn key(&self, member: &Member, login: &BasicCredentials) -> Key {
+        self.successes.key(&member.name, login)
     }
 
     /// The user of a login that succeeded of late and would succeed now.
     async fn remembered(&self, login: &BasicCredentials) -> Option<Arc<User>> {
         let (place, key, success) = self.members.iter().enumerate().find_map(|(place, member)| {
-            let key = self.successes.key(&member.name, login);
+            let key = self.key(member, login);
             self.successes.recall(&key, self.lifetime).map(|success| (place, key, success))
         })?;
         for earlier in self.members.iter().take(place) {
@@ -340,19 +380,22 @@ impl Chain {
     }
 
     /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
-    async fn ask(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+    async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         let mut members = self.members.iter();
         while let Some(member) = members.next() {
-            match member.observe(member.provider.authenticate(login).await) {
+            let turn = self.admission.turn(&*member.provider, network).await?;
+            let outcome = member.provider.authenticate(login).await;
+            drop(turn);
+            match member.observe(outcome) {
                 Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
                     metrics::login(&member.name, "accepted");
-                    self.successes.remember(self.successes.key(&member.name, login), &standing);
+                    self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
                 }
                 Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
                     metrics::login(&member.name, "rejected");
-                    spend(members.as_slice()).await;
-                    return Err(LoginError::Rejected);
+                    self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
+                    return self.spend(members.as_slice(), network).await;
                 }
                 Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
@@ -364,6 +407,15 @@ impl Chain {
         Err(LoginError::Rejected)
     }
 
+    /// Refuses after the work of these providers. Where there is no turn to be had for it, that shows here as in [`Self::ask`].
+    async fn spend(&self, members: &[Member], network: Network) -> Result<Arc<User>, LoginError> {
+        for member in members {
+            let _turn = self.admission.turn(&*member.provider, network).await?;
+            member.provider.spend().await;
+        }
+        Err(LoginError::Rejected)
+    }
+
     fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
         let Standing { name, groups: directory_groups, proof } = standing;
         let groups = self.configured_groups(&name);
@@ -371,10 +423,15 @@ impl Chain {
     }
 }
 
-async fn spend(members: &[Member]) {
-    for member in members {
-        member.provider.spend().await;
+/// Waits until an error may be told.
+async fn on_grid(begun: Instant, error: LoginError) -> LoginError {
+    match error {
+        LoginError::Rejected | LoginError::Unavailable => {
+            tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
+        }
+        LoginError::Throttled { .. } => {}
     }
+    error
 }
 
 /// The first point of the grid after the elapsed time.

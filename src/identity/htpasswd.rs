@@ -193,6 +193,10 @@ impl Provider for Htpasswd {
         // Only the time counts, and a full queue has none to give.
         let _ = self.check(None, &Secret::new(String::new()), highest).await;
     }
+
+    fn computes(&self) -> bool {
+        true
+    }
 }
 
 impl Line {

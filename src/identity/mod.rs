@@ -1,10 +1,14 @@
 //! Who is asking: credentials, providers, principals.
 
+mod admission;
 mod basic;
 mod cache;
 mod chain;
 mod htpasswd;
 mod ldap;
+mod network;
+mod throttle;
+mod turns;
 mod workers;
 
 use std::sync::Arc;
@@ -104,6 +108,10 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
+    fn computes(&self) -> bool {
+        false
+    }
 }
 
 /// A user that a provider accepted.

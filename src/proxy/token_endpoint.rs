@@ -111,7 +111,8 @@ async fn query(case: Case<'_>, record: &mut Record) -> Result<(Request, Bearer),
         Credentials::None | Credentials::Basic(_) | Credentials::Malformed => {}
     }
     let route = Route::Token(TokenVerb::Query);
-    let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await.map_err(hide_scheme)?;
+    let principal = runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await;
+    let principal = principal.map_err(hide_scheme)?;
     record.knows(&principal);
     // Never an identity; a client that says two names is not to be guessed at.
     if let (Some(account), Credentials::Basic(login)) = (account, &head.credentials)
@@ -144,7 +145,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
             };
             record.claims(username);
             let login = BasicCredentials::new(username, password).map_err(|_| Rejection::WrongCredentials(None))?;
-            let principal = runtime.login(&login, &registry.service).await.map_err(hide_scheme)?;
+            let principal = runtime.login(&login, head.client, &registry.service).await.map_err(hide_scheme)?;
             record.knows(&principal);
             let refresh_token = if request.offline { refresh_token(case, &principal, record)? } else { None };
             Bearer { principal, refresh_token }
@@ -217,6 +218,7 @@ fn refused(error: NotAuthenticated, rejection: fn(Option<Box<Refusal>>) -> Rejec
     match error {
         NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => rejection(refusal),
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
+        NotAuthenticated::Throttled { retry_after } => Rejection::Throttled { retry_after },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Labels are fixed words or configured names; nothing a request says becomes a label.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -12,6 +12,9 @@ const DURATION: &str = "portcullis_request_duration_seconds";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
 const DECISIONS: &str = "portcullis_decisions_total";
 const AUTHENTICATIONS: &str = "portcullis_authentications_total";
+const THROTTLED: &str = "portcullis_logins_throttled_total";
+const VERIFICATIONS_WAITING: &str = "portcullis_login_verifications_waiting";
+const VERIFICATION_WAIT: &str = "portcullis_login_verification_wait_seconds";
 const REFUSED: &str = "portcullis_refused_total";
 const TOKENS: &str = "portcullis_tokens_issued_total";
 const RELOAD: &str = "portcullis_config_reload_success";
@@ -43,6 +46,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
             Matcher::Full(DURATION.to_owned()),
             &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1800.0],
         )?
+        .set_buckets_for_metric(
+            Matcher::Full(VERIFICATION_WAIT.to_owned()),
+            &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
+        )?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -54,6 +61,16 @@ fn describe() {
     describe_gauge!(IN_FLIGHT, "Requests under way.");
     describe_counter!(DECISIONS, "Access decisions, by action and outcome.");
     describe_counter!(AUTHENTICATIONS, "Passwords checked, by provider and outcome.");
+    describe_counter!(
+        THROTTLED,
+        "Logins that were not verified because too many had failed before, by what had failed too often: the name in its network, or the network with any name."
+    );
+    describe_gauge!(VERIFICATIONS_WAITING, "Logins that wait for a thread to compute a password's hash.");
+    describe_histogram!(
+        VERIFICATION_WAIT,
+        Unit::Seconds,
+        "How long they waited; its count is that of the hashes that were computed."
+    );
     describe_counter!(REFUSED, "Requests refused, by reason (as the access line names it).");
     describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
@@ -114,6 +131,22 @@ pub fn decision(action: &'static str, outcome: &'static str) {
 /// `provider` is a provider's name, or `none`.
 pub fn login(provider: &str, outcome: &'static str) {
     counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// `of` is `name` or `network`.
+pub fn login_throttled(of: &'static str) {
+    counter!(THROTTLED, "of" => of).increment(1);
+}
+
+/// Counts one login as waiting to be verified for as long as it lives.
+pub fn verification_waits() -> InFlight {
+    gauge!(VERIFICATIONS_WAITING).increment(1.0);
+    InFlight(VERIFICATIONS_WAITING)
+}
+
+/// A login that is verified by computing got its turn.
+pub fn verification_waited(time: Duration) {
+    histogram!(VERIFICATION_WAIT).record(time.as_secs_f64());
 }
 
 /// `reason` is the access line's `refused`.

@@ -203,7 +203,7 @@ async fn standing(
     match chain.recall(&subject.name, &subject.via, &subject.proof).await {
         Ok(Some(user)) => Ok(Principal::user(user)),
         Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
-        Err(LoginError::Unavailable) => Err(VerifyError::Unavailable),
+        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => Err(VerifyError::Unavailable),
     }
 }
 

@@ -131,7 +131,6 @@ shutdown: { drain: "30s" }
 fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
-        ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
         ("log.audit: has no effect", "warning"),
     ];

@@ -162,11 +162,6 @@ fn an_address_as_host_needs_a_default_certificate() {
 
 #[test]
 fn keys_without_effect() {
-    tells(
-        &with_more("limits: { failed_logins: { count: 10, per: 5m } }\n"),
-        "8:11: warning: limits.failed_logins: has no effect",
-        "",
-    );
     tells(&with_more("log: { audit: true }\n"), "8:8: warning: log.audit: has no effect", "");
 }
 

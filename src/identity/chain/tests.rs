@@ -1,4 +1,5 @@
 mod remembered;
+mod throttled;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,8 @@ use crate::{
     config::{GroupKey, Secret},
     identity::{Outcome, Proof, ProviderError},
 };
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).expect("hashes"))
@@ -120,11 +123,11 @@ fn with_directory(mut chain: Chain, place: usize, directory: &Arc<Directory>) ->
 }
 
 async fn accepted(chain: &Chain, username: &str, password: &str) -> User {
-    chain.login(&login(username, password)).await.expect("accepted").as_user().expect("a user").clone()
+    chain.login(&login(username, password), HERE).await.expect("accepted").as_user().expect("a user").clone()
 }
 
 async fn refused(chain: &Chain, username: &str, password: &str) -> LoginError {
-    chain.login(&login(username, password)).await.expect_err("refused")
+    chain.login(&login(username, password), HERE).await.expect_err("refused")
 }
 
 fn asked(directory: &Directory) -> usize {
@@ -135,7 +138,7 @@ fn asked(directory: &Directory) -> usize {
 async fn a_login_makes_a_principal_without_limit() {
     let files = Files::new(&[&line("alice", "secret")]).group("team-a", &["alice", "bob"]).group("team-b", &["bob"]);
     let chain = files.chain();
-    let principal = chain.login(&login("alice", "secret")).await.expect("accepted");
+    let principal = chain.login(&login("alice", "secret"), HERE).await.expect("accepted");
     assert_eq!(principal.name(), Some("alice"));
     assert!(principal.limit().is_none());
     let user = principal.as_user().expect("a user");

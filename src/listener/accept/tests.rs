@@ -38,6 +38,7 @@ const LIMITS: Limits = Limits {
     buffers: 512 << 20,
     manifest: 0,
     upload: None,
+    failed_logins: None,
 };
 
 /// Greets, then holds the connection until the client leaves.

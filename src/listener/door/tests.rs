@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
     buffers: 512 << 20,
     manifest: 0,
     upload: None,
+    failed_logins: None,
 };
 
 fn places(addresses: &[&str]) -> Places {

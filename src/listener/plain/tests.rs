@@ -123,6 +123,7 @@ impl Running {
             buffers: 512 << 20,
             manifest: 0,
             upload: None,
+            failed_logins: None,
         };
         let http = Sockets::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], &Sockets::default(), &[]).unwrap();
         let address = http.local_addresses()[0];

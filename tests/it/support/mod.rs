@@ -42,7 +42,7 @@ pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
 pub(crate) use portcullis::{
-    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, htpasswd_line, portcullis,
+    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, default_htpasswd, htpasswd_line, portcullis,
 };
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
