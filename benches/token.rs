@@ -26,6 +26,7 @@ use portcullis::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime as Executor;
 
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SERVICE: &str = "registry.example.com";
 /// Tokens that differ, so that each can be new once.
 const TOKENS: usize = 5_000;
@@ -59,7 +60,7 @@ impl Scene {
 
     fn alice(&self) -> Principal {
         let login = BasicCredentials::new("alice", "secret").unwrap();
-        self.executor.block_on(self.runtime.login(&login, SERVICE)).unwrap()
+        self.executor.block_on(self.runtime.login(&login, CLIENT, SERVICE)).unwrap()
     }
 
     fn token(&self, alice: &Principal) -> String {
@@ -104,7 +105,7 @@ fn tokens(criterion: &mut Criterion) {
 
     let bearers: Vec<_> = (0..TOKENS).map(|_| Credentials::Bearer(scene.token(&alice))).collect();
     let authenticate = |runtime: &Runtime, bearer: &Credentials| {
-        let principal = scene.executor.block_on(runtime.authenticate(bearer, SERVICE, &route)).unwrap();
+        let principal = scene.executor.block_on(runtime.authenticate(bearer, CLIENT, SERVICE, &route)).unwrap();
         assert_eq!(principal.name(), Some("alice"));
     };
     group.bench_function("verify/new", |bench| {

@@ -14,7 +14,7 @@
 //!  proxy::Gate           one async function, read it top to bottom
 //!    1  host and SNI → registry                       else 421
 //!    2  registry::Route::parse(method, path, query)   else 400, 404, 405       what, once
-//!    3  runtime::Runtime::authenticate(credentials)   else 401, 503            who, once
+//!    3  runtime::Runtime::authenticate(credentials)   else 401, 429, 503       who, once
 //!    4  access::Policy::authorize(asker, route)       else 401, 403            may, once → Permit
 //!    5  size limits                                   else 413
 //!    6  upstream::Pool::fetch / send (&Permit, …)     a server is chosen; the line is rebuilt from the permit's route
@@ -34,6 +34,7 @@
 //! |---|---|
 //! | what is asked | [`registry::Route::parse`] |
 //! | who asks | [`identity::Chain`], `token::Verifier`; chosen by [`runtime::Runtime::authenticate`] |
+//! | whether a login is verified at all, and when | `identity/admission.rs`: what failed before (`throttle.rs`), whose turn it is (`turns.rs`) |
 //! | may they | [`access::Policy::authorize`], which alone makes a [`access::Permit`] |
 //! | which upstream, which server | [`upstream::Pools`] by repository; `upstream/select.rs` by role, health and balance |
 //! | what may be asked again | `upstream/pool.rs`: GET and HEAD; what goes on elsewhere: `upstream/resume.rs` |
@@ -50,8 +51,12 @@
 //!
 //! - No byte reaches an upstream without a permit, and the permit holds the very route that is sent.
 //! - Wrong or malformed credentials never act as anonymous.
+//! - Nothing goes to a directory but over TLS, and an empty password goes nowhere.
 //! - An unknown user costs what a known one does.
 //! - A provider that cannot answer is no "unknown user".
+//! - Over `limits.failed_logins` nothing is verified for a name from a network, whether there is such a user or not; what fails
+//!   there touches no other name and no other network, and no password that was right before.
+//! - The same login at the same time is verified once; networks take turns.
 //! - For every accepted request, parsing what is sent upstream gives the same route.
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.
@@ -84,7 +89,8 @@
 //!  4  runtime
 //!  3  upstream
 //!  2  access    token    budget
-//!  1  identity  tls  telemetry
+//!  1  identity
+//!  0.9 tls  telemetry
 //!  0.5 config
 //!  0  registry
 //! ```

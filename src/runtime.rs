@@ -16,11 +16,13 @@ pub use writes::{OpenWrite, Writes};
 
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 use crate::{
     access::Policy,
@@ -69,13 +71,14 @@ pub struct Runtime {
 impl Runtime {
     pub fn build(config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
         let buffers = Arc::new(Budget::new(config.limits.buffers));
-        Self::assemble(config, keys, Chain::build(&config.identity)?, buffers, &[])
+        let chain = Chain::build(&config.identity)?.limited(config.limits.failed_logins);
+        Self::assemble(config, keys, chain, buffers, &[])
     }
 
     /// The snapshot of a changed configuration, which goes on with the logins that this one remembers as far as their
     /// proofs still hold, and counts on the writes that are open.
     pub fn rebuild(&self, config: &Config, keys: Arc<Keys>) -> Result<Self, BuildError> {
-        let chain = self.chain.rebuild(&config.identity)?;
+        let chain = self.chain.rebuild(&config.identity)?.limited(config.limits.failed_logins);
         let next = Self::assemble(config, keys, chain, Arc::clone(&self.buffers), &self.registries)?;
         Ok(Self {
             orphans: self.orphans(&next.registries),
@@ -178,6 +181,7 @@ impl Runtime {
     /// Takes the servers and registries that are no longer served out of the metrics.
     pub fn retires(&self, before: &Self) {
         upstream::retire(before.all_pools(), self.all_pools());
+        self.chain.retires(&before.chain);
         let named: HashSet<_> = self.registries.iter().map(|registry| registry.name()).collect();
         let gone = before.registries.iter().map(|registry| registry.name()).filter(|name| !named.contains(name));
         gone.for_each(metrics::registry_gone);
@@ -225,12 +229,13 @@ impl Runtime {
     pub async fn authenticate(
         &self,
         credentials: &Credentials,
+        client: IpAddr,
         service: &str,
         route: &Route,
     ) -> Result<Principal, NotAuthenticated> {
         match credentials {
             Credentials::None => Ok(Principal::anonymous()),
-            Credentials::Basic(login) => self.login(login, service).await,
+            Credentials::Basic(login) => self.login(login, client, service).await,
             Credentials::Bearer(token) => {
                 Ok(self.verifier.access(service, token, &self.chain, route.upload_session()).await?)
             }
@@ -240,15 +245,28 @@ impl Runtime {
 
     /// Who has this name and this password, which may be a deploy token. Whatever looks like a token of ours is never
     /// shown to an identity provider.
-    pub async fn login(&self, login: &BasicCredentials, service: &str) -> Result<Principal, NotAuthenticated> {
-        match TokenKind::claimed(login.password.reveal()) {
-            None => Ok(self.chain.login(login).await?),
+    ///
+    /// A token is no guess, so a good one is taken however many logins failed; a refused one counts, and is answered, like
+    /// a wrong password.
+    pub async fn login(
+        &self,
+        login: &BasicCredentials,
+        client: IpAddr,
+        service: &str,
+    ) -> Result<Principal, NotAuthenticated> {
+        let begun = Instant::now();
+        let refusal = match TokenKind::claimed(login.password.reveal()) {
+            None => return Ok(self.chain.login(login, client).await?),
             Some(TokenKind::Deploy) => match self.verifier.deploy(service, login, &self.chain).await {
-                Ok(principal) => Ok(principal),
-                Err(VerifyError::Invalid(refusal)) => Err(NotAuthenticated::WrongCredentials(Some(refusal))),
-                Err(VerifyError::Unavailable) => Err(NotAuthenticated::Unavailable),
+                Ok(principal) => return Ok(principal),
+                Err(VerifyError::Unavailable) => return Err(NotAuthenticated::Unavailable),
+                Err(VerifyError::Invalid(refusal)) => Some(refusal),
             },
-            Some(TokenKind::Access | TokenKind::Refresh) => Err(NotAuthenticated::WrongCredentials(None)),
+            Some(TokenKind::Access | TokenKind::Refresh) => None,
+        };
+        match self.chain.refuse(begun, &login.username, client).await {
+            LoginError::Rejected => Err(NotAuthenticated::WrongCredentials(refusal)),
+            error @ (LoginError::Unavailable | LoginError::Throttled { .. }) => Err(error.into()),
         }
     }
 
@@ -268,6 +286,9 @@ pub enum NotAuthenticated {
     InvalidToken(Option<Box<Refusal>>),
     #[error("an identity source cannot answer")]
     Unavailable,
+    /// Too many logins failed before; nothing was verified.
+    #[error("too many failed logins")]
+    Throttled { retry_after: Duration },
 }
 
 impl From<LoginError> for NotAuthenticated {
@@ -275,6 +296,7 @@ impl From<LoginError> for NotAuthenticated {
         match error {
             LoginError::Rejected => Self::WrongCredentials(None),
             LoginError::Unavailable => Self::Unavailable,
+            LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
 }

@@ -53,7 +53,7 @@ install_packages() {
 install_components() {
   local commands=(
     cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck
-    nginx=nginx-light notary=notary notary-server=notary
+    nginx=nginx-light haproxy=haproxy notary=notary notary-server=notary slapd=slapd ldapmodify=ldap-utils
     skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
     debootstrap=debootstrap kubectl=kubernetes-client systemd-analyze=systemd

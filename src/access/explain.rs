@@ -74,7 +74,7 @@ impl fmt::Display for Explanation {
 }
 
 impl GrantPlace {
-    fn of(grant: &Grant) -> Self {
+    pub(super) fn of(grant: &Grant) -> Self {
         Self { name: Arc::clone(&grant.name), line: grant.line }
     }
 

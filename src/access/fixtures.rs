@@ -49,6 +49,7 @@ pub(super) fn user(name: &str, groups: &[&str]) -> Principal {
     Principal::user(Arc::new(User {
         name: name.into(),
         groups: groups.iter().map(|&group| group.into()).collect(),
+        directory_groups: Vec::new(),
         via: "htpasswd".into(),
         proof: Proof("proof".to_owned()),
     }))

@@ -4,10 +4,10 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::Asker;
+use super::{Asker, Given, GrantPlace};
 use crate::{
-    config::{self, Host, Subject},
-    identity::Principal,
+    config::{self, GroupKey, Host, Subject},
+    identity::{Principal, User},
     registry::{Actions, Pattern, RepositoryName, Span},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Grant {
     repositories: Vec<Pattern>,
     except: Vec<Pattern>,
     to: Vec<Subject>,
+    /// Of the groups in `to`, as a directory's groups are compared.
+    directory_groups: Vec<GroupKey>,
     from: Vec<IpNet>,
     registries: Vec<Host>,
 }
@@ -47,8 +49,22 @@ impl Grant {
             repositories: grant.repositories.clone(),
             except: grant.except.clone(),
             to: grant.to.clone(),
+            directory_groups: grant.to.iter().filter_map(directory_group).collect(),
             from: grant.from.clone(),
             registries: grant.registries.clone(),
+        }
+    }
+
+    pub(super) fn given(&self) -> Given {
+        let patterns =
+            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
+        Given {
+            grant: GrantPlace::of(self),
+            actions: self.actions,
+            repositories: patterns(&self.repositories),
+            except: patterns(&self.except),
+            from: self.from.iter().map(ToString::to_string).collect(),
+            registries: self.registries.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -68,7 +84,7 @@ impl Grant {
 
     /// Spans that hold every name on which this grant gives the caller any action.
     pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
-        if !(self.is_for(asker) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
+        if !(self.is_for(asker.principal) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
             return Vec::new();
         }
         let user = asker.principal.name();
@@ -107,7 +123,7 @@ impl Grant {
     }
 
     fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        (!self.is_for(asker)).then_some(Hurdle::Subject)
+        (!self.is_for(asker.principal)).then_some(Hurdle::Subject)
     }
 
     fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -118,8 +134,14 @@ impl Grant {
         (!self.holds_on(asker.hosts)).then_some(Hurdle::Registry)
     }
 
-    fn is_for(&self, asker: Asker<'_>) -> bool {
-        self.to.iter().any(|subject| names(subject, asker.principal))
+    /// True where the caller is one of `to`.
+    pub(super) fn is_for(&self, principal: &Principal) -> bool {
+        self.to.iter().any(|subject| names(subject, principal))
+            || principal.as_user().is_some_and(|user| self.holds_group_of(user))
+    }
+
+    fn holds_group_of(&self, user: &User) -> bool {
+        user.directory_groups.iter().any(|group| self.directory_groups.contains(group))
     }
 
     fn holds_from(&self, asker: Asker<'_>) -> bool {
@@ -154,7 +176,14 @@ enum Hurdle<'g> {
     Registry,
 }
 
-/// True where the caller is the subject. Names are compared byte by byte: a user called `*` is only itself.
+fn directory_group(subject: &Subject) -> Option<GroupKey> {
+    match subject {
+        Subject::Group(name) => GroupKey::of_grant(name),
+        Subject::Anyone | Subject::Authenticated | Subject::User(_) => None,
+    }
+}
+
+/// True where the caller is the subject, a directory's groups left out. Names are compared byte by byte: a user called `*` is only itself.
 fn names(subject: &Subject, principal: &Principal) -> bool {
     match (subject, principal.as_user()) {
         (Subject::Anyone, _) | (Subject::Authenticated, Some(_)) => true,

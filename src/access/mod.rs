@@ -10,9 +10,11 @@ mod explain;
 #[cfg(test)]
 mod fixtures;
 mod frozen;
+mod given;
 mod grant;
 mod policy;
 
 pub use explain::{Explanation, GrantPlace, NearMiss};
+pub use given::Given;
 pub use grant::Obstacle;
 pub use policy::{Asker, Denial, Permit, Policy};

@@ -212,6 +212,10 @@ impl Policy {
         Self { grants, index, frozen: HashMap::new() }
     }
 
+    pub(super) fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter()
+    }
+
     /// The same policy where these registries let nobody write to what they say is read-only.
     #[must_use]
     pub fn under(self, registries: &[config::Registry]) -> Self {

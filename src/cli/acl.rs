@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{
     access::{Asker, Policy},
-    config::{self, Config, Host},
+    config::{self, Config, GroupKey, Host},
     identity::{Principal, Proof, User},
     registry::{Action, RepositoryName},
 };
@@ -109,6 +109,7 @@ fn caller(identity: &config::Identity, question: &Explain) -> Principal {
     Principal::user(Arc::new(User {
         name: name.as_str().into(),
         groups,
+        directory_groups: question.groups.iter().filter_map(|group| GroupKey::of_grant(group)).collect(),
         via: "acl-explain".into(),
         proof: Proof(String::new()),
     }))

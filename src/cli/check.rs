@@ -1,16 +1,22 @@
 //! `portcullis check`
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::Args;
 
 use super::{ConfigArgs, EXIT_CONFIG, complain, say};
-use crate::{config::Config, runtime::Runtime, tls};
+use crate::{
+    config::{self, Config, Problem, Severity},
+    identity::{Chain, DirectoryProblem},
+    runtime::Runtime,
+    tls,
+};
 
 /// Check a configuration and everything it names, without listening.
 ///
 /// Reports every problem with file, line and column, then loads certificates, password files and token keys as
-/// `serve` would. Warnings do not fail the check unless --strict is given.
+/// `serve` would. Every directory server is asked once: one that cannot be reached is a warning, one that refuses us an
+/// error. Warnings do not fail the check unless --strict is given.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -20,7 +26,7 @@ pub(super) struct CheckArgs {
     #[arg(long)]
     strict: bool,
 
-    /// Check the configuration file alone, not the files that it names.
+    /// Check the configuration file alone, not the files and servers that it names.
     #[arg(long)]
     syntax_only: bool,
 }
@@ -31,6 +37,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     report.warnings.extend(config.warnings.iter().map(ToString::to_string));
     if !args.syntax_only {
         check_files(&config, &mut report);
+        check_directories(&config, &mut report)?;
     }
     for line in report.warnings.iter().chain(&report.errors) {
         complain(line);
@@ -59,4 +66,35 @@ fn check_files(config: &Config, report: &mut Report) {
     let check = Runtime::check(config);
     report.warnings.extend(check.warnings.iter().map(ToString::to_string));
     report.errors.extend(check.errors.iter().map(ToString::to_string));
+}
+
+/// Every directory server, asked as `serve` would at a login.
+fn check_directories(config: &Config, report: &mut Report) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for (directory, problem) in runtime.block_on(Chain::try_out(&config.identity)) {
+        let problem = place(config, directory, &problem);
+        let (errors, warnings) = (&mut report.errors, &mut report.warnings);
+        let told = if problem.severity == Severity::Error { errors } else { warnings };
+        told.push(problem.to_string());
+    }
+    Ok(())
+}
+
+/// Where the configuration names what is at fault.
+fn place(config: &Config, directory: &config::Ldap, problem: &DirectoryProblem) -> Problem {
+    let url = |server: usize| format!("{}.urls[{server}]", directory.key);
+    let name = |server: usize| directory.servers.get(server).map(ToString::to_string).unwrap_or_default();
+    match problem {
+        DirectoryProblem::Unreachable { server, reason } => {
+            let message = format!("{}: {reason}; until it answers nobody logs in by it", name(*server));
+            Problem { severity: Severity::Warning, ..config.error_at(&url(*server), message) }
+        }
+        DirectoryProblem::Refused { server, reason } => {
+            config.error_at(&url(*server), format_args!("{}: {reason}", name(*server)))
+        }
+        DirectoryProblem::Service { server, reason } => {
+            let message = format!("{}: {reason}: see bind_dn and the content of the file", name(*server));
+            config.error_at(&format!("{}.bind_password_file", directory.key), message)
+        }
+    }
 }

@@ -61,7 +61,7 @@ fn ask_twice() -> anyhow::Result<Secret> {
 }
 
 /// The first line without its end; the rest is not looked at.
-fn first_line(input: impl BufRead) -> anyhow::Result<Secret> {
+pub(super) fn first_line(input: impl BufRead) -> anyhow::Result<Secret> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_INPUT as usize + 1));
     input.take(MAX_INPUT).read_until(b'\n', &mut bytes).context("cannot read the password from standard input")?;
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

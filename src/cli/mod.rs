@@ -4,6 +4,7 @@ mod acl;
 mod check;
 mod hash;
 mod healthcheck;
+mod login_test;
 mod quickstart;
 mod serve;
 mod token;
@@ -35,6 +36,7 @@ enum Command {
     Check(check::CheckArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
     Hash(hash::HashArgs),
+    LoginTest(login_test::LoginTestArgs),
     Quickstart(quickstart::QuickstartArgs),
     Acl(acl::AclArgs),
     Token(token::TokenArgs),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
+        Command::LoginTest(args) => login_test::run(&args),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Acl(args) => acl::run(args),
         Command::Token(args) => token::run(&args),

@@ -145,6 +145,7 @@ fn read_subject(field: &Field<'_>, identity: &Identity) -> Option<Subject> {
     };
     if let Subject::Group(name) = &subject
         && !identity.groups.contains_key(name)
+        && !identity.has_directory_groups()
     {
         let known: Vec<&str> = identity.groups.keys().map(String::as_str).collect();
         let meant =

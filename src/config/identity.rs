@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
-    advice,
+    Ldap, advice,
     reader::{Field, Section},
 };
 
@@ -23,6 +23,7 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 pub enum Provider {
     Htpasswd(Htpasswd),
+    Ldap(Box<Ldap>),
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +32,11 @@ pub struct Htpasswd {
 }
 
 impl Identity {
+    /// True where a provider brings groups that the configuration does not know.
+    pub(super) fn has_directory_groups(&self) -> bool {
+        self.providers.iter().any(|provider| matches!(provider, Provider::Ldap(ldap) if ldap.groups.is_some()))
+    }
+
     pub(super) fn read(section: Section<'_>) -> Self {
         const HINT: &str = "nobody could log in; write - htpasswd: { file: \"htpasswd\" }";
         let realm = section.get("realm");
@@ -41,7 +47,8 @@ impl Identity {
         let disabled_users = section.list("disabled_users").iter().filter_map(user_name).collect();
         let groups = section.get("groups").map(|field| read_groups(&field)).unwrap_or_default();
         let fields = section.required("providers", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default();
-        let providers = fields.iter().filter_map(read_provider).collect();
+        let providers = fields.iter().filter_map(read_provider).collect::<Vec<_>>();
+        check_order(&fields, &providers);
         let cache = section.duration("cache", Duration::ZERO, Duration::from_secs(5 * 60));
         section.finish();
         Self { realm, disabled_users, groups, providers, cache }
@@ -72,15 +79,32 @@ fn user_name(field: &Field<'_>) -> Option<String> {
 fn read_provider(field: &Field<'_>) -> Option<Provider> {
     const HINT: &str = "write - htpasswd: { file: \"htpasswd\" }";
     let section = field.section()?;
-    let htpasswd = section.nullable("htpasswd").and_then(|field| {
+    let htpasswd = section.nullable("htpasswd").map(|field| {
         let section = field.section()?;
         let file = section.required("file", "write the path of the password file").and_then(|field| field.file());
         section.finish();
-        Some(file)
+        Some(Provider::Htpasswd(Htpasswd { file: file? }))
     });
+    let ldap = section.nullable("ldap").map(|field| Some(Provider::Ldap(Box::new(Ldap::read(&field)?))));
     if section.is_empty() {
         section.error(format_args!("no provider is named: {HINT}"));
     }
+    if htpasswd.is_some() && ldap.is_some() {
+        section.error("two providers in one: write each as an element of its own, beginning with a -");
+    }
     section.finish();
-    htpasswd.flatten().map(|file| Provider::Htpasswd(Htpasswd { file }))
+    htpasswd.or(ldap).flatten()
+}
+
+/// A directory that is asked in the name of each user cannot say whose a name is.
+fn check_order(fields: &[Field<'_>], providers: &[Provider]) {
+    let before_others = providers.split_last().map_or(&[][..], |(_, before)| before);
+    let vague = |provider: &Provider| matches!(provider, Provider::Ldap(ldap) if ldap.asks_as_user());
+    if fields.len() == providers.len() {
+        for (field, _) in fields.iter().zip(before_others).filter(|(_, provider)| vague(provider)) {
+            field.error(
+                "users.dn without bind_dn cannot tell an unknown user from a wrong password: put it last, or give it a bind_dn",
+            );
+        }
+    }
 }

@@ -6,15 +6,10 @@
 use super::{reader::Field, yaml::Value};
 
 /// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
-const UNAVAILABLE: &[(&str, &[&str])] = &[
-    ("listen.proxy_protocol_from", &[]),
-    ("tls.acme", &[]),
-    ("identity.providers[].ldap", &[]),
-    ("events.endpoints", &[]),
-];
+const UNAVAILABLE: &[(&str, &[&str])] = &[("tls.acme", &[]), ("events.endpoints", &[])];
 
 /// Keys that are read and checked, and that nothing follows yet.
-const WITHOUT_EFFECT: &[&str] = &["limits.failed_logins", "log.audit"];
+const WITHOUT_EFFECT: &[&str] = &["log.audit"];
 
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {

@@ -29,6 +29,22 @@ pub struct Limits {
     pub manifest: u64,
     /// Bytes of one blob; None: no limit.
     pub upload: Option<u64>,
+    /// None: no limit.
+    pub failed_logins: Option<FailedLogins>,
+}
+
+/// How many logins with one name may fail from one network: so many at once, and then as many in each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedLogins {
+    /// At least one.
+    pub count: u32,
+    pub per: Duration,
+}
+
+impl Default for FailedLogins {
+    fn default() -> Self {
+        Self { count: 10, per: Duration::from_secs(5 * 60) }
+    }
 }
 
 impl Limits {
@@ -44,8 +60,11 @@ impl Limits {
             buffers: read_buffers(&section).unwrap_or(512 << 20),
             manifest: read_manifest(&section).unwrap_or(4 << 20),
             upload: section.nullable("upload").and_then(|field| field.size()),
+            failed_logins: match section.get("failed_logins") {
+                Some(field) if field.is_null() => None,
+                Some(_) | None => Some(read_failed_logins(section.section("failed_logins"))),
+            },
         };
-        read_failed_logins(section.section("failed_logins"));
         section.finish();
         limits
     }
@@ -69,8 +88,11 @@ fn read_manifest(section: &Section<'_>) -> Option<u64> {
     Some(size)
 }
 
-fn read_failed_logins(section: Section<'_>) {
-    section.integer("count", COUNT, 10);
-    section.duration("per", Duration::from_secs(1), Duration::ZERO);
+fn read_failed_logins(section: Section<'_>) -> FailedLogins {
+    let FailedLogins { count, per } = FailedLogins::default();
+    let given = section.get("count").and_then(|field| field.integer(COUNT)).and_then(|count| count.try_into().ok());
+    let count = given.unwrap_or(count);
+    let per = section.duration("per", Duration::from_secs(1), per);
     section.finish();
+    FailedLogins { count, per }
 }

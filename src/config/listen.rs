@@ -21,6 +21,9 @@ pub struct Listen {
     /// The port clients dial; default: the first https port.
     pub public_port: Option<u16>,
     pub admin: Option<SocketAddr>,
+    /// Networks of balancers that begin each connection with a PROXY header; nobody else's is read.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Networks of proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -41,7 +44,13 @@ impl Listen {
             None => default("listen.admin", DEFAULT_ADMIN),
         };
         let public_port = section.nullable("public_port").and_then(|field| field.integer(1..=65_535));
-        let trusted_proxies = section.list("trusted_proxies").iter().filter_map(read_proxy).collect();
+        let proxy_protocol_from: Vec<_> =
+            section.list("proxy_protocol_from").iter().filter_map(read_balancer).collect();
+        let trusted_proxies = section
+            .list("trusted_proxies")
+            .iter()
+            .filter_map(|field| read_proxy(field, &proxy_protocol_from))
+            .collect();
         section.finish();
         report_collisions(https.iter().chain(&http).chain(&admin));
         let addresses = |sockets: Vec<Socket<'_>>| sockets.into_iter().map(|socket| socket.address).collect();
@@ -50,6 +59,7 @@ impl Listen {
             http: addresses(http),
             public_port: public_port.and_then(|port| port.try_into().ok()),
             admin: admin.first().map(|socket| socket.address),
+            proxy_protocol_from,
             trusted_proxies,
         }
     }
@@ -143,10 +153,26 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
 }
 
-fn read_proxy(field: &Field<'_>) -> Option<IpNet> {
+fn read_balancer(field: &Field<'_>) -> Option<IpNet> {
+    let network = field.network()?;
+    if network.prefix_len() == 0 {
+        field.warning(format_args!("{network} lets everybody claim any address: name the balancers alone"));
+    }
+    Some(network)
+}
+
+fn read_proxy(field: &Field<'_>, balancers: &[IpNet]) -> Option<IpNet> {
     let network = field.network()?;
     if network.prefix_len() == 0 {
         field.warning(format_args!("{network} believes every client's own X-Forwarded-For: name the proxies alone"));
+    }
+    // A network of everybody has been warned of.
+    let overlaps = |other: &&IpNet| other.prefix_len() > 0 && (other.contains(&network) || network.contains(*other));
+    if let Some(balancer) = balancers.iter().find(overlaps).filter(|_| network.prefix_len() > 0) {
+        field.warning(format_args!(
+            "{balancer} is in listen.proxy_protocol_from: what comes from there has the client's address already, and a \
+             client in {network} could claim another"
+        ));
     }
     Some(network)
 }

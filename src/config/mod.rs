@@ -9,6 +9,7 @@ mod fingerprint;
 mod host;
 mod identity;
 mod later;
+mod ldap;
 mod limits;
 mod listen;
 mod load;
@@ -40,7 +41,10 @@ pub use beside::Beside;
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
-pub use limits::Limits;
+pub use ldap::{
+    Dn, GroupKey, Ldap, LdapFind, LdapGroupSource, LdapGroups, LdapServer, LdapService, LdapUsers, Template,
+};
+pub use limits::{FailedLogins, Limits};
 pub use listen::Listen;
 pub use named::NamedFile;
 pub use origin::{Origin, SplitUrl};

@@ -19,6 +19,8 @@ use super::{BasicCredentials, Proof, Standing};
 
 /// How many logins are remembered.
 const CAPACITY: u64 = 10_000;
+/// How long it is known that a login succeeded once. That proves nothing after its lifetime, but it is no guess.
+const KNOWN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A MAC over a provider's name and what was sent.
 pub(super) type Key = [u8; digest::SHA256_OUTPUT_LEN];
@@ -42,7 +44,7 @@ impl Successes {
     /// Fails where the system has no random numbers.
     pub(super) fn new() -> Result<Self, Unspecified> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { secret, entries: Cache::new(CAPACITY) })
+        Ok(Self { secret, entries: Cache::builder().max_capacity(CAPACITY).time_to_live(KNOWN).build() })
     }
 
     /// The key of a login at a provider; an empty name stands for all providers together.
@@ -66,12 +68,12 @@ impl Successes {
 
     /// A success that was proven less than `lifetime` ago. Whether its proof still holds is for the caller to ask.
     pub(super) fn recall(&self, key: &Key, lifetime: Duration) -> Option<Success> {
-        let success = self.entries.get(key)?;
-        if success.proven.elapsed() < lifetime {
-            return Some(success);
-        }
-        self.forget(key);
-        None
+        self.entries.get(key).filter(|success| success.proven.elapsed() < lifetime)
+    }
+
+    /// True where it succeeded at any time of late, and nothing since then says that it would not.
+    pub(super) fn knows(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
     }
 
     pub(super) fn forget(&self, key: &Key) {

@@ -1,23 +1,36 @@
 //! Providers in order, groups from the configuration, disabled users, the success cache.
 
+mod trial;
+
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    BasicCredentials, Htpasswd, Principal, Provider, Standing, User,
-    cache::{Flights, Successes},
+    BasicCredentials, DirectoryProblem, Htpasswd, Principal, Provider, ProviderError, Standing, User,
+    admission::{Admission, Asked},
+    cache::{Key, Successes},
+    ldap::{self, Ldap},
+    network::Network,
+    throttle::Throttled,
     workers::Workers,
 };
 use crate::{
-    config::{self, Problem},
+    config::{self, FailedLogins, Problem},
     telemetry::metrics,
+    tls::FileFault,
 };
+
+pub use trial::{Step, Trial};
 
 /// Failed logins are answered at multiples of this time.
 const GRID: Duration = Duration::from_millis(250);
@@ -32,6 +45,18 @@ pub enum LoginError {
     Rejected,
     #[error("no identity source can answer now")]
     Unavailable,
+    /// Too many logins with this name failed from there, or from there with any name. Nothing was verified.
+    #[error("too many failed logins")]
+    Throttled {
+        /// Whole seconds until the next one is possible, at least one.
+        retry_after: Duration,
+    },
+}
+
+impl From<Throttled> for LoginError {
+    fn from(Throttled { retry_after }: Throttled) -> Self {
+        Self::Throttled { retry_after }
+    }
 }
 
 /// The chain could not be built.
@@ -48,11 +73,13 @@ pub struct Chain {
     members: Vec<Member>,
     /// The members that are files.
     files: Vec<Arc<Htpasswd>>,
+    /// The members that are directories.
+    directories: Vec<Arc<Ldap>>,
     groups: HashMap<String, Vec<Arc<str>>>,
     disabled: HashSet<String>,
     lifetime: Duration,
     successes: Arc<Successes>,
-    flights: Flights<Result<Arc<User>, LoginError>>,
+    admission: Admission,
     workers: Arc<Workers>,
 }
 
@@ -60,6 +87,38 @@ pub struct Chain {
 struct Member {
     name: Arc<str>,
     provider: Arc<dyn Provider>,
+    /// It could not answer when it was asked last.
+    troubled: AtomicBool,
+}
+
+impl Member {
+    fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
+        Self { name, provider, troubled: AtomicBool::new(false) }
+    }
+
+    /// Tells in the log when answers begin to fail and when they come again, not each that fails.
+    fn observe<T>(&self, answer: Result<T, ProviderError>) -> Result<T, LoginError> {
+        match answer {
+            Ok(answer) => {
+                if self.troubled.swap(false, Ordering::Relaxed) {
+                    tracing::info!(provider = &*self.name, "the identity provider answers again");
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                if self.troubled.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(
+                        provider = &*self.name,
+                        reason = error.reason,
+                        "an identity provider cannot answer"
+                    );
+                } else {
+                    tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
+                }
+                Err(LoginError::Unavailable)
+            }
+        }
+    }
 }
 
 impl Chain {
@@ -67,25 +126,35 @@ impl Chain {
     pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
         let without = |_| ChainError { file: None, reason: "the system gives no random numbers".to_owned() };
         let successes = Successes::new().map_err(without)?;
-        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), &[])
+        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), None)
     }
 
     /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
     /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
     /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
-    /// parsed again.
+    /// parsed again, and a directory that is configured as before keeps its connections and what it said. What failed of late
+    /// still counts.
     pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
-        Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), &self.files)
+        let next = Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), Some(self))?;
+        Ok(Self { admission: self.admission.goes_on(), ..next })
+    }
+
+    /// The chain with a limit on failed logins; without one it has none.
+    #[must_use]
+    pub fn limited(self, failed_logins: Option<FailedLogins>) -> Self {
+        Self { admission: self.admission.limited(failed_logins), ..self }
     }
 
     fn assemble(
         config: &config::Identity,
         successes: Arc<Successes>,
         workers: Arc<Workers>,
-        known: &[Arc<Htpasswd>],
+        before: Option<&Self>,
     ) -> Result<Self, ChainError> {
         let mut members = Vec::new();
-        let mut files = Vec::new();
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let known = before.map_or(&[][..], |before| &before.files);
+        let known_directories = before.map_or(&[][..], |before| &before.directories);
         for provider in &config.providers {
             match provider {
                 config::Provider::Htpasswd(htpasswd) => {
@@ -96,22 +165,35 @@ impl Chain {
                         None => Arc::new(open().map_err(|error| unreadable(&htpasswd.file, &error))?),
                     };
                     files.push(Arc::clone(&file));
-                    members.push(Member { name, provider: file });
+                    members.push(Member::new(name, file));
+                }
+                config::Provider::Ldap(settings) => {
+                    let name = numbered("ldap", directories.len() + 1);
+                    let lifetime = config.cache;
+                    let open = || Ldap::new(Arc::clone(&name), settings, lifetime);
+                    let same = |known: &&Arc<Ldap>| known.is(&name, settings, lifetime);
+                    let directory = match known_directories.iter().find(same) {
+                        Some(known) => Arc::clone(known),
+                        None => Arc::new(open().map_err(|error| untrusted(&error))?),
+                    };
+                    directories.push(Arc::clone(&directory));
+                    members.push(Member::new(name, directory));
                 }
             }
         }
         let chain = Self {
             members,
             files,
+            directories,
             groups: groups_by_user(config),
             disabled: config.disabled_users.iter().cloned().collect(),
             lifetime: config.cache,
             successes,
-            flights: Flights::new(),
+            admission: Admission::new(),
             workers,
         };
         // What is new was read just now, the rest is looked at.
-        if known.is_empty() {
+        if before.is_none_or(|before| before.files.is_empty()) {
             metrics::htpasswd_readable(true);
         } else {
             chain.refresh();
@@ -123,16 +205,19 @@ impl Chain {
     ///
     /// Providers are asked in order: one that knows the user decides, and where one cannot answer nobody after it is
     /// asked, so that none can claim its names. Failures are answered at the next multiple of 250 ms since the login
-    /// began, successes at once.
-    pub async fn login(&self, login: &BasicCredentials) -> Result<Principal, LoginError> {
+    /// began, successes at once, and so is what the throttle has no room for: that says nothing of users.
+    pub async fn login(&self, login: &BasicCredentials, client: IpAddr) -> Result<Principal, LoginError> {
         let begun = Instant::now();
-        match self.decide(login).await {
+        match self.decide(login, Network::of(client)).await {
             Ok(user) => Ok(Principal::user(user)),
-            Err(error) => {
-                tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
-                Err(error)
-            }
+            Err(error) => Err(on_grid(begun, error).await),
         }
+    }
+
+    /// Counts a login that was refused before any provider was asked, and waits until it may be answered.
+    pub(crate) async fn refuse(&self, begun: Instant, name: &str, client: IpAddr) -> LoginError {
+        let counted = self.admission.fail(name, Network::of(client));
+        on_grid(begun, counted.err().unwrap_or(LoginError::Rejected)).await
     }
 
     /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
@@ -152,10 +237,7 @@ impl Chain {
                 return Ok(None);
             }
         }
-        let standing = member.provider.standing(name).await.map_err(|error| {
-            tracing::warn!(provider = via, reason = error.reason, "an identity provider cannot answer");
-            LoginError::Unavailable
-        })?;
+        let standing = member.observe(member.provider.standing(name).await)?;
         Ok(standing
             .filter(|standing| standing.proof.as_str() == proof && &*standing.name == name)
             .map(|standing| self.user(member, standing)))
@@ -194,9 +276,35 @@ impl Chain {
                     Ok(found) => problems.extend(found),
                     Err(error) => errors.push(unreadable(&htpasswd.file, &error)),
                 },
+                config::Provider::Ldap(settings) => {
+                    errors.extend(ldap::check(settings).err().map(|error| untrusted(&error)));
+                }
             }
         }
         (problems, errors)
+    }
+
+    /// Asks every server of every directory once, and says what stands in the way of each. Must not be called where a
+    /// directory's roots cannot be used: [`Chain::check`] finds that.
+    pub async fn try_out(config: &config::Identity) -> Vec<(&config::Ldap, DirectoryProblem)> {
+        let mut found = Vec::new();
+        for provider in &config.providers {
+            let config::Provider::Ldap(settings) = provider else { continue };
+            let problems = ldap::try_out(settings).await.unwrap_or_default();
+            found.extend(problems.into_iter().map(|problem| (&**settings, problem)));
+        }
+        found
+    }
+
+    /// Takes the directory servers that are no longer asked out of the metrics.
+    pub fn retires(&self, before: &Self) {
+        let servers = |chain: &Self| -> HashSet<(String, String)> {
+            let all = chain.directories.iter().flat_map(|directory| directory.servers());
+            all.map(|(provider, server)| (provider.to_owned(), server.to_owned())).collect()
+        };
+        for (provider, server) in servers(before).difference(&servers(self)) {
+            metrics::ldap_gone(provider, server);
+        }
     }
 
     /// The files that cannot be read now, and why; what they said last is in force.
@@ -213,29 +321,42 @@ impl Chain {
         metrics::htpasswd_readable(unreadable == 0);
     }
 
-    async fn decide(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+    async fn decide(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         // Before any provider: a directory takes a bind with an empty password for an anonymous one, which succeeds
         // (RFC 4513, section 5.1.2).
         if login.username.is_empty() || login.password.reveal().is_empty() {
             metrics::login(NO_PROVIDER, "rejected");
             return Err(LoginError::Rejected);
         }
-        if self.disabled.contains(&login.username) {
-            metrics::login(NO_PROVIDER, "rejected");
-            spend(&self.members).await;
-            return Err(LoginError::Rejected);
-        }
-        if let Some(user) = self.remembered(login).await {
+        let disabled = self.disabled.contains(&login.username);
+        if !disabled && let Some(user) = self.remembered(login).await {
             return Ok(user);
         }
-        let key = self.successes.key("", login);
-        self.flights.run(key, self.ask(login)).await
+        let asked = Asked {
+            name: &login.username,
+            network,
+            here: self.successes.key(&network.to_string(), login),
+            anywhere: self.successes.key("", login),
+            known: !disabled && self.members.iter().any(|member| self.successes.knows(&self.key(member, login))),
+        };
+        let ask = async {
+            if disabled {
+                metrics::login(NO_PROVIDER, "rejected");
+                return self.spend(&self.members, network).await;
+            }
+            self.ask(login, network).await
+        };
+        self.admission.verify(asked, ask).await
+    }
+
+    fn key(&self, member: &Member, login: &BasicCredentials) -> Key {
+        self.successes.key(&member.name, login)
     }
 
     /// The user of a login that succeeded of late and would succeed now.
     async fn remembered(&self, login: &BasicCredentials) -> Option<Arc<User>> {
         let (place, key, success) = self.members.iter().enumerate().find_map(|(place, member)| {
-            let key = self.successes.key(&member.name, login);
+            let key = self.key(member, login);
             self.successes.recall(&key, self.lifetime).map(|success| (place, key, success))
         })?;
         for earlier in self.members.iter().take(place) {
@@ -259,50 +380,58 @@ impl Chain {
     }
 
     /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
-    async fn ask(&self, login: &BasicCredentials) -> Result<Arc<User>, LoginError> {
+    async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         let mut members = self.members.iter();
         while let Some(member) = members.next() {
-            match member.provider.authenticate(login).await {
+            let turn = self.admission.turn(&*member.provider, network).await?;
+            let outcome = member.provider.authenticate(login).await;
+            drop(turn);
+            match member.observe(outcome) {
                 Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
                     metrics::login(&member.name, "accepted");
-                    self.successes.remember(self.successes.key(&member.name, login), &standing);
+                    self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
                 }
                 Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
                     metrics::login(&member.name, "rejected");
-                    spend(members.as_slice()).await;
-                    return Err(LoginError::Rejected);
+                    self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
+                    return self.spend(members.as_slice(), network).await;
                 }
                 Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
                     metrics::login(&member.name, "error");
-                    tracing::warn!(
-                        provider = &*member.name,
-                        reason = error.reason,
-                        "an identity provider cannot answer"
-                    );
-                    return Err(LoginError::Unavailable);
+                    return Err(error);
                 }
             }
         }
         Err(LoginError::Rejected)
     }
 
-    fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
-        let Standing { name, mut groups, proof } = standing;
-        for group in self.configured_groups(&name) {
-            if !groups.contains(&group) {
-                groups.push(group);
-            }
+    /// Refuses after the work of these providers. Where there is no turn to be had for it, that shows here as in [`Self::ask`].
+    async fn spend(&self, members: &[Member], network: Network) -> Result<Arc<User>, LoginError> {
+        for member in members {
+            let _turn = self.admission.turn(&*member.provider, network).await?;
+            member.provider.spend().await;
         }
-        Arc::new(User { name, groups, via: Arc::clone(&member.name), proof })
+        Err(LoginError::Rejected)
+    }
+
+    fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
+        let Standing { name, groups: directory_groups, proof } = standing;
+        let groups = self.configured_groups(&name);
+        Arc::new(User { name, groups, directory_groups, via: Arc::clone(&member.name), proof })
     }
 }
 
-async fn spend(members: &[Member]) {
-    for member in members {
-        member.provider.spend().await;
+/// Waits until an error may be told.
+async fn on_grid(begun: Instant, error: LoginError) -> LoginError {
+    match error {
+        LoginError::Rejected | LoginError::Unavailable => {
+            tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
+        }
+        LoginError::Throttled { .. } => {}
     }
+    error
 }
 
 /// The first point of the grid after the elapsed time.
@@ -322,6 +451,12 @@ fn unreadable(file: &Path, error: &std::io::Error) -> ChainError {
         file.display()
     );
     ChainError { file: Some(file.to_owned()), reason }
+}
+
+fn untrusted(error: &FileFault) -> ChainError {
+    let file = error.file.clone();
+    let reason = file.as_ref().map_or_else(|| error.reason.clone(), |file| format!("{}: {error}", file.display()));
+    ChainError { file, reason }
 }
 
 fn groups_by_user(config: &config::Identity) -> HashMap<String, Vec<Arc<str>>> {

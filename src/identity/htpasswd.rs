@@ -158,10 +158,18 @@ impl Provider for Htpasswd {
         Ok(self.content.load().find(user).is_some())
     }
 
+    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        (vec![format!("file: {}", self.path.display())], self.authenticate(login).await)
+    }
+
     async fn spend(&self) {
         let highest = self.content.load().highest;
         // Only the time counts, and a full queue has none to give.
         let _ = self.check(None, &Secret::new(String::new()), highest).await;
+    }
+
+    fn computes(&self) -> bool {
+        true
     }
 }
 

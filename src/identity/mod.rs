@@ -1,9 +1,14 @@
 //! Who is asking: credentials, providers, principals.
 
+mod admission;
 mod basic;
 mod cache;
 mod chain;
 mod htpasswd;
+mod ldap;
+mod network;
+mod throttle;
+mod turns;
 mod workers;
 
 use std::sync::Arc;
@@ -11,10 +16,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use basic::{BasicCredentials, BasicError};
-pub use chain::{Chain, ChainError, LoginError};
+pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
+pub use ldap::DirectoryProblem;
 
-use crate::registry::{Actions, RepositoryName, ScopePatterns, ScopeSet};
+use crate::{
+    config::GroupKey,
+    registry::{Actions, RepositoryName, ScopePatterns, ScopeSet},
+};
 
 /// What came as `Authorization`. Malformed is not none.
 #[derive(Debug)]
@@ -26,12 +35,25 @@ pub enum Credentials {
     Malformed,
 }
 
-/// A short, non-reversible fingerprint of what proved a login (the htpasswd line's hash). Tokens carry it;
-/// a changed password changes it.
+/// A short, non-reversible fingerprint of what proved a login (the htpasswd line's hash, the directory's account with the
+/// time of its password). Tokens carry it; a changed password changes it where [`Proof::binds_password`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proof(pub(crate) String);
 
 impl Proof {
+    /// Begins a proof that stays the same where the password changes.
+    const WITHOUT_PASSWORD: char = '~';
+
+    /// A proof of the account alone, where nobody says when its password changed.
+    pub(crate) fn without_password(text: &str) -> Self {
+        Self(format!("{}{text}", Self::WITHOUT_PASSWORD))
+    }
+
+    /// True where a changed password changes it.
+    pub fn binds_password(&self) -> bool {
+        !self.0.starts_with(Self::WITHOUT_PASSWORD)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,8 +64,8 @@ impl Proof {
 pub struct Standing {
     /// The provider's own spelling of the name, never what was typed.
     pub name: Arc<str>,
-    /// Groups that the provider itself brings (LDAP); the configuration's groups are added by the chain.
-    pub groups: Vec<Arc<str>>,
+    /// Groups that the provider itself brings.
+    pub groups: Vec<GroupKey>,
     pub proof: Proof,
 }
 
@@ -58,7 +80,7 @@ pub enum Outcome {
 }
 
 /// The provider cannot tell at the moment.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("identity provider {provider} cannot answer: {reason}")]
 pub struct ProviderError {
     pub provider: String,
@@ -78,16 +100,28 @@ pub trait Provider: Send + Sync {
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(self.standing(user).await?.is_some())
     }
+    /// Checks a login as `authenticate` does, and tells what was asked and what came back, in words for who administers
+    /// the gate.
+    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        (Vec::new(), self.authenticate(login).await)
+    }
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
+    fn computes(&self) -> bool {
+        false
+    }
 }
 
 /// A user that a provider accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub name: Arc<str>,
+    /// Those that the configuration gives it. Compared byte by byte.
     pub groups: Vec<Arc<str>>,
+    /// Those that its provider brings. Compared without regard to letter case.
+    pub directory_groups: Vec<GroupKey>,
     /// The provider's name.
     pub via: Arc<str>,
     pub proof: Proof,

@@ -30,10 +30,14 @@ pub(super) enum Overload {
 }
 
 impl Workers {
-    /// All cores but one, and at least one thread.
     pub(super) fn new() -> Self {
+        Self::with(Self::threads(), QUEUE, PATIENCE)
+    }
+
+    /// All cores but one, and at least one thread.
+    pub(super) fn threads() -> usize {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Self::with(cores.saturating_sub(1).max(1), QUEUE, PATIENCE)
+        cores.saturating_sub(1).max(1)
     }
 
     pub(super) fn with(threads: usize, queue: usize, patience: Duration) -> Self {

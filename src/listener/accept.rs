@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use rustls::ServerConfig;
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
@@ -16,9 +15,10 @@ use super::{
     Activity, ClientStream, Drain, LAST_WORD,
     admission::Share,
     buffer::BufferedTcp,
-    door::{Accepted, Door, Reception},
+    door::{Arrived, Door, Reception},
     listening::{Live, Terms},
-    not_tls,
+    not_tls, proxy_protocol,
+    refusals::Refusals,
     socket::{canonical, tune},
 };
 use crate::{config::Limits, telemetry::metrics};
@@ -26,7 +26,8 @@ use crate::{config::Limits, telemetry::metrics};
 /// What is known of a connection once TLS stands.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    /// The client; IPv4-mapped addresses as IPv4.
+    /// The client, by the word of a balancer in `listen.proxy_protocol_from` or of the socket; IPv4-mapped addresses as
+    /// IPv4.
     pub peer: SocketAddr,
     /// The address the client reached; IPv4-mapped addresses as IPv4.
     pub local: SocketAddr,
@@ -59,15 +60,22 @@ impl TlsListener {
     /// At most `limits.connections` are open, further clients wait in the kernel's queue. A client
     /// (an IPv4 address or an IPv6 /64) that has `limits.connections_per_client` is closed at once,
     /// unless it is one of the trusted proxies.
-    /// TLS must stand within `limits.handshake`. Plain HTTP is answered with a 400 that says to use
+    /// A balancer's connection counts as the client's that its PROXY header names, and without a header it is closed.
+    /// Header and TLS must stand within `limits.handshake`. Plain HTTP is answered with a 400 that says to use
     /// https.
     pub async fn run(mut self, handler: Arc<dyn Handler>, drain: Drain, shutdown: ShutdownWatch) {
-        while let Some(Accepted { tcp, peer, ticket, terms }) = self.reception.next().await {
+        while let Some(accepted) = self.reception.next().await {
             let guard = drain.enter();
             let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
             tokio::spawn(async move {
-                let _held = (ticket, guard);
-                if let Err(error) = receive(tcp, peer, &terms, &*handler, shutdown).await {
+                let _guard = guard;
+                let deadline = Instant::now() + accepted.terms.limits.handshake;
+                let identified = unless_stopped(accepted.identify(deadline), shutdown.clone()).await;
+                let Some(Arrived { tcp, peer, ticket: _ticket, terms, refusals }) = identified.flatten() else {
+                    return;
+                };
+                let seen = Seen { peer, terms: &terms, deadline, refusals: &refusals };
+                if let Err(error) = receive(tcp, seen, &*handler, shutdown).await {
                     tracing::debug!(%peer, %error, "connection ended before TLS stood");
                 }
             });
@@ -77,24 +85,39 @@ impl TlsListener {
 
 fn share(terms: &Terms) -> Share {
     let Limits { connections, connections_per_client, .. } = terms.limits;
-    Share { connections, per_client: connections_per_client, exempt: terms.proxies.clone() }
+    Share {
+        connections,
+        per_client: connections_per_client,
+        exempt: terms.proxies.clone(),
+        balancers: terms.balancers.clone(),
+    }
+}
+
+/// What is known of a connection before TLS.
+struct Seen<'a> {
+    peer: SocketAddr,
+    terms: &'a Terms,
+    deadline: Instant,
+    refusals: &'a Refusals,
 }
 
 /// What every connection goes through before its handler.
 async fn receive(
-    tcp: TcpStream,
-    peer: SocketAddr,
-    terms: &Terms,
+    mut tcp: BufferedTcp,
+    seen: Seen<'_>,
     handler: &dyn Handler,
     shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    tune(&tcp)?;
-    let deadline = Instant::now() + terms.limits.handshake;
-    let local = canonical(tcp.local_addr()?);
-    let mut tcp = BufferedTcp::new(tcp);
+    let Seen { peer, terms, deadline, refusals } = seen;
+    tune(tcp.tcp())?;
+    let local = canonical(tcp.tcp().local_addr()?);
     match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
         // A probe that only connects, or a stop while the client was silent.
         None => return Ok(()),
+        Some(_) if proxy_protocol::begins(tcp.unread()) => {
+            refusals.unexpected_header(peer);
+            return Ok(());
+        }
         Some(first) if not_tls::looks_like_http(first) => {
             metrics::connection_refused("plain_http");
             return not_tls::answer(tcp).await;
@@ -107,11 +130,17 @@ async fn receive(
     Ok(())
 }
 
-async fn first_byte(tcp: &mut BufferedTcp, deadline: Instant, mut shutdown: ShutdownWatch) -> io::Result<Option<u8>> {
+async fn first_byte(tcp: &mut BufferedTcp, deadline: Instant, shutdown: ShutdownWatch) -> io::Result<Option<u8>> {
+    let first = unless_stopped(timeout_at(deadline, tcp.first_byte()), shutdown).await;
+    first.map_or(Ok(None), |first| first.unwrap_or_else(|_| Err(timed_out())))
+}
+
+/// `None` where everything stops meanwhile.
+async fn unless_stopped<T>(awaited: impl Future<Output = T>, mut shutdown: ShutdownWatch) -> Option<T> {
     tokio::select! {
         biased;
-        first = timeout_at(deadline, tcp.first_byte()) => first.unwrap_or_else(|_| Err(timed_out())),
-        () = stopped(&mut shutdown) => Ok(None),
+        done = awaited => Some(done),
+        () = stopped(&mut shutdown) => None,
     }
 }
 

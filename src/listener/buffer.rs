@@ -65,7 +65,8 @@ impl BufferedTcp {
         Ok(self.unread().first().copied())
     }
 
-    fn unread(&self) -> &[u8] {
+    /// What has been read and not consumed.
+    pub(super) fn unread(&self) -> &[u8] {
         self.buffer.get(self.position..).unwrap_or_default()
     }
 

@@ -9,14 +9,15 @@ use tokio::{
 };
 
 use super::{
-    admission::{Admission, Share, Ticket},
+    admission::{Admission, Entry, Share, Ticket},
+    buffer::BufferedTcp,
     listening::{Live, Terms},
+    proxy_protocol::{self, HeaderError},
+    refusals::{Refusals, Warned},
     socket::{Sockets, canonical, is_of_one_connection},
 };
-use crate::telemetry::metrics;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where the clients of one kind come in. It follows what is listened on.
 #[derive(Debug)]
@@ -66,24 +67,35 @@ pub(super) struct Reception {
     share: fn(&Terms) -> Share,
     admission: Arc<Admission>,
     warned: Warned,
-    refused: Refused,
+    refusals: Arc<Refusals>,
 }
 
 /// An accepted connection and its place among the limits.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) tcp: TcpStream,
-    /// IPv4-mapped addresses as IPv4.
-    pub(super) peer: SocketAddr,
-    pub(super) ticket: Ticket,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    entry: Entry,
     /// Those of the moment.
     pub(super) terms: Arc<Terms>,
+    refusals: Arc<Refusals>,
+}
+
+/// A connection of which is known whose it is.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) tcp: BufferedTcp,
+    /// The client, be it that a balancer names it; IPv4-mapped addresses as IPv4.
+    pub(super) peer: SocketAddr,
+    pub(super) ticket: Ticket,
+    pub(super) terms: Arc<Terms>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl Reception {
     pub(super) fn new(door: Door, share: fn(&Terms) -> Share) -> Self {
         let admission = Arc::new(Admission::new(share(&door.terms())));
-        Self { door, share, admission, warned: Warned::default(), refused: Refused::default() }
+        Self { door, share, admission, warned: Warned::default(), refusals: Arc::default() }
     }
 
     /// The next connection within the limits; `None` as [`Door::next`].
@@ -96,10 +108,13 @@ impl Reception {
             let admitted = tokio::select! {
                 biased;
                 () = changed(live) => None,
-                admitted = admitted(entrance, &self.admission, &mut self.warned, &mut self.refused) => Some(admitted?),
+                admitted = admitted(entrance, &self.admission, &self.warned, &self.refusals) => Some(admitted?),
             };
             match admitted {
-                Some((tcp, peer, ticket)) => return Some(Accepted { tcp, peer, ticket, terms: self.door.terms() }),
+                Some((tcp, peer, entry)) => {
+                    let (terms, refusals) = (self.door.terms(), Arc::clone(&self.refusals));
+                    return Some(Accepted { tcp, peer, entry, terms, refusals });
+                }
                 None => {
                     self.door.follow();
                     self.admission.set((self.share)(&self.door.terms()));
@@ -112,32 +127,65 @@ impl Reception {
 async fn admitted(
     entrance: &mut Entrance,
     admission: &Arc<Admission>,
-    warned: &mut Warned,
-    refused: &mut Refused,
-) -> Option<(TcpStream, SocketAddr, Ticket)> {
+    warned: &Warned,
+    refusals: &Refusals,
+) -> Option<(TcpStream, SocketAddr, Entry)> {
     loop {
         let place = match admission.try_place() {
             Some(place) => place,
             None => {
-                if warned.may() {
+                if warned.due().is_some() {
                     tracing::warn!("limits.connections is reached: new connections wait");
                 }
                 admission.place().await
             }
         };
         let (tcp, peer) = entrance.connection().await?;
-        match admission.admit(place, peer.ip()) {
-            Some(ticket) => return Some((tcp, peer, ticket)),
-            None => {
-                metrics::connection_refused("per_client");
-                refused.count += 1;
-                if refused.warned.may() {
-                    let count = std::mem::take(&mut refused.count);
-                    tracing::warn!(count, client = %peer.ip(), "limits.connections_per_client is reached: closed at once");
-                }
-            }
+        match place.enter(peer.ip()) {
+            Some(entry) => return Some((tcp, peer, entry)),
+            None => refusals.over_share(peer),
         }
     }
+}
+
+impl Accepted {
+    /// Whose connection it is: the peer's, or, where that is a balancer, the client's that it names, which then has to be
+    /// within its share. `None` where that does not come until the deadline or is refused: counted and told.
+    pub(super) async fn identify(self, deadline: Instant) -> Option<Arrived> {
+        let Self { tcp, peer, entry, terms, refusals } = self;
+        let mut tcp = BufferedTcp::new(tcp);
+        let place = match entry {
+            Entry::Client(ticket) => return Some(Arrived { tcp, peer, ticket, terms, refusals }),
+            Entry::Balancer(place) => place,
+        };
+        let named = time::timeout_at(deadline, header(&mut tcp)).await.unwrap_or(Err(HeaderError::Late));
+        let named = named.inspect_err(|error| refusals.without_header(peer, error)).ok()??;
+        let (peer, ticket) = match named {
+            Named::Client(client) => {
+                let ticket = place.admit(client.ip());
+                if ticket.is_none() {
+                    refusals.over_share(client);
+                }
+                (client, ticket?)
+            }
+            Named::Nobody => (peer, place.of_nobody()),
+        };
+        Some(Arrived { tcp, peer, ticket, terms, refusals })
+    }
+}
+
+/// For whom a balancer's connection is.
+enum Named {
+    Client(SocketAddr),
+    Nobody,
+}
+
+/// `None` for a probe that only connects.
+async fn header(tcp: &mut BufferedTcp) -> Result<Option<Named>, HeaderError> {
+    if tcp.first_byte().await?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(proxy_protocol::read(tcp).await?.map_or(Named::Nobody, Named::Client)))
 }
 
 /// Ends when something else is listened on, or by other terms. Never after the last change.
@@ -176,7 +224,7 @@ impl Entrance {
                 Ok((tcp, peer)) => return (tcp, canonical(peer)),
                 Err(error) if is_of_one_connection(error.kind()) => {}
                 Err(error) => {
-                    if self.warned.may() {
+                    if self.warned.due().is_some() {
                         tracing::error!(%error, "cannot accept connections; trying again");
                     }
                     time::sleep(pause).await;
@@ -201,27 +249,6 @@ impl Entrance {
         .await;
         self.turn = (index + 1) % count;
         accepted
-    }
-}
-
-/// Connections over their client's share since the last warning.
-#[derive(Debug, Default)]
-struct Refused {
-    count: usize,
-    warned: Warned,
-}
-
-/// Lets a warning through once a minute.
-#[derive(Debug, Default)]
-struct Warned(Option<Instant>);
-
-impl Warned {
-    fn may(&mut self) -> bool {
-        let due = self.0.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
-        if due {
-            self.0 = Some(Instant::now());
-        }
-        due
     }
 }
 

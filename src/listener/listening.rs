@@ -17,6 +17,8 @@ pub struct Terms {
     pub limits: Limits,
     /// Networks of proxies, each of which speaks for many clients: no limit per client there.
     pub proxies: Vec<IpNet>,
+    /// Networks of balancers that speak the PROXY protocol.
+    pub balancers: Vec<IpNet>,
     /// Of handshakes to come; connections that stand go on under theirs.
     pub tls: Arc<ServerConfig>,
     pub redirect: Redirect,
@@ -30,6 +32,7 @@ impl Terms {
         Self {
             limits: config.limits.clone(),
             proxies: config.listen.trusted_proxies.clone(),
+            balancers: config.listen.proxy_protocol_from.clone(),
             tls,
             redirect: Redirect { hosts, public_port },
         }
@@ -193,6 +196,7 @@ impl Terms {
         Self {
             limits,
             proxies: Vec::new(),
+            balancers: Vec::new(),
             tls: tls.config(MinVersion::Tls12).unwrap(),
             redirect: Redirect { hosts: vec![Host::parse("hub.test").unwrap()], public_port: 443 },
         }

@@ -9,6 +9,8 @@ mod drain;
 mod listening;
 mod not_tls;
 mod plain;
+mod proxy_protocol;
+mod refusals;
 mod socket;
 mod stream;
 

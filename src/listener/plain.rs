@@ -16,11 +16,15 @@ use http::{
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time};
+use tokio::{
+    sync::watch,
+    time::{self, Instant},
+};
 
 use super::{
     admission::Share,
-    door::{Accepted, Door, Reception},
+    buffer::BufferedTcp,
+    door::{Arrived, Door, Reception},
     listening::{Live, Terms},
     socket::{linger, tune},
 };
@@ -56,11 +60,14 @@ impl PlainListener {
     /// GET and HEAD without credentials for one of the redirect's hosts get a 308 to the same path on https. All else gets
     /// a registry error: 421 for other hosts, 404 for ACME challenges, 400 for other methods, for credentials,
     /// and where the target is not a path. Each connection serves one request; its head must arrive
-    /// within `limits.request_head`.
+    /// within `limits.request_head`, and a balancer's PROXY header before it within `limits.handshake`.
     pub async fn run(mut self) {
-        while let Some(Accepted { tcp, peer, ticket, terms }) = self.reception.next().await {
+        while let Some(accepted) = self.reception.next().await {
             tokio::spawn(async move {
-                let _held = ticket;
+                let deadline = Instant::now() + accepted.terms.limits.handshake;
+                let Some(Arrived { tcp, peer, ticket: _ticket, terms, .. }) = accepted.identify(deadline).await else {
+                    return;
+                };
                 let head = terms.limits.request_head;
                 let served = serve(tcp, peer, &terms.redirect, head);
                 let longest = head.saturating_add(TIME_TO_ANSWER);
@@ -74,12 +81,17 @@ impl PlainListener {
 
 fn share(terms: &Terms) -> Share {
     let Limits { connections, connections_per_client, .. } = terms.limits;
-    Share { connections: connections.min(MOST_CONNECTIONS), per_client: connections_per_client, exempt: Vec::new() }
+    Share {
+        connections: connections.min(MOST_CONNECTIONS),
+        per_client: connections_per_client,
+        exempt: terms.proxies.clone(),
+        balancers: terms.balancers.clone(),
+    }
 }
 
-async fn serve(tcp: TcpStream, peer: SocketAddr, redirect: &Redirect, head_timeout: Duration) -> hyper::Result<()> {
+async fn serve(tcp: BufferedTcp, peer: SocketAddr, redirect: &Redirect, head_timeout: Duration) -> hyper::Result<()> {
     // Without it the connection still works.
-    let _ = tune(&tcp);
+    let _ = tune(tcp.tcp());
     let service = service_fn(|request| ready(Ok::<_, Infallible>(redirect.answer(&request, peer))));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -89,7 +101,7 @@ async fn serve(tcp: TcpStream, peer: SocketAddr, redirect: &Redirect, head_timeo
         .keep_alive(false)
         .serve_connection(TokioIo::new(tcp), service);
     let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-    linger(&mut connection.into_parts().io.into_inner()).await;
+    linger(&mut connection.into_parts().io.into_inner().into_tcp()).await;
     served
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn decide(
         | Route::Notary { .. } => {}
     }
     challenger.scope = route.challenge_scope();
-    let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await?;
+    let principal = runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await?;
     record.knows(&principal);
     let permit = mountable(registry, authorize(runtime, registry, head, &principal, route)?);
     record.grant = permit.grant().map(str::to_owned);

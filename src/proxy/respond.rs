@@ -1,5 +1,7 @@
 //! What the client is told: the only place with status codes, error codes and challenges.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -76,6 +78,9 @@ pub(super) enum Rejection {
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
     IdentityUnavailable,
+    /// Nothing was verified: too many logins failed before.
+    #[error("too many failed logins")]
+    Throttled { retry_after: Duration },
     /// A page of another origin has a person's browser ask, and nothing allows it to.
     #[error("a page of another origin asks")]
     CrossSite,
@@ -115,6 +120,7 @@ impl Rejection {
             Self::ForeignUpload => "upload_of_another",
             Self::LostUpload => "upload_at_unknown_server",
             Self::IdentityUnavailable => "identity_unavailable",
+            Self::Throttled { .. } => "throttled",
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
             Self::Denied(Denial::Forbidden { .. }) => "denied",
@@ -145,6 +151,7 @@ impl From<NotAuthenticated> for Rejection {
             NotAuthenticated::WrongCredentials(refusal) => Self::WrongCredentials(refusal),
             NotAuthenticated::InvalidToken(refusal) => Self::InvalidToken(refusal),
             NotAuthenticated::Unavailable => Self::IdentityUnavailable,
+            NotAuthenticated::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
 }
@@ -258,6 +265,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         Rejection::Busy => unavailable("too much is under way", request_id),
         Rejection::BuffersFull(_) => unavailable("too many transfers are under way", request_id),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
+        Rejection::Throttled { retry_after } => throttled(*retry_after),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         // What was read is kept, but not for long.
         Rejection::CatalogUnfinished => {
@@ -371,6 +379,15 @@ fn upstream_answer(error: &upstream::Error, request_id: &str) -> Answer {
 fn unavailable(message: &str, request_id: &str) -> Answer {
     Answer::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, format!("{message} (request {request_id})"))
         .with(header::RETRY_AFTER, "5")
+}
+
+/// The same for every name, whether there is such a user or not.
+fn throttled(retry_after: Duration) -> Answer {
+    let seconds = retry_after.as_secs();
+    let message = format!("too many failed logins: try again in {seconds} s");
+    Answer::error(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+        .with(header::RETRY_AFTER, &seconds.to_string())
+        .with(header::CACHE_CONTROL, "no-store")
 }
 
 fn internal(request_id: &str) -> Answer {

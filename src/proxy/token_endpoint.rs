@@ -111,7 +111,8 @@ async fn query(case: Case<'_>, record: &mut Record) -> Result<(Request, Bearer),
         Credentials::None | Credentials::Basic(_) | Credentials::Malformed => {}
     }
     let route = Route::Token(TokenVerb::Query);
-    let principal = runtime.authenticate(&head.credentials, &registry.service, &route).await.map_err(hide_scheme)?;
+    let principal = runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await;
+    let principal = principal.map_err(hide_scheme)?;
     record.knows(&principal);
     // Never an identity; a client that says two names is not to be guessed at.
     if let (Some(account), Credentials::Basic(login)) = (account, &head.credentials)
@@ -144,7 +145,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
             };
             record.claims(username);
             let login = BasicCredentials::new(username, password).map_err(|_| Rejection::WrongCredentials(None))?;
-            let principal = runtime.login(&login, &registry.service).await.map_err(hide_scheme)?;
+            let principal = runtime.login(&login, head.client, &registry.service).await.map_err(hide_scheme)?;
             record.knows(&principal);
             let refresh_token = if request.offline { refresh_token(case, &principal, record)? } else { None };
             Bearer { principal, refresh_token }
@@ -192,12 +193,15 @@ impl Request {
     }
 }
 
-/// A refresh token for a caller who proved a password; None where there are none, and for the bearer of a deploy token,
-/// who would escape its limits.
+/// A refresh token for a caller who proved a password; None where there are none, for the bearer of a deploy token, who
+/// would escape its limits, and where nobody would say that the password changed.
 fn refresh_token(case: Case<'_>, principal: &Principal, record: &mut Record) -> Result<Option<String>, Rejection> {
     let (Some(lifetime), Some(user), None) = (case.runtime.refresh, principal.as_user(), principal.parent()) else {
         return Ok(None);
     };
+    if !user.proof.binds_password() {
+        return Ok(None);
+    }
     let issued =
         case.runtime.issuer.issue_refresh(&case.registry.service, user, lifetime).map_err(|error| unsigned(&error))?;
     metrics::token_issued("refresh");
@@ -214,6 +218,7 @@ fn refused(error: NotAuthenticated, rejection: fn(Option<Box<Refusal>>) -> Rejec
     match error {
         NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => rejection(refusal),
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
+        NotAuthenticated::Throttled { retry_after } => Rejection::Throttled { retry_after },
     }
 }
 

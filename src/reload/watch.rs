@@ -60,9 +60,12 @@ impl Reloader {
         let config = self.config();
         let only_users = |path: &PathBuf| {
             let mut named = config.files().iter().filter(|file| file.path == *path);
-            named.all(|file| file.key.starts_with("identity.providers["))
+            named.all(|file| file.key.ends_with(".htpasswd.file"))
         };
-        let providers = config.identity.providers.iter().map(|Provider::Htpasswd(htpasswd)| htpasswd.file.clone());
-        providers.filter(only_users).collect()
+        let file_of = |provider: &Provider| match provider {
+            Provider::Htpasswd(htpasswd) => Some(htpasswd.file.clone()),
+            Provider::Ldap(_) => None,
+        };
+        config.identity.providers.iter().filter_map(file_of).filter(only_users).collect()
     }
 }

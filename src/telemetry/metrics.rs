@@ -2,7 +2,7 @@
 //!
 //! Labels are fixed words or configured names; nothing a request says becomes a label.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -12,6 +12,9 @@ const DURATION: &str = "portcullis_request_duration_seconds";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
 const DECISIONS: &str = "portcullis_decisions_total";
 const AUTHENTICATIONS: &str = "portcullis_authentications_total";
+const THROTTLED: &str = "portcullis_logins_throttled_total";
+const VERIFICATIONS_WAITING: &str = "portcullis_login_verifications_waiting";
+const VERIFICATION_WAIT: &str = "portcullis_login_verification_wait_seconds";
 const REFUSED: &str = "portcullis_refused_total";
 const TOKENS: &str = "portcullis_tokens_issued_total";
 const RELOAD: &str = "portcullis_config_reload_success";
@@ -29,6 +32,8 @@ const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
+const LDAP_UP: &str = "portcullis_ldap_up";
+const LDAP_ERRORS: &str = "portcullis_ldap_errors_total";
 const BUFFERS: &str = "portcullis_buffer_bytes";
 const BUFFER_LIMIT: &str = "portcullis_buffer_limit_bytes";
 const BUFFER_WAITING: &str = "portcullis_buffer_waiting";
@@ -41,6 +46,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
             Matcher::Full(DURATION.to_owned()),
             &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1800.0],
         )?
+        .set_buckets_for_metric(
+            Matcher::Full(VERIFICATION_WAIT.to_owned()),
+            &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
+        )?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -52,6 +61,16 @@ fn describe() {
     describe_gauge!(IN_FLIGHT, "Requests under way.");
     describe_counter!(DECISIONS, "Access decisions, by action and outcome.");
     describe_counter!(AUTHENTICATIONS, "Passwords checked, by provider and outcome.");
+    describe_counter!(
+        THROTTLED,
+        "Logins that were not verified because too many had failed before, by what had failed too often: the name in its network, or the network with any name."
+    );
+    describe_gauge!(VERIFICATIONS_WAITING, "Logins that wait for a thread to compute a password's hash.");
+    describe_histogram!(
+        VERIFICATION_WAIT,
+        Unit::Seconds,
+        "How long they waited; its count is that of the hashes that were computed."
+    );
     describe_counter!(REFUSED, "Requests refused, by reason (as the access line names it).");
     describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
@@ -84,6 +103,11 @@ fn describe() {
         "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."
     );
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
+    describe_gauge!(
+        LDAP_UP,
+        "1 while a directory server is asked, 0 while it is left out, NaN once it is out of the configuration."
+    );
+    describe_counter!(LDAP_ERRORS, "Questions that a directory server did not answer, by reason.");
     describe_gauge!(BUFFERS, Unit::Bytes, "Memory set aside for bodies under way and HTTP/2 windows.");
     describe_gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that may be set aside (limits.buffers).");
     describe_counter!(
@@ -107,6 +131,22 @@ pub fn decision(action: &'static str, outcome: &'static str) {
 /// `provider` is a provider's name, or `none`.
 pub fn login(provider: &str, outcome: &'static str) {
     counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// `of` is `name` or `network`.
+pub fn login_throttled(of: &'static str) {
+    counter!(THROTTLED, "of" => of).increment(1);
+}
+
+/// Counts one login as waiting to be verified for as long as it lives.
+pub fn verification_waits() -> InFlight {
+    gauge!(VERIFICATIONS_WAITING).increment(1.0);
+    InFlight(VERIFICATIONS_WAITING)
+}
+
+/// A login that is verified by computing got its turn.
+pub fn verification_waited(time: Duration) {
+    histogram!(VERIFICATION_WAIT).record(time.as_secs_f64());
 }
 
 /// `reason` is the access line's `refused`.
@@ -218,6 +258,24 @@ pub fn certificate_gone(name: &str) {
 
 pub fn htpasswd_readable(readable: bool) {
     gauge!(PASSWORD_FILE).set(if readable { 1.0 } else { 0.0 });
+}
+
+/// Whether a directory server is asked.
+pub fn ldap_up(provider: &str, server: &str, up: bool) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned())];
+    gauge!(LDAP_UP, &labels).set(if up { 1.0 } else { 0.0 });
+}
+
+/// A directory server is no longer in the configuration: its gauge is neither 0 nor 1.
+pub fn ldap_gone(provider: &str, server: &str) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned())];
+    gauge!(LDAP_UP, &labels).set(f64::NAN);
+}
+
+/// A directory server did not answer.
+pub fn ldap_error(provider: &str, server: &str, reason: &'static str) {
+    let labels = [("provider", provider.to_owned()), ("server", server.to_owned()), ("reason", reason.to_owned())];
+    counter!(LDAP_ERRORS, &labels).increment(1);
 }
 
 #[allow(clippy::cast_precision_loss)] // sizes of memory fit a double's mantissa

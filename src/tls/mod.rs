@@ -3,6 +3,7 @@
 mod content_hash;
 mod files;
 mod leaf;
+mod roots;
 mod server;
 mod store;
 #[cfg(test)]
@@ -10,6 +11,7 @@ pub(crate) mod testing;
 
 pub use content_hash::ContentHash;
 pub use files::{CertificateError, Loaded, Pair, load};
+pub use roots::{FileFault, Roots};
 pub use rustls::{Error as TlsError, ServerConfig};
 pub use server::{ServerTls, install_provider};
 pub use store::{CertStore, CertificateInfo, uncovered};

@@ -97,7 +97,11 @@ impl Verifier {
     pub async fn refresh(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Refresh, service, token)?;
         let subject = verified.subject.as_ref().ok_or_else(foreign)?;
-        Ok(standing(TokenKind::Refresh, &verified, subject, chain).await?.through(parent(&verified)))
+        let principal = standing(TokenKind::Refresh, &verified, subject, chain).await?;
+        if principal.as_user().is_some_and(|user| !user.proof.binds_password()) {
+            return Err(verified.refused(TokenKind::Refresh, Reason::UserChanged));
+        }
+        Ok(principal.through(parent(&verified)))
     }
 
     /// The user of a deploy token that came as a password, limited to its patterns. The name sent with it must be its
@@ -199,7 +203,7 @@ async fn standing(
     match chain.recall(&subject.name, &subject.via, &subject.proof).await {
         Ok(Some(user)) => Ok(Principal::user(user)),
         Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
-        Err(LoginError::Unavailable) => Err(VerifyError::Unavailable),
+        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => Err(VerifyError::Unavailable),
     }
 }
 

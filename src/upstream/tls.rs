@@ -1,21 +1,16 @@
 //! TLS towards servers and towards object storage: who is trusted, and what they are shown.
 
-use std::{
-    error::Error as StdError,
-    io::{self, Read as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{error::Error as StdError, io, sync::Arc};
 
 use rustls::{AlertDescription, ClientConfig, RootCertStore, sign::SingleCertAndKey};
-use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject};
+use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Error, SetupError};
 use crate::{
-    config::{self, ServerUrl, open_regular},
-    tls::{CertificateError, ContentHash, Pair},
+    config::{self, ServerUrl},
+    tls::{CertificateError, ContentHash, FileFault, Pair, Roots},
 };
 
 /// TLS towards one place, and the name that its certificate must have.
@@ -46,12 +41,6 @@ pub(super) struct Content {
     to_storage: bool,
 }
 
-struct Roots {
-    certificates: Vec<CertificateDer<'static>>,
-    /// What to say where none of them can be used.
-    useless: SetupError,
-}
-
 impl Content {
     /// Only what is needed is read: nothing where no address begins with `https://`.
     pub(super) fn read(upstream: &config::Upstream) -> Result<Self, SetupError> {
@@ -63,7 +52,7 @@ impl Content {
         let client = tls.client_certificate.as_ref().filter(|_| to_servers);
         let client = client.map(Pair::read).transpose().map_err(client_fault)?;
         Ok(Self {
-            ca: ca.map(|file| Roots::of_file(file)).transpose()?,
+            ca: ca.map(|file| Roots::of_file(file)).transpose().map_err(roots_fault)?,
             system: (to_storage || to_servers && ca.is_none()).then(Roots::of_system),
             client,
             to_servers,
@@ -78,7 +67,7 @@ impl Content {
             return Ok(None);
         }
         let mut roots = RootCertStore::empty();
-        self.ca.as_ref().or(self.system.as_ref()).map_or(Ok(()), |trusted| trusted.add_to(&mut roots))?;
+        self.ca.as_ref().or(self.system.as_ref()).map_or(Ok(()), |trusted| add(trusted, &mut roots))?;
         let builder = ClientConfig::builder().with_root_certificates(roots);
         let client = match &self.client {
             Some(pair) => {
@@ -98,10 +87,10 @@ impl Content {
             return Ok(None);
         }
         let mut roots = RootCertStore::empty();
-        let system = self.system.as_ref().map_or(Ok(()), |system| system.add_to(&mut roots));
+        let system = self.system.as_ref().map_or(Ok(()), |system| add(system, &mut roots));
         match &self.ca {
             // A machine without roots of its own is no fault where these are enough.
-            Some(ca) => ca.add_to(&mut roots)?,
+            Some(ca) => add(ca, &mut roots)?,
             None => system?,
         }
         Ok(Some(http1(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())))
@@ -121,38 +110,6 @@ impl Content {
     }
 }
 
-impl Roots {
-    fn of_file(file: &Path) -> Result<Self, SetupError> {
-        let fault = |reason: String| fail(Some(file), reason);
-        let mut pem = Vec::new();
-        let read = open_regular(file).and_then(|mut opened| opened.read_to_end(&mut pem));
-        read.map_err(|error| fault(format!("cannot be read: {error}")))?;
-        let certificates = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| fault("is not valid PEM".to_owned()))?;
-        let useless = fault("holds no usable certificate (PEM, -----BEGIN CERTIFICATE-----)".to_owned());
-        Ok(Self { certificates, useless })
-    }
-
-    fn of_system() -> Self {
-        let mut certificates = rustls_native_certs::load_native_certs().certs;
-        // In whichever order a folder lists them.
-        certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
-        let reason = "the system has no trusted roots: install ca-certificates or set tls.ca_file";
-        let useless = fail(None, reason.to_owned());
-        Self { certificates, useless }
-    }
-
-    fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        self.certificates.iter().map(AsRef::as_ref)
-    }
-
-    fn add_to(&self, roots: &mut RootCertStore) -> Result<(), SetupError> {
-        let (added, _) = roots.add_parsable_certificates(self.certificates.iter().cloned());
-        if added == 0 { Err(self.useless.clone()) } else { Ok(()) }
-    }
-}
-
 fn http1(mut client: ClientConfig) -> Arc<ClientConfig> {
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(client)
@@ -162,8 +119,12 @@ fn client_fault(error: CertificateError) -> SetupError {
     SetupError { server: "tls".to_owned(), file: Some(error.file), reason: error.reason }
 }
 
-fn fail(file: Option<&Path>, reason: String) -> SetupError {
-    SetupError { server: "tls".to_owned(), file: file.map(Path::to_owned), reason }
+fn roots_fault(error: FileFault) -> SetupError {
+    SetupError { server: "tls".to_owned(), file: error.file, reason: error.reason }
+}
+
+fn add(trusted: &Roots, roots: &mut RootCertStore) -> Result<(), SetupError> {
+    trusted.add_to(roots, "tls.ca_file").map_err(roots_fault)
 }
 
 /// Where a server ended a connection for the certificate that it was shown or not shown: what to look at. With TLS 1.3

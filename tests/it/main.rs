@@ -1,6 +1,7 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, nginx, notary, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and docker
+//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and
+//! docker
 //! (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
 //! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
@@ -28,6 +29,7 @@ mod faults;
 mod grace;
 mod htpasswd;
 mod keep;
+mod ldap;
 mod listening;
 mod live;
 mod login;
@@ -35,6 +37,7 @@ mod outside;
 mod pairing;
 mod pass_token;
 mod permit;
+mod proxied;
 mod pull_push;
 mod quickstart;
 mod read_only;
@@ -46,7 +49,10 @@ mod revocation;
 mod routes;
 mod sequences;
 mod serving;
+mod storm;
 mod survive;
+mod throttle;
+mod timing;
 mod tls;
 mod token_keys;
 mod tokens;

@@ -131,8 +131,6 @@ shutdown: { drain: "30s" }
 fn every_key_is_known_and_what_is_not_available_is_said() {
     let expected = [
         ("tls.acme: is not available", "error"),
-        ("identity.providers[1].ldap: is not available", "error"),
-        ("limits.failed_logins: has no effect", "warning"),
         ("events.endpoints: is not available", "error"),
         ("log.audit: has no effect", "warning"),
     ];
@@ -160,7 +158,7 @@ fn every_other_key_is_unknown() {
                 && told.contains(&format!("unknown key \"zz-{key}\""))
         });
         // Nothing is read below what is not available, and the names of groups are free.
-        let opaque = ["tls.acme.", "identity.providers[].ldap.", "events.endpoints[].", "identity.groups."];
+        let opaque = ["tls.acme.", "events.endpoints[].", "identity.groups."];
         let expected = !opaque.iter().any(|start| path.starts_with(start));
         assert_eq!(unknown, expected, "{path}: {told:#?}");
     }
@@ -183,7 +181,6 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
 #[test]
 fn what_is_not_available_is_an_error() {
     for (text, key) in [
-        (with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/8] }"), "listen.proxy_protocol_from"),
         (
             with_line(
                 3,
@@ -191,7 +188,6 @@ fn what_is_not_available_is_an_error() {
             ),
             "tls.acme",
         ),
-        (with_line(7, "identity: { providers: [ldap: { urls: [] }] }"), "identity.providers[0].ldap"),
         (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
     ] {
         tells(&text, "", &format!("error: {key}: is not available in this version"));
@@ -201,7 +197,6 @@ fn what_is_not_available_is_an_error() {
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
     for text in [
-        with_line(2, "listen: { proxy_protocol_from: [] }"),
         with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
         with_more("events: { endpoints: [] }\n"),
     ] {

@@ -76,6 +76,16 @@ fn kinds_of_values() {
         "8:24: error: limits.connections: expected a whole number",
         "found the number 1.5",
     );
+    more(
+        "limits: { failed_logins: { count: 0 } }\n",
+        "8:35: error: limits.failed_logins.count: 0 is out of range: 1 to 1000000",
+        "",
+    );
+    more(
+        "limits: { failed_logins: { per: 0s } }\n",
+        "8:33: error: limits.failed_logins.per: \"0s\" is too short: at least 1s",
+        "",
+    );
     more("limits: { connections: 0 }\n", "8:24: error: limits.connections: 0 is out of range: 1 to 1000000", "");
     more("limits: { connections: 1e999 }\n", "8:24: error: limits.connections: expected a whole number", "");
     more("tokens: { issuer: \"\" }\n", "8:19: error: tokens.issuer: must not be empty", "");

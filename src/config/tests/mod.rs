@@ -3,6 +3,7 @@ mod contract;
 mod errors;
 mod files;
 mod hosts;
+mod ldap;
 mod named;
 mod random;
 mod redirects;

@@ -18,6 +18,11 @@ fn addresses() {
     );
     listen("public_port: 0", "2:24: error: listen.public_port: 0 is out of range: 1 to 65535", "");
     listen(
+        "proxy_protocol_from: [balancer.internal]",
+        "2:33: error: listen.proxy_protocol_from[0]: \"balancer.internal\" is not a network",
+        "one address",
+    );
+    listen(
         "trusted_proxies: [10.0.0.0/33]",
         "2:29: error: listen.trusted_proxies[0]: \"10.0.0.0/33\" is not a network",
         "\"10.0.0.0/8\"",

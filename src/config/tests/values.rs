@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{LogFormat, MinVersion, Redirects, ServerUrl, Subject},
+    super::{FailedLogins, LogFormat, MinVersion, Redirects, ServerUrl, Subject},
     LEAST, read, with_line, with_more,
 };
 use crate::registry::{Action, Actions};
@@ -36,6 +36,7 @@ fn defaults() {
         (limits.connections, limits.connections_per_client, limits.buffers, limits.manifest, limits.upload),
         (4096, 256, 512 << 20, 4 << 20, None)
     );
+    assert_eq!(limits.failed_logins, Some(FailedLogins { count: 10, per: Duration::from_secs(300) }));
     assert_eq!(
         [limits.handshake, limits.request_head, limits.idle, limits.body_idle].map(|time| time.as_secs()),
         [10, 10, 75, 60]
@@ -67,6 +68,18 @@ fn switched_off() {
     let text = with_more("shutdown: { drain: 0s }\nreload: { watch: false }\n");
     let config = read(&text).unwrap();
     assert_eq!((config.shutdown.drain, config.reload.watch), (Duration::ZERO, false));
+}
+
+#[test]
+fn failed_logins() {
+    let of = |value: &str| {
+        let limits = read(&with_more(&format!("limits: {{ failed_logins: {value} }}\n"))).unwrap().limits;
+        limits.failed_logins.map(|FailedLogins { count, per }| (count, per.as_secs()))
+    };
+    assert_eq!(of("null"), None);
+    assert_eq!(of("{}"), Some((10, 300)));
+    assert_eq!(of("{ count: 3 }"), Some((3, 300)));
+    assert_eq!(of("{ count: 1000000, per: 1s }"), Some((1_000_000, 1)));
 }
 
 #[test]

@@ -125,6 +125,24 @@ fn listeners() {
         "2:29: warning: listen.trusted_proxies[0]: \"10.1.2.3/8\" means all of 10.0.0.0/8",
         "",
     );
+    tells(
+        &with_line(2, "listen: { proxy_protocol_from: [10.0.0.1, 0.0.0.0/0] }"),
+        "2:43: warning: listen.proxy_protocol_from[1]: 0.0.0.0/0 lets everybody claim any address",
+        "",
+    );
+    for (balancers, proxies) in [("10.0.0.0/8", "10.1.0.0/16"), ("10.1.2.3", "::ffff:10.0.0.0/104"), ("::1", "::/64")] {
+        tells(
+            &with_line(
+                2,
+                &format!("listen: {{ proxy_protocol_from: [{balancers}], trusted_proxies: [\"{proxies}\"] }}"),
+            ),
+            "2:",
+            " is in listen.proxy_protocol_from: ",
+        );
+    }
+    let apart =
+        with_line(2, "listen: { proxy_protocol_from: [10.0.0.0/9], trusted_proxies: [10.128.0.0/9, \"::a00:1\"] }");
+    assert_eq!(told(&apart), [""; 0]);
 }
 
 #[test]
@@ -144,11 +162,6 @@ fn an_address_as_host_needs_a_default_certificate() {
 
 #[test]
 fn keys_without_effect() {
-    tells(
-        &with_more("limits: { failed_logins: { count: 10, per: 5m } }\n"),
-        "8:11: warning: limits.failed_logins: has no effect",
-        "",
-    );
     tells(&with_more("log: { audit: true }\n"), "8:8: warning: log.audit: has no effect", "");
 }
 

@@ -47,7 +47,9 @@ fn a_success_is_remembered_for_its_lifetime() {
 
     std::thread::sleep(Duration::from_millis(20));
     assert!(successes.recall(&key, Duration::from_millis(10)).is_none());
-    assert!(successes.recall(&key, LONG).is_none(), "and not found again");
+    assert!(successes.knows(&key), "it was no guess");
+    successes.forget(&key);
+    assert!(successes.recall(&key, LONG).is_none() && !successes.knows(&key));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod remembered;
+mod throttled;
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +13,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::Secret,
+    config::{GroupKey, Secret},
     identity::{Outcome, Proof, ProviderError},
 };
+
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn line(user: &str, password: &str) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, 4).expect("hashes"))
@@ -102,7 +105,7 @@ impl Provider for Directory {
         }
         Ok(user.eq_ignore_ascii_case("dora").then(|| Standing {
             name: Arc::from("dora"),
-            groups: vec![Arc::from("staff"), Arc::from("both")],
+            groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
     }
@@ -115,16 +118,16 @@ impl Provider for Directory {
 /// Puts the directory into the chain, before the files or after them.
 fn with_directory(mut chain: Chain, place: usize, directory: &Arc<Directory>) -> Chain {
     let provider = Arc::clone(directory) as Arc<dyn Provider>;
-    chain.members.insert(place, Member { name: Arc::from("directory"), provider });
+    chain.members.insert(place, Member::new(Arc::from("directory"), provider));
     chain
 }
 
 async fn accepted(chain: &Chain, username: &str, password: &str) -> User {
-    chain.login(&login(username, password)).await.expect("accepted").as_user().expect("a user").clone()
+    chain.login(&login(username, password), HERE).await.expect("accepted").as_user().expect("a user").clone()
 }
 
 async fn refused(chain: &Chain, username: &str, password: &str) -> LoginError {
-    chain.login(&login(username, password)).await.expect_err("refused")
+    chain.login(&login(username, password), HERE).await.expect_err("refused")
 }
 
 fn asked(directory: &Directory) -> usize {
@@ -135,7 +138,7 @@ fn asked(directory: &Directory) -> usize {
 async fn a_login_makes_a_principal_without_limit() {
     let files = Files::new(&[&line("alice", "secret")]).group("team-a", &["alice", "bob"]).group("team-b", &["bob"]);
     let chain = files.chain();
-    let principal = chain.login(&login("alice", "secret")).await.expect("accepted");
+    let principal = chain.login(&login("alice", "secret"), HERE).await.expect("accepted");
     assert_eq!(principal.name(), Some("alice"));
     assert!(principal.limit().is_none());
     let user = principal.as_user().expect("a user");
@@ -200,7 +203,8 @@ async fn the_providers_spelling_and_groups_count() {
     for _ in 0..2 {
         let user = accepted(&chain, "DORA", "directory").await;
         assert_eq!(&*user.name, "dora");
-        assert_eq!(user.groups, [Arc::from("staff"), Arc::from("both")]);
+        assert_eq!(user.groups, [Arc::from("both")]);
+        assert_eq!(user.directory_groups.iter().map(GroupKey::as_str).collect::<Vec<_>>(), ["staff", "both"]);
     }
     assert_eq!(asked(&directory), 1, "the second comes from the cache");
 }

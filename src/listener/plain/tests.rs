@@ -2,7 +2,8 @@ use std::net::Ipv4Addr;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::{Instant, timeout},
+    net::TcpStream,
+    time::timeout,
 };
 
 use super::*;
@@ -122,6 +123,7 @@ impl Running {
             buffers: 512 << 20,
             manifest: 0,
             upload: None,
+            failed_logins: None,
         };
         let http = Sockets::bind(&[(Ipv4Addr::LOCALHOST, 0).into()], &Sockets::default(), &[]).unwrap();
         let address = http.local_addresses()[0];
@@ -207,4 +209,24 @@ async fn a_stop_closes_the_socket() {
     running.listening.close();
     let closed = async { while TcpStream::connect(running.address).await.is_ok() {} };
     timeout(Duration::from_secs(1), closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_balancer_says_whose_request_it_is() {
+    let running = Running::start(1, Duration::from_secs(5)).await;
+    let request = b"GET /a HTTP/1.1\r\nHost: hub.test\r\n\r\n".as_slice();
+    let header = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n".as_slice();
+    let answer = running.raw(&[header, request].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "nobody is a balancer yet: {answer}");
+    let terms = (*running.listening.subscribe().borrow().terms).clone();
+    let balancers = vec!["127.0.0.1/32".parse().unwrap()];
+    running.listening.install(running.listening.places(), Terms { balancers, ..terms });
+    let mut probe = TcpStream::connect(running.address).await.unwrap();
+    probe.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0").await.unwrap();
+    let answer = running.raw(&[header, request].concat()).await;
+    assert!(answer.contains("location: https://hub.test/a\r\n"), "{answer}");
+    let mut tcp = TcpStream::connect(running.address).await.unwrap();
+    tcp.write_all(request).await.unwrap();
+    let read = timeout(Duration::from_secs(1), tcp.read(&mut [0; 1])).await.unwrap();
+    assert_eq!(read.unwrap_or(0), 0, "a header is required");
 }

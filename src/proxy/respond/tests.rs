@@ -107,7 +107,7 @@ fn server_errors_say_a_code_and_a_request_id_and_nothing_of_what_is_behind() {
     let connect = upstream::Error::Connect("tcp connect error: 10.0.0.5:5000 refused".to_owned());
     for (rejection, status) in [
         (Rejection::Upstream(connect), 502),
-        (Rejection::Upstream(upstream::Error::Silent(std::time::Duration::from_secs(1))), 504),
+        (Rejection::Upstream(upstream::Error::Silent(Duration::from_secs(1))), 504),
         (Rejection::IdentityUnavailable, 503),
         (Rejection::CatalogUnfinished, 503),
         (Rejection::Signing, 500),

@@ -22,6 +22,7 @@ fn alice() -> Principal {
     Principal::user(Arc::new(User {
         name: "alice".into(),
         groups: vec!["team-a".into()],
+        directory_groups: Vec::new(),
         via: "htpasswd".into(),
         proof: Proof("5ae1f00d".to_owned()),
     }))

@@ -114,7 +114,11 @@ impl Variant {
         config["identity"]["groups"] = json!({ "guests": if self.guest { vec![BOB.name] } else { vec![] } });
         config["identity"]["providers"] = json!([{ "htpasswd": { "file": format!("htpasswd-{}", self.carol) } }]);
         config["tokens"]["revoked"] = if self.revoked { json!([parts.token]) } else { json!([]) };
-        config["limits"] = json!({ "manifest": if self.small_manifests { SMALL } else { 1 << 20 } });
+        config["limits"] = json!({
+            "manifest": if self.small_manifests { SMALL } else { 1 << 20 },
+            // Wrong logins are a part of the load.
+            "failed_logins": null,
+        });
         config["access"]["grants"] = self.grants();
         config
     }

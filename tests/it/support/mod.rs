@@ -5,8 +5,10 @@ mod dial;
 mod dice;
 mod done;
 mod ear;
+mod haproxy;
 mod http2;
 mod image;
+mod ldap;
 mod notary;
 mod pki;
 mod place;
@@ -32,18 +34,20 @@ pub(crate) use dial::{dial, dialled};
 pub(crate) use dice::Dice;
 pub(crate) use done::{Done, assert_installed, assert_root, run, run_within};
 pub(crate) use ear::{Caller, Ear, Request, Signal};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use http2::{Asked, Http2, Stream, Waiting};
 pub(crate) use image::{Hash, Image, digest};
+pub(crate) use ldap::{LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Slapd, Slapped, ldap_provider, service_secret};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
 pub(crate) use portcullis::{
-    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, htpasswd_line, portcullis,
+    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, default_htpasswd, htpasswd_line, portcullis,
 };
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;
-pub(crate) use raw::{Tls, client_config, exchange, http_get};
+pub(crate) use raw::{Tls, client_config, exchange, http_get, plain_from};
 pub(crate) use registry::{Acted, Registry};
 pub(crate) use site::{INDEX, Site};
 pub(crate) use skopeo::Skopeo;

@@ -63,7 +63,7 @@ pub(crate) fn htpasswd_line(login: Login) -> String {
 }
 
 /// The users of the default configuration.
-fn default_htpasswd() -> &'static str {
+pub(crate) fn default_htpasswd() -> &'static str {
     static LINES: OnceLock<String> = OnceLock::new();
     LINES.get_or_init(|| [ALICE, BOB, CI, ADMIN].map(htpasswd_line).concat())
 }
@@ -437,6 +437,8 @@ fn configuration(pki: &Pki, upstream: &Value, hosts: &[String], [https, http, ad
             "providers": [{ "htpasswd": { "file": "htpasswd" } }],
         },
         "tokens": { "keys": ["token.key"] },
+        // Tests ask with wrong passwords more often than people do.
+        "limits": { "failed_logins": { "count": 1000, "per": "5m" } },
         "access": { "grants": [
             { "name": "public images", "repositories": ["library/**"], "actions": ["pull"], "to": ["anyone"] },
             { "name": "team-a works in its namespace", "repositories": ["team-a/**"], "actions": ["pull", "push"], "to": ["group:team-a"] },

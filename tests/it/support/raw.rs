@@ -28,8 +28,12 @@ impl Tls {
 
     /// The same from another address of this machine.
     pub(crate) fn connect_from(source: IpAddr, pki: &Pki, port: u16, name: &str) -> Self {
-        let socket = within_limits(connect_from(source, port)).unwrap();
-        Self::over(socket, client_config(pki, &["http/1.1"]), name).unwrap()
+        Self::over(plain_from(source, port), client_config(pki, &["http/1.1"]), name).unwrap()
+    }
+
+    /// The same, with these bytes before TLS, in one packet with its beginning. `Err` where the server closes.
+    pub(crate) fn after(preface: &[u8], source: IpAddr, pki: &Pki, port: u16, name: &str) -> std::io::Result<Self> {
+        Self::begun(preface, plain_from(source, port), client_config(pki, &["http/1.1"]), name)
     }
 
     /// Connects offering these protocols; an empty list is no ALPN at all.
@@ -43,9 +47,16 @@ impl Tls {
     }
 
     /// Over a socket that is connected already.
-    pub(crate) fn over(mut socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+    pub(crate) fn over(socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+        Self::begun(&[], socket, config, name)
+    }
+
+    fn begun(preface: &[u8], mut socket: TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
+        let mut first = preface.to_vec();
+        connection.write_tls(&mut first)?;
+        socket.write_all(&first)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
@@ -174,6 +185,11 @@ fn ask(stream: &mut (impl Read + Write), path: &str) -> Option<Response> {
 
 fn connect(port: u16) -> std::io::Result<TcpStream> {
     within_limits(TcpStream::connect(("127.0.0.1", port)))
+}
+
+/// A connection to 127.0.0.1 from another address of this machine.
+pub(crate) fn plain_from(source: IpAddr, port: u16) -> TcpStream {
+    within_limits(connect_from(source, port)).unwrap()
 }
 
 fn connect_from(source: IpAddr, port: u16) -> std::io::Result<TcpStream> {

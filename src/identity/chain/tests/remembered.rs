@@ -130,7 +130,7 @@ async fn identical_logins_at_the_same_time_are_verified_once() {
         let logins: Vec<_> = (0..20)
             .map(|_| {
                 let chain = Arc::clone(&chain);
-                tokio::spawn(async move { chain.login(&login("dora", password)).await.is_ok() })
+                tokio::spawn(async move { chain.login(&login("dora", password), HERE).await.is_ok() })
             })
             .collect();
         for login in logins {

@@ -22,7 +22,7 @@ pub(super) fn hash(password: &str) -> String {
 
 async fn issued(forge: &Forge, chain: &Chain) -> String {
     let login = BasicCredentials { username: "alice".to_owned(), password: config::Secret::new("one".to_owned()) };
-    let alice = chain.login(&login).await.unwrap();
+    let alice = chain.login(&login, [127, 0, 0, 1].into()).await.unwrap();
     let issuer = Issuer::new(Arc::clone(&forge.keys), ISSUER.to_owned(), Duration::from_secs(900));
     let mut granted = ScopeSet::default();
     granted.add_requested("repository:team-a/app:pull");

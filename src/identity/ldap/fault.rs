@@ -1,0 +1,73 @@
+//! Why a server could not be asked.
+
+/// Why a server gave no answer about a user.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("TLS fails: {0}")]
+    Tls(String),
+    #[error("StartTLS is refused: {0}")]
+    StartTls(String),
+    #[error("no answer in time while {0}")]
+    Timeout(&'static str),
+    #[error("no connection became free in time")]
+    Crowded,
+    /// The connection ended while it was used.
+    #[error("the connection broke: {0}")]
+    Lost(String),
+    /// The service account's own bind.
+    #[error("the service account is refused: {0}")]
+    Service(String),
+    /// A result code that says nothing of the user.
+    #[error("{0}")]
+    Result(Refusal),
+    #[error("the answer cannot be used: {0}")]
+    Answer(String),
+}
+
+/// A result other than success (RFC 4511, appendix A).
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the server answers {code} to {what}: {text}")]
+pub(super) struct Refusal {
+    pub(super) what: &'static str,
+    pub(super) code: u32,
+    pub(super) text: String,
+}
+
+/// The server is busy (RFC 4511, appendix A.2).
+const BUSY: u32 = 51;
+/// The server is shutting down, or lacks what it needs.
+const UNAVAILABLE: u32 = 52;
+
+impl Fault {
+    /// For metrics.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::StartTls(_) => "starttls",
+            Self::Timeout(_) => "timeout",
+            Self::Crowded => "crowded",
+            Self::Lost(_) => "lost",
+            Self::Service(_) => "bind",
+            Self::Result(_) => "result",
+            Self::Answer(_) => "answer",
+        }
+    }
+
+    /// True where it says of the server that others would fare no better. A service account that is refused is not to be
+    /// tried at each login: that locks it out.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::Tls(_)
+            | Self::StartTls(_)
+            | Self::Timeout(_)
+            | Self::Lost(_)
+            | Self::Service(_) => true,
+            Self::Crowded | Self::Answer(_) => false,
+            Self::Result(refusal) => [BUSY, UNAVAILABLE].contains(&refusal.code),
+        }
+    }
+}

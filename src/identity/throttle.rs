@@ -1,0 +1,294 @@
+//! How many failed logins a network may have: token buckets, one for each name in each network, one for each network.
+//!
+//! A bucket is the time at which it is empty again: a failure moves that on by `per / count`, and there is room as long as
+//! it is no more than `per` away. A login takes its place before it is verified, so that however many come at a time, no
+//! more are verified than may fail; a success gives the place back. (`governor`'s keyed limiters know neither places that
+//! are given back nor a bound on keys that keeps those under attack.)
+//!
+//! There is no bucket that nothing failed in, so verifying is what makes them, and there are at most [`CAPACITY`]: a full
+//! table drops the bucket that is empty first, which one under attack is not.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::network::Network;
+use crate::{config::FailedLogins, telemetry::metrics};
+
+/// How often as many a network may have over all names: trying one password on many names is bounded too. So many people
+/// behind one address may still log in at a time.
+const NAMES: u32 = 100;
+/// How many buckets are kept, those of logins under way apart: about 10 MiB.
+const CAPACITY: usize = 65_536;
+/// How often the log speaks of one bucket.
+const TELLING: Duration = Duration::from_secs(60);
+/// The most of a name that the log shows, in characters.
+const LONGEST_NAME: usize = 128;
+
+/// Too many logins failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many failed logins; the next one is possible in {retry_after:?}")]
+pub(super) struct Throttled {
+    pub(super) retry_after: Duration,
+}
+
+/// The buckets of a process, whatever is read again.
+pub(super) struct Throttle {
+    epoch: Instant,
+    hasher: RandomState,
+    capacity: usize,
+    table: Mutex<Table>,
+}
+
+/// A name in a network; without a name the network itself.
+type Key = (Network, Option<u64>);
+
+#[derive(Default)]
+struct Table {
+    /// By which the buckets were filled.
+    limit: FailedLogins,
+    buckets: HashMap<Key, Bucket>,
+    /// The buckets that nobody is using just now, the first to be empty first.
+    idle: BTreeSet<(Duration, Key)>,
+}
+
+/// Times count from the table's epoch.
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    /// When it is empty.
+    empty: Duration,
+    /// Logins that are being verified.
+    under_way: u32,
+    /// When the log spoke of it last.
+    told: Option<Duration>,
+}
+
+/// How fast a bucket empties, and how much it holds.
+#[derive(Clone, Copy)]
+struct Rate {
+    step: Duration,
+    per: Duration,
+}
+
+/// Of a name and of its network.
+fn rates(limit: FailedLogins) -> [Rate; 2] {
+    let count = limit.count.max(1);
+    [count, count.saturating_mul(NAMES)].map(|count| Rate { step: limit.per / count, per: limit.per })
+}
+
+/// The bucket of a name, and that of its network.
+fn both(key: Key) -> [Key; 2] {
+    [key, (key.0, None)]
+}
+
+impl Rate {
+    /// How long until there is room for one more; zero: there is.
+    fn wait(self, bucket: Bucket, now: Duration) -> Duration {
+        let taken = self.step.saturating_mul(bucket.under_way.saturating_add(1));
+        (self.owed(bucket, now) + taken).saturating_sub(self.per)
+    }
+
+    /// What is left of earlier failures.
+    fn owed(self, bucket: Bucket, now: Duration) -> Duration {
+        bucket.empty.saturating_sub(now)
+    }
+
+    /// The same as so many failures.
+    fn failures(self, bucket: Bucket, now: Duration) -> f64 {
+        self.owed(bucket, now).as_secs_f64() / self.step.max(Duration::from_nanos(1)).as_secs_f64()
+    }
+
+    fn after_failure(self, bucket: Bucket, now: Duration) -> Duration {
+        now + (self.owed(bucket, now) + self.step).min(self.per)
+    }
+}
+
+impl Throttle {
+    pub(super) fn new() -> Self {
+        Self::with(CAPACITY)
+    }
+
+    fn with(capacity: usize) -> Self {
+        Self { epoch: Instant::now(), hasher: RandomState::new(), capacity, table: Mutex::default() }
+    }
+
+    /// A place for a login that is to be verified.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        limit: Option<FailedLogins>,
+        name: &str,
+        network: Network,
+    ) -> Result<Attempt, Throttled> {
+        let Some(limit) = limit else { return Ok(Attempt(None)) };
+        let key = self.key(name, network);
+        let now = self.epoch.elapsed();
+        let mut table = self.lock();
+        table.obey(limit, now);
+        match table.room(key, now) {
+            Ok(()) => both(key).into_iter().for_each(|key| table.begin(key)),
+            Err(full) => {
+                let tell = table.tells(full.key, now);
+                drop(table);
+                return Err(full.says(name, network, tell));
+            }
+        }
+        Ok(Attempt(Some(Place { throttle: Arc::clone(self), key })))
+    }
+
+    /// Counts a login that has failed already; the error says that there is no room for it.
+    pub(super) fn fail(
+        self: &Arc<Self>,
+        limit: Option<FailedLogins>,
+        name: &str,
+        network: Network,
+    ) -> Result<(), Throttled> {
+        self.admit(limit, name, network).map(drop)
+    }
+
+    /// Directories compare names without case and blanks: what differs in these alone shares a bucket.
+    fn key(&self, name: &str, network: Network) -> Key {
+        let folded: String = name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+        (network, Some(self.hasher.hash_one(folded)))
+    }
+
+    fn settle(&self, key: Key, failed: bool) {
+        let now = self.epoch.elapsed();
+        let mut table = self.lock();
+        for (key, rate) in both(key).into_iter().zip(rates(table.limit)) {
+            table.end(key, now, failed.then_some(rate));
+        }
+        table.tidy(now, self.capacity);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// There is no room in a bucket.
+struct Full {
+    of: &'static str,
+    key: Key,
+    wait: Duration,
+}
+
+impl Full {
+    fn says(&self, name: &str, network: Network, tell: bool) -> Throttled {
+        let retry_after = whole_seconds(self.wait);
+        metrics::login_throttled(self.of);
+        if tell {
+            let name: String = name.chars().take(LONGEST_NAME).collect();
+            let seconds = retry_after.as_secs();
+            tracing::warn!(%network, name, of = self.of, retry_after = seconds, "too many failed logins, none is verified");
+        }
+        Throttled { retry_after }
+    }
+}
+
+impl Table {
+    /// What failed under another limit goes on as so many failures under this one.
+    fn obey(&mut self, limit: FailedLogins, now: Duration) {
+        if self.limit == limit {
+            return;
+        }
+        for (key, bucket) in &mut self.buckets {
+            let kind = usize::from(key.1.is_none());
+            let [before, after] = [self.limit, limit].map(|limit| rates(limit).into_iter().nth(kind));
+            if let (Some(before), Some(after)) = (before, after) {
+                let owed = after.step.as_secs_f64() * before.failures(*bucket, now);
+                bucket.empty = now + Duration::try_from_secs_f64(owed).unwrap_or(after.per).min(after.per);
+            }
+        }
+        self.limit = limit;
+        let idle = self.buckets.iter().filter(|(_, bucket)| bucket.under_way == 0);
+        self.idle = idle.map(|(key, bucket)| (bucket.empty, *key)).collect();
+    }
+
+    /// The error is of the bucket that has no room for the longest.
+    fn room(&self, key: Key, now: Duration) -> Result<(), Full> {
+        let full =
+            ["name", "network"].into_iter().zip(both(key)).zip(rates(self.limit)).filter_map(|((of, key), rate)| {
+                let wait = rate.wait(*self.buckets.get(&key)?, now);
+                (!wait.is_zero()).then_some(Full { of, key, wait })
+            });
+        full.max_by_key(|full| full.wait).map_or(Ok(()), Err)
+    }
+
+    fn begin(&mut self, key: Key) {
+        let bucket = self.buckets.entry(key).or_default();
+        bucket.under_way = bucket.under_way.saturating_add(1);
+        self.idle.remove(&(bucket.empty, key));
+    }
+
+    /// Ends what [`Table::begin`] began; with a rate it has failed.
+    fn end(&mut self, key: Key, now: Duration, failed: Option<Rate>) {
+        let Some(bucket) = self.buckets.get_mut(&key) else { return };
+        bucket.under_way = bucket.under_way.saturating_sub(1);
+        if let Some(rate) = failed {
+            bucket.empty = rate.after_failure(*bucket, now);
+        }
+        if bucket.under_way == 0 {
+            self.idle.insert((bucket.empty, key));
+        }
+    }
+
+    /// Drops what is empty, and what will be first where there are too many.
+    fn tidy(&mut self, now: Duration, capacity: usize) {
+        while let Some((empty, key)) = self.idle.first().copied()
+            && (empty <= now || self.idle.len() > capacity)
+        {
+            self.idle.pop_first();
+            self.buckets.remove(&key);
+        }
+    }
+
+    /// Whether it is time to speak of a bucket.
+    fn tells(&mut self, key: Key, now: Duration) -> bool {
+        let Some(bucket) = self.buckets.get_mut(&key) else { return false };
+        let due = bucket.told.is_none_or(|told| now.saturating_sub(told) >= TELLING);
+        if due {
+            bucket.told = Some(now);
+        }
+        due
+    }
+}
+
+/// A login that is being verified. It counts as failed unless something else is said of it: also where nobody waits for
+/// the answer any more, since the password was tried.
+pub(super) struct Attempt(Option<Place>);
+
+struct Place {
+    throttle: Arc<Throttle>,
+    key: Key,
+}
+
+impl Attempt {
+    /// A success, or no outcome for a reason that is not the client's.
+    pub(super) fn gives_back(mut self) {
+        if let Some(place) = self.0.take() {
+            place.throttle.settle(place.key, false);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            place.throttle.settle(place.key, true);
+        }
+    }
+}
+
+/// Rounded up, and at least one.
+fn whole_seconds(wait: Duration) -> Duration {
+    let up = u64::from(wait.subsec_nanos() > 0);
+    Duration::from_secs(wait.as_secs().saturating_add(up).max(1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! `portcullis login-test` with a password file and a directory.
+
+use serde_json::json;
+
+use super::{Scene, status_of};
+use crate::support::{CI, Done, Http2, eventually, portcullis, run};
+
+fn try_out(scene: &Scene, user: &str, password: &str) -> Done {
+    let mut command = portcullis();
+    command.args(["login-test", user, "-c"]).arg(scene.gate.configuration());
+    run(&mut command, &format!("{password}\n"))
+}
+
+#[test]
+fn every_step_is_told() {
+    let mut scene = Scene::new(|_, _| {});
+    scene.gate.change_configuration(|config| {
+        let ldap = config["identity"]["providers"][0].take();
+        config["identity"]["providers"] = json!([{ "htpasswd": { "file": "htpasswd" } }, ldap]);
+        config["identity"]["disabled_users"] = json!(["bob"]);
+        config["access"]["grants"] = json!([
+            { "name": "devs", "repositories": ["apps/**"], "actions": ["pull", "push"], "to": ["group:Devs"] },
+            { "name": "ops", "repositories": ["ops/**"], "actions": ["pull"], "to": ["group:ops"] },
+        ]);
+    });
+    let john = try_out(&scene, "J(O)h*n\\x", "johnpw").succeeded().stdout;
+    for words in [
+        "htpasswd: it does not have this name",
+        "ldap: accepted as \"j(o)h*n\\\\x\"",
+        "bound as \"cn=portcullis,ou=services,dc=example,dc=test\"",
+        "below \"ou=people,dc=example,dc=test\" by (uid=J\\28O\\29h\\2an\\5cx)",
+        "whose password this is",
+        "below \"ou=groups,dc=example,dc=test\" by (member=cn=Smith\\5c2C John",
+        "\n    group:devs\n",
+        "\n    group:cn=devs,ou=groups,dc=example,dc=test\n",
+        "pull,push on apps/**  by grant \"devs\"",
+    ] {
+        assert!(john.contains(words), "{words}\n{john}");
+    }
+    assert!(!john.contains("ops/**") && !john.contains("johnpw"), "{john}");
+
+    for (user, password, words) in [
+        ("jürgen", "wrong", "the bind is refused: wrong password"),
+        ("nobody", "x", "nobody has this name"),
+        ("locked", "lockedpw", "ldap: refused"),
+        ("carol", "carolpw", "several entries have this name"),
+        ("bob", "bobpw", "is in disabled_users"),
+        ("jürgen", "", "is never asked about"),
+        (CI.name, "wrong", "htpasswd: refused"),
+    ] {
+        let said = try_out(&scene, user, password);
+        assert!(!said.success && said.stdout.contains(words), "{user}: {words}\n{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains("clients are answered 401"), "{}", said.stdout);
+    }
+    let ci = try_out(&scene, CI.name, CI.password).succeeded().stdout;
+    assert!(ci.contains("no grant is for this user") && !ci.contains("ldap:"), "{ci}");
+
+    scene.slapd.process().kill();
+    let down = try_out(&scene, "jürgen", "päss");
+    assert!(!down.success && down.stdout.contains("ldap: cannot tell: ldaps://127.0.0.1"), "{}", down.stdout);
+    assert!(down.stdout.contains("clients are answered 503"), "{}", down.stdout);
+}
+
+/// A deploy token is made for a user whom the directory knows, and ends with it.
+#[test]
+fn a_deploy_token_of_the_directorys_user() {
+    let mut scene = Scene::new(|_, _| {});
+    scene.gate.reload_with(|config| config["identity"]["cache"] = json!("1s"));
+    let issue = |user: &str| {
+        let mut command = portcullis();
+        command.args(["token", "issue", "--grant", "home/**:pull", "--user", user, "-c"]);
+        run(command.arg(scene.gate.configuration()), "")
+    };
+    issue("nobody").failed_with(&["no identity provider knows"]);
+    let token = issue("bob").succeeded().stdout;
+    let http = Http2::connect(&scene.gate);
+    let pull = || status_of(&http, b"bob", token.trim().as_bytes(), "/v2/home/bob/app/tags/list");
+    assert_eq!(pull(), 404);
+    scene.slapd.modify("dn: uid=bob,ou=people,dc=example,dc=test\nchangetype: delete\n");
+    eventually("it ends with its user", || pull() == 401);
+}

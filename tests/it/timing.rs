@@ -1,0 +1,169 @@
+//! What a failed login tells by the time it takes: nothing. The numbers are dials: see `tests/README.md`.
+
+use std::{
+    fs,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::json;
+
+use crate::support::{Dice, Portcullis, Registry, Tls, dial, dialled};
+
+const PASSWORD: &str = "the password of all";
+
+/// What a login may fail for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown,
+    /// The wrong password of a user whose hash is cheap.
+    Cheap,
+    /// The same of one whose hash is dear.
+    Dear,
+    /// Of one whom the second file has.
+    Second,
+    /// The right password of a disabled user.
+    Disabled,
+    /// A line without a hash.
+    Locked,
+}
+
+const KINDS: [Kind; 6] = [Kind::Unknown, Kind::Cheap, Kind::Dear, Kind::Second, Kind::Disabled, Kind::Locked];
+
+impl Kind {
+    fn user(self) -> &'static str {
+        match self {
+            Self::Unknown => "a-stranger",
+            Self::Cheap => "user-cheap",
+            Self::Dear => "user-dear1",
+            Self::Second => "second-one",
+            Self::Disabled => "disabled-1",
+            Self::Locked => "locked-one",
+        }
+    }
+
+    fn password(self, number: u64) -> String {
+        if self == Self::Disabled { PASSWORD.to_owned() } else { format!("guess number {number:06}") }
+    }
+}
+
+struct Sample {
+    kind: Kind,
+    took: Duration,
+    /// All of the answer but its date.
+    answer: (u16, Vec<(String, String)>, String),
+}
+
+#[test]
+fn kinds_of_failure_are_answered_alike() {
+    let registry = Registry::start();
+    let gate = gate(&registry);
+    let samples = samples(&gate, dialled("TIMING_LOGINS", 24), dialled("TIMING_AT_A_TIME", 4));
+    for sample in &samples {
+        assert_eq!(sample.answer, samples[0].answer, "{:?} and {:?}", sample.kind, samples[0].kind);
+    }
+    let worst = KINDS
+        .iter()
+        .enumerate()
+        .flat_map(|(place, one)| KINDS[..place].iter().map(move |other| (*one, *other)))
+        .map(|(one, other)| {
+            let accuracy = accuracy(&samples, one, other);
+            eprintln!("{one:?} from {other:?}: {accuracy:.1} %");
+            accuracy
+        })
+        .fold(0.0, f64::max);
+    #[allow(clippy::cast_precision_loss)]
+    let most = dial("TIMING_MOST_PERCENT", 100) as f64;
+    eprintln!("{} failed logins: at best {worst:.1} % are told apart", samples.len());
+    assert!(worst <= most);
+}
+
+fn gate(registry: &Registry) -> Portcullis {
+    let (cheap, dear) = (dial("TIMING_CHEAP", 4), dial("TIMING_DEAR", 6));
+    let gate = Portcullis::before(registry)
+        .with(|config| {
+            config["identity"]["disabled_users"] = json!([Kind::Disabled.user()]);
+            config["limits"] = json!({ "failed_logins": null });
+        })
+        .start();
+    let hash = |cost: u64| bcrypt::hash(PASSWORD, u32::try_from(cost).unwrap()).unwrap();
+    let first = [(Kind::Cheap, hash(cheap)), (Kind::Dear, hash(dear)), (Kind::Disabled, hash(cheap))];
+    let lines = |lines: &[(Kind, String)]| -> String {
+        lines.iter().map(|(kind, hash)| format!("{}:{hash}\n", kind.user())).collect()
+    };
+    fs::write(gate.htpasswd(), lines(&first) + &lines(&[(Kind::Locked, "!".to_owned())])).unwrap();
+    fs::write(gate.dir().join("second"), lines(&[(Kind::Second, hash(dear))])).unwrap();
+    gate.until_it_says("is in force", || {
+        gate.change_configuration(|config| {
+            let second = json!({ "htpasswd": { "file": "second" } });
+            config["identity"]["providers"].as_array_mut().unwrap().push(second);
+        });
+    });
+    gate
+}
+
+/// Failed logins of all kinds in random order.
+fn samples(gate: &Portcullis, count: usize, at_a_time: usize) -> Vec<Sample> {
+    let mut dice = Dice::new(dial("SEED", u64::from(std::process::id())));
+    let mut kinds: Vec<Kind> = KINDS.iter().copied().cycle().take(count).collect();
+    for place in (1..kinds.len()).rev() {
+        kinds.swap(place, usize::try_from(dice.between(0, place as u64 + 1)).unwrap());
+    }
+    let (left, samples) = (Mutex::new(kinds.into_iter().enumerate()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                let mut tls = Tls::connect(gate.pki(), gate.port(), "localhost");
+                tls.patience(Duration::from_secs(120));
+                loop {
+                    let Some((number, kind)) = left.lock().unwrap().next() else { return };
+                    let sample = sample(gate, &mut tls, kind, number as u64);
+                    samples.lock().unwrap().push(sample);
+                }
+            });
+        }
+    });
+    samples.into_inner().unwrap()
+}
+
+fn sample(gate: &Portcullis, tls: &mut Tls, kind: Kind, number: u64) -> Sample {
+    let login = STANDARD.encode(format!("{}:{}", kind.user(), kind.password(number)));
+    let request = format!("GET /v2/ HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {login}\r\n\r\n", gate.host());
+    let begun = Instant::now();
+    tls.send(request);
+    let mut answer = tls.answer(false).expect("an answer");
+    let took = begun.elapsed();
+    answer.headers.retain(|(name, _)| name != "date");
+    Sample { kind, took, answer: (answer.status, answer.headers.clone(), answer.text()) }
+}
+
+/// How many of two kinds, in percent, the best threshold tells apart that was found in the other half of the samples.
+fn accuracy(samples: &[Sample], one: Kind, other: Kind) -> f64 {
+    let of = |kind: Kind| samples.iter().filter(move |sample| sample.kind == kind).map(|sample| sample.took);
+    let halves = [0, 1].map(|half| -> Vec<(bool, Duration)> {
+        let every_other = |kind: Kind| of(kind).skip(half).step_by(2);
+        every_other(one).map(|took| (true, took)).chain(every_other(other).map(|took| (false, took))).collect()
+    });
+    let [first, second] = &halves;
+    (judged(second, trained(first)) + judged(first, trained(second))) / 2.0
+}
+
+/// Above which time it is rather the first kind, or (false) the other one.
+fn trained(samples: &[(bool, Duration)]) -> (Duration, bool) {
+    let thresholds = samples.iter().flat_map(|(_, took)| [(*took, true), (*took, false)]);
+    thresholds.max_by(|one, other| judged(samples, *one).total_cmp(&judged(samples, *other))).expect("samples")
+}
+
+/// The mean of both kinds' shares that are judged rightly, in percent.
+fn judged(samples: &[(bool, Duration)], (threshold, above): (Duration, bool)) -> f64 {
+    let share = |kind: bool| {
+        let of_kind = samples.iter().filter(|(is, _)| *is == kind);
+        let right = of_kind.clone().filter(|(_, took)| ((*took > threshold) == above) == kind).count();
+        #[allow(clippy::cast_precision_loss)]
+        let share = right as f64 / of_kind.count().max(1) as f64;
+        share
+    };
+    (share(true) + share(false)) * 50.0
+}
