@@ -21,6 +21,7 @@ use super::{
     cache::{Key, Successes},
     ldap::{self, Ldap},
     network::Network,
+    spelling,
     throttle::Throttled,
     workers::Workers,
 };
@@ -77,6 +78,8 @@ pub struct Chain {
     directories: Vec<Arc<Ldap>>,
     groups: HashMap<String, Vec<Arc<str>>>,
     disabled: HashSet<String>,
+    /// The same, for providers that take several spellings for one name.
+    disabled_folded: HashSet<String>,
     lifetime: Duration,
     successes: Arc<Successes>,
     admission: Admission,
@@ -187,6 +190,7 @@ impl Chain {
             directories,
             groups: groups_by_user(config),
             disabled: config.disabled_users.iter().cloned().collect(),
+            disabled_folded: config.disabled_users.iter().map(|name| spelling::folded(name)).collect(),
             lifetime: config.cache,
             successes,
             admission: Admission::new(),
@@ -223,14 +227,11 @@ impl Chain {
     /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
     /// theirs has taken over. `Ok(None)` where not.
     pub(crate) async fn recall(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
-        if self.disabled.contains(name) {
-            return Ok(None);
-        }
         let Some(place) = self.members.iter().position(|member| &*member.name == via) else {
             return Ok(None);
         };
         let (before, rest) = self.members.split_at(place);
-        let Some(member) = rest.first() else { return Ok(None) };
+        let Some(member) = rest.first().filter(|member| !self.bans(member, name)) else { return Ok(None) };
         for earlier in before {
             // One that cannot tell did not know the name when the token was issued.
             if let Ok(true) = earlier.provider.knows(name).await {
@@ -249,10 +250,11 @@ impl Chain {
         if self.disabled.contains(name) {
             return Ok(None);
         }
-        for member in &self.members {
+        for (place, member) in self.members.iter().enumerate() {
             let standing = member.provider.standing(name).await.map_err(|_| LoginError::Unavailable)?;
-            if let Some(standing) = standing.filter(|standing| !self.disabled.contains(&*standing.name)) {
-                return Ok(Some(Arc::unwrap_or_clone(self.user(member, standing))));
+            if let Some(standing) = standing.filter(|standing| !self.bans(member, &standing.name)) {
+                let taken = self.is_taken(place, name, &standing.name).await?;
+                return Ok((!taken).then(|| Arc::unwrap_or_clone(self.user(member, standing))));
             }
             if member.provider.knows(name).await.map_err(|_| LoginError::Unavailable)? {
                 return Ok(None);
@@ -365,10 +367,13 @@ impl Chain {
                 return None;
             }
         }
+        if self.is_taken(place, &login.username, &success.name).await != Ok(false) {
+            return None;
+        }
         let member = self.members.get(place)?;
         let standing = member.provider.standing(&success.name).await.ok()?;
         match standing.filter(|standing| standing.proof == success.proof && standing.name == success.name) {
-            Some(standing) if !self.disabled.contains(&*standing.name) => {
+            Some(standing) if !self.bans(member, &standing.name) => {
                 metrics::login(&member.name, "cached");
                 Some(self.user(member, standing))
             }
@@ -381,13 +386,12 @@ impl Chain {
 
     /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
-        let mut members = self.members.iter();
-        while let Some(member) = members.next() {
+        for (place, member) in self.members.iter().enumerate() {
             let turn = self.admission.turn(&*member.provider, network).await?;
             let outcome = member.provider.authenticate(login).await;
             drop(turn);
             match member.observe(outcome) {
-                Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
+                Ok(super::Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
                     metrics::login(&member.name, "accepted");
                     self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
@@ -395,7 +399,8 @@ impl Chain {
                 Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
                     metrics::login(&member.name, "rejected");
                     self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
-                    return self.spend(members.as_slice(), network).await;
+                    let behind = self.members.get(place.saturating_add(1)..).unwrap_or_default();
+                    return self.spend(behind, network).await;
                 }
                 Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
@@ -405,6 +410,32 @@ impl Chain {
             }
         }
         Err(LoginError::Rejected)
+    }
+
+    /// True where a provider's user may act under the name that the provider gives it.
+    async fn admits(&self, place: usize, login: &BasicCredentials, standing: &Standing) -> Result<bool, LoginError> {
+        let banned = self.members.get(place).is_none_or(|member| self.bans(member, &standing.name));
+        Ok(!banned && !self.is_taken(place, &login.username, &standing.name).await?)
+    }
+
+    /// True where the configuration disables a provider's user.
+    fn bans(&self, member: &Member, name: &str) -> bool {
+        let folds = member.provider.folds_names();
+        self.disabled.contains(name) || folds && self.disabled_folded.contains(&spelling::folded(name))
+    }
+
+    /// True where a name that was typed otherwise is that of a provider before this one, which was asked about what was
+    /// typed alone.
+    async fn is_taken(&self, place: usize, typed: &str, name: &str) -> Result<bool, LoginError> {
+        if typed == name {
+            return Ok(false);
+        }
+        for earlier in self.members.iter().take(place) {
+            if earlier.observe(earlier.provider.knows(name).await)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Refuses after the work of these providers. Where there is no turn to be had for it, that shows here as in [`Self::ask`].

@@ -171,6 +171,10 @@ impl Provider for Ldap {
         trial::of(&self.0, login).await
     }
 
+    fn folds_names(&self) -> bool {
+        true
+    }
+
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(match self.0.seen(user).await? {
             Seen::Account(_) | Seen::Barred => true,

@@ -7,6 +7,7 @@ mod chain;
 mod htpasswd;
 mod ldap;
 mod network;
+mod spelling;
 mod throttle;
 mod turns;
 mod workers;
@@ -108,6 +109,10 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// True where it takes several spellings for one name.
+    fn folds_names(&self) -> bool {
+        false
+    }
     /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
     fn computes(&self) -> bool {
         false

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::network::Network;
+use super::{network::Network, spelling};
 use crate::{config::FailedLogins, telemetry::metrics};
 
 /// How often as many a network may have over all names: trying one password on many names is bounded too. So many people
@@ -150,10 +150,9 @@ impl Throttle {
         self.admit(limit, name, network).map(drop)
     }
 
-    /// Directories compare names without case and blanks: what differs in these alone shares a bucket.
+    /// What a directory may take for one name shares a bucket: else each spelling had its own guesses.
     fn key(&self, name: &str, network: Network) -> Key {
-        let folded: String = name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
-        (network, Some(self.hasher.hash_one(folded)))
+        (network, Some(self.hasher.hash_one(spelling::outline(name))))
     }
 
     fn settle(&self, key: Key, failed: bool) {

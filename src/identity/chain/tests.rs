@@ -81,6 +81,8 @@ struct Directory {
     asked: AtomicUsize,
     spent: AtomicUsize,
     down: bool,
+    /// Logins find nobody, whether it is down or not.
+    knows_nobody: bool,
 }
 
 #[async_trait]
@@ -92,6 +94,9 @@ impl Provider for Directory {
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.knows_nobody {
+            return Ok(Outcome::Unknown);
+        }
         Ok(match self.standing(&login.username).await? {
             Some(standing) if login.password.reveal() == "directory" => Outcome::Accepted(standing),
             Some(_) => Outcome::Rejected,
@@ -108,6 +113,10 @@ impl Provider for Directory {
             groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
+    }
+
+    fn folds_names(&self) -> bool {
+        true
     }
 
     async fn spend(&self) {
@@ -218,6 +227,50 @@ async fn a_disabled_user_is_refused_in_every_spelling() {
     assert_eq!(refused(&chain, "dora", "directory").await, LoginError::Rejected);
     assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Rejected);
     assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Rejected, "and is not remembered");
+}
+
+/// A ban holds in whatever letter case the operator wrote a directory's name; names in files are what they are.
+#[tokio::test]
+async fn a_directorys_user_is_disabled_in_every_spelling_of_the_ban() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[&line("alice", "secret")]).disabled("Alice").disabled("D\u{ff4f}ra");
+    let chain = with_directory(files.chain(), 1, &directory);
+    assert_eq!(refused(&chain, "dora", "directory").await, LoginError::Rejected);
+    assert_eq!(chain.recall("dora", "directory", "proof").await, Ok(None));
+    assert_eq!(chain.find("dora").await, Ok(None));
+    accepted(&chain, "alice", "secret").await;
+}
+
+/// A name is the first provider's that holds it, also where somebody types it so that only a later one finds it.
+#[tokio::test]
+async fn nobody_takes_a_name_by_spelling_it_otherwise() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[""]);
+    let chain = with_directory(files.chain(), 1, &directory);
+    accepted(&chain, "DORA", "directory").await;
+    for content in ["dora:!\n", &line("dora", "secret")] {
+        files.write(0, content);
+        chain.refresh();
+        for name in ["DORA", "dora"] {
+            assert_eq!(refused(&chain, name, "directory").await, LoginError::Rejected, "{name}");
+            assert!(chain.trial(&login(name, "directory")).await.outcome.is_err(), "{name}");
+        }
+        assert!(chain.find("DORA").await.unwrap().is_none_or(|user| &*user.via == "htpasswd"));
+    }
+    files.write(0, "");
+    chain.refresh();
+    accepted(&chain, "DORA", "directory").await;
+}
+
+#[tokio::test]
+async fn one_that_is_down_keeps_its_names_in_every_spelling() {
+    let up = Arc::new(Directory::default());
+    let chain = with_directory(Files::new(&[]).chain(), 0, &up);
+    // It knows what was typed, and cannot say whose the name is.
+    let chain =
+        with_directory(chain, 0, &Arc::new(Directory { down: true, knows_nobody: true, ..Directory::default() }));
+    assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Unavailable);
+    assert_eq!(chain.trial(&login("DORA", "directory")).await.outcome.err(), Some(LoginError::Unavailable));
 }
 
 #[tokio::test]
