@@ -94,6 +94,13 @@ struct Member {
     troubled: AtomicBool,
 }
 
+/// Whether what a provider said earlier will do.
+#[derive(Clone, Copy)]
+enum Memory {
+    Counts,
+    DoesNot,
+}
+
 impl Member {
     fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
         Self { name, provider, troubled: AtomicBool::new(false) }
@@ -227,6 +234,22 @@ impl Chain {
     /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
     /// theirs has taken over. `Ok(None)` where not.
     pub(crate) async fn recall(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
+        self.recall_as(name, via, proof, Memory::Counts).await
+    }
+
+    /// The same by what the provider says at this moment, for what proves a login anew: a directory that is down proves
+    /// nothing.
+    pub(crate) async fn recall_now(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
+        self.recall_as(name, via, proof, Memory::DoesNot).await
+    }
+
+    async fn recall_as(
+        &self,
+        name: &str,
+        via: &str,
+        proof: &str,
+        memory: Memory,
+    ) -> Result<Option<Arc<User>>, LoginError> {
         let Some(place) = self.members.iter().position(|member| &*member.name == via) else {
             return Ok(None);
         };
@@ -238,8 +261,12 @@ impl Chain {
                 return Ok(None);
             }
         }
-        let standing = member.observe(member.provider.standing(name).await)?;
-        Ok(standing
+        let standing = match memory {
+            Memory::Counts => member.provider.standing(name).await,
+            Memory::DoesNot => member.provider.standing_now(name).await,
+        };
+        Ok(member
+            .observe(standing)?
             .filter(|standing| standing.proof.as_str() == proof && &*standing.name == name)
             .map(|standing| self.user(member, standing)))
     }

@@ -10,6 +10,7 @@ mod connection;
 mod fault;
 mod frame;
 mod groups;
+mod pace;
 mod reason;
 mod servers;
 mod session;
@@ -31,6 +32,7 @@ pub use self::try_out::DirectoryProblem;
 pub(super) use self::try_out::{check, try_out};
 use self::{
     account::Account,
+    pace::Pace,
     servers::{Admission, Server, Service},
     session::{Answer, Question, Session},
 };
@@ -59,6 +61,7 @@ struct Directory {
     lifetime: Duration,
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
+    pace: Pace,
 }
 
 /// What a directory answered, and how.
@@ -96,8 +99,8 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let flights = Flights::new();
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights })))
+        let (flights, pace) = (Flights::new(), Pace::default());
+        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -150,7 +153,13 @@ impl Provider for Ldap {
         if password.reveal().is_empty() || !account::is_usable(&user) {
             return Ok(Outcome::Unknown);
         }
+        let begun = time::Instant::now();
         let answer = Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?.answer;
+        match &answer {
+            Answer::Wrong(_) => self.0.pace.observe(begun.elapsed()),
+            Answer::Nobody => self.0.pace.keep(begun).await,
+            Answer::Unusable(_) | Answer::Account(_) => {}
+        }
         match &answer {
             Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
             Answer::Unusable(why) => tracing::warn!(provider = &*self.0.name, user, why, "a login cannot succeed"),
@@ -161,14 +170,22 @@ impl Provider for Ldap {
     }
 
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
-        Ok(match self.0.seen(user).await? {
-            Seen::Account(account) => Some(account.standing.clone()),
-            Seen::Nobody | Seen::Barred => None,
-        })
+        Ok(self.0.seen(user).await?.standing())
+    }
+
+    async fn standing_now(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        if self.0.settings.asks_as_user() || !account::is_usable(user) {
+            return self.standing(user).await;
+        }
+        Ok(self.0.look(user).await?.standing())
     }
 
     async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
         trial::of(&self.0, login).await
+    }
+
+    async fn spend(&self) {
+        self.0.pace.keep(time::Instant::now()).await;
     }
 
     fn folds_names(&self) -> bool {
@@ -195,6 +212,13 @@ fn outcome(answer: Answer) -> Outcome {
 impl Seen {
     fn of(account: Arc<Account>) -> Self {
         if account.disabled { Self::Barred } else { Self::Account(account) }
+    }
+
+    fn standing(self) -> Option<Standing> {
+        match self {
+            Self::Account(account) => Some(account.standing.clone()),
+            Self::Nobody | Self::Barred => None,
+        }
     }
 }
 
@@ -281,6 +305,7 @@ impl Directory {
                     return Ok(Reply { answer, server: server.name.clone(), before: reasons });
                 }
                 Err(fault) => {
+                    let fault = fault.after(share);
                     server.failed(&fault, *admission);
                     reasons.push(format!("{}: {fault}", server.name));
                 }

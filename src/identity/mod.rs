@@ -97,6 +97,10 @@ pub trait Provider: Send + Sync {
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError>;
     /// The present standing of a user that this provider accepted earlier; None where it is gone.
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError>;
+    /// The same as the provider says at this moment, where it can be asked; never from memory then.
+    async fn standing_now(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        self.standing(user).await
+    }
     /// True where the name is this provider's, though its user may be unable to log in: no provider after it is asked.
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(self.standing(user).await?.is_some())
