@@ -39,6 +39,7 @@ use self::{
 use super::{
     BasicCredentials, Outcome, Provider, ProviderError, Standing,
     cache::{Flights, Key},
+    turns::Turns,
 };
 use crate::{
     config,
@@ -62,6 +63,8 @@ struct Directory {
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
     pace: Pace,
+    /// As many as there are connections: who waits for one does so before its time runs, and networks take turns.
+    turns: Arc<Turns>,
 }
 
 /// What a directory answered, and how.
@@ -99,8 +102,8 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let (flights, pace) = (Flights::new(), Pace::default());
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace })))
+        let (flights, pace, turns) = (Flights::new(), Pace::default(), Arc::new(Turns::new(settings.pool)));
+        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, turns })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -190,6 +193,10 @@ impl Provider for Ldap {
 
     fn folds_names(&self) -> bool {
         true
+    }
+
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        Some(&self.0.turns)
     }
 
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {

@@ -21,6 +21,7 @@ pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
 pub use ldap::DirectoryProblem;
 
+use self::turns::Turns;
 use crate::{
     config::GroupKey,
     registry::{Actions, RepositoryName, ScopePatterns, ScopeSet},
@@ -120,6 +121,10 @@ pub trait Provider: Send + Sync {
     /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
     fn computes(&self) -> bool {
         false
+    }
+    /// Where it checks only so many logins at a time for another reason: the turns for that.
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        None
     }
 }
 

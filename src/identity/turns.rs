@@ -31,7 +31,7 @@ pub(super) enum Overload {
     TooLate,
 }
 
-pub(super) struct Turns {
+pub struct Turns {
     /// One place for each that waits.
     places: Semaphore,
     patience: Duration,

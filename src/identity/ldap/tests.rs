@@ -30,8 +30,8 @@ fn unreachable() -> Ldap {
     let server = server(&settings.servers[0]);
     let (content, flights, pace) = (ContentHash::of([]), Flights::new(), Pace::default());
     let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
-    let name = Arc::from("ldap");
-    Ldap(Arc::new(Directory { name, settings, content, servers: vec![server], lifetime, known, flights, pace }))
+    let (name, turns) = (Arc::from("ldap"), Arc::new(Turns::new(1)));
+    Ldap(Arc::new(Directory { name, settings, content, servers: vec![server], lifetime, known, flights, pace, turns }))
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {
