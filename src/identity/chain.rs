@@ -1,22 +1,21 @@
 //! Providers in order, groups from the configuration, disabled users, the success cache.
 
+mod claims;
+mod member;
 mod trial;
 
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    BasicCredentials, DirectoryProblem, Htpasswd, Principal, Provider, ProviderError, Standing, User,
+    BasicCredentials, DirectoryProblem, Htpasswd, Outcome, Principal, Standing, User,
     admission::{Admission, Asked},
     cache::{Key, Successes},
     ldap::{self, Ldap},
@@ -31,7 +30,8 @@ use crate::{
     tls::FileFault,
 };
 
-pub use trial::{Step, Trial};
+use self::member::Member;
+pub use self::trial::{Step, Trial};
 
 /// Failed logins are answered at multiples of this time.
 const GRID: Duration = Duration::from_millis(250);
@@ -86,49 +86,11 @@ pub struct Chain {
     workers: Arc<Workers>,
 }
 
-/// A provider and its name, which is unique.
-struct Member {
-    name: Arc<str>,
-    provider: Arc<dyn Provider>,
-    /// It could not answer when it was asked last.
-    troubled: AtomicBool,
-}
-
 /// Whether what a provider said earlier will do.
 #[derive(Clone, Copy)]
 enum Memory {
     Counts,
     DoesNot,
-}
-
-impl Member {
-    fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
-        Self { name, provider, troubled: AtomicBool::new(false) }
-    }
-
-    /// Tells in the log when answers begin to fail and when they come again, not each that fails.
-    fn observe<T>(&self, answer: Result<T, ProviderError>) -> Result<T, LoginError> {
-        match answer {
-            Ok(answer) => {
-                if self.troubled.swap(false, Ordering::Relaxed) {
-                    tracing::info!(provider = &*self.name, "the identity provider answers again");
-                }
-                Ok(answer)
-            }
-            Err(error) => {
-                if self.troubled.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(
-                        provider = &*self.name,
-                        reason = error.reason,
-                        "an identity provider cannot answer"
-                    );
-                } else {
-                    tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
-                }
-                Err(LoginError::Unavailable)
-            }
-        }
-    }
 }
 
 impl Chain {
@@ -415,21 +377,19 @@ impl Chain {
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         for (place, member) in self.members.iter().enumerate() {
             let turn = self.admission.turn(&*member.provider, network).await?;
-            let outcome = member.provider.authenticate(login).await;
-            drop(turn);
-            match member.observe(outcome) {
-                Ok(super::Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
+            match member.observe(member.authenticate(login, turn).await) {
+                Ok(Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
                     metrics::login(&member.name, "accepted");
                     self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
                 }
-                Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
+                Ok(Outcome::Accepted(_) | Outcome::Rejected) => {
                     metrics::login(&member.name, "rejected");
                     self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
                     let behind = self.members.get(place.saturating_add(1)..).unwrap_or_default();
                     return self.spend(behind, network).await;
                 }
-                Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
+                Ok(Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
                     metrics::login(&member.name, "error");
                     return Err(error);
@@ -437,32 +397,6 @@ impl Chain {
             }
         }
         Err(LoginError::Rejected)
-    }
-
-    /// True where a provider's user may act under the name that the provider gives it.
-    async fn admits(&self, place: usize, login: &BasicCredentials, standing: &Standing) -> Result<bool, LoginError> {
-        let banned = self.members.get(place).is_none_or(|member| self.bans(member, &standing.name));
-        Ok(!banned && !self.is_taken(place, &login.username, &standing.name).await?)
-    }
-
-    /// True where the configuration disables a provider's user.
-    fn bans(&self, member: &Member, name: &str) -> bool {
-        let folds = member.provider.folds_names();
-        self.disabled.contains(name) || folds && self.disabled_folded.contains(&spelling::folded(name))
-    }
-
-    /// True where a name that was typed otherwise is that of a provider before this one, which was asked about what was
-    /// typed alone.
-    async fn is_taken(&self, place: usize, typed: &str, name: &str) -> Result<bool, LoginError> {
-        if typed == name {
-            return Ok(false);
-        }
-        for earlier in self.members.iter().take(place) {
-            if earlier.observe(earlier.provider.knows(name).await)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Refuses after the work of these providers. Where there is no turn to be had for it, that shows here as in [`Self::ask`].

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     config::{GroupKey, Secret},
-    identity::{Outcome, Proof, ProviderError},
+    identity::{Proof, Provider, ProviderError, turns::Turns},
 };
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -83,6 +83,9 @@ struct Directory {
     down: bool,
     /// Logins find nobody, whether it is down or not.
     knows_nobody: bool,
+    turns: Option<Arc<Turns>>,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
 }
 
 #[async_trait]
@@ -93,7 +96,10 @@ impl Provider for Directory {
 
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(20)).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
         if self.knows_nobody {
             return Ok(Outcome::Unknown);
         }
@@ -117,6 +123,10 @@ impl Provider for Directory {
 
     fn folds_names(&self) -> bool {
         true
+    }
+
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
     }
 
     async fn spend(&self) {
@@ -174,6 +184,21 @@ async fn no_provider_sees_an_empty_user_or_password() {
 async fn the_hash_of_the_empty_password_admits_nobody() {
     let chain = Files::new(&[&line("alice", "")]).chain();
     assert_eq!(refused(&chain, "alice", "").await, LoginError::Rejected);
+}
+
+/// Whoever goes away while it is asked leaves no room for the next one before it is done.
+#[tokio::test]
+async fn a_directory_is_asked_about_so_many_at_a_time() {
+    let directory = Arc::new(Directory { turns: Some(Arc::new(Turns::new(2))), ..Directory::default() });
+    let chain = Arc::new(with_directory(Files::new(&[]).chain(), 0, &directory));
+    for number in 0..10 {
+        let chain = Arc::clone(&chain);
+        let gone = tokio::spawn(async move { refused(&chain, "dora", &format!("guess {number}")).await });
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        gone.abort();
+    }
+    accepted(&chain, "dora", "directory").await;
+    assert_eq!(directory.most_under_way.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Chain, LoginError, Member};
+use super::{Chain, LoginError, member::Member};
 use crate::identity::{BasicCredentials, Outcome, Principal, Standing};
 
 /// What became of a login.
