@@ -375,8 +375,10 @@ impl Chain {
 
     /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
+        let mut strangers = Vec::new();
         for (place, member) in self.members.iter().enumerate() {
             let turn = self.admission.turn(&*member.provider, network).await?;
+            let begun = Instant::now();
             match member.observe(member.authenticate(login, turn).await) {
                 Ok(Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
                     metrics::login(&member.name, "accepted");
@@ -387,15 +389,20 @@ impl Chain {
                     metrics::login(&member.name, "rejected");
                     self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
                     let behind = self.members.get(place.saturating_add(1)..).unwrap_or_default();
+                    linger(strangers).await;
                     return self.spend(behind, network).await;
                 }
-                Ok(Outcome::Unknown) => metrics::login(&member.name, "unknown"),
+                Ok(Outcome::Unknown) => {
+                    metrics::login(&member.name, "unknown");
+                    strangers.push((member, begun.elapsed()));
+                }
                 Err(error) => {
                     metrics::login(&member.name, "error");
                     return Err(error);
                 }
             }
         }
+        linger(strangers).await;
         Err(LoginError::Rejected)
     }
 
@@ -412,6 +419,13 @@ impl Chain {
         let Standing { name, groups: directory_groups, proof } = standing;
         let groups = self.configured_groups(&name);
         Arc::new(User { name, groups, directory_groups, via: Arc::clone(&member.name), proof })
+    }
+}
+
+/// For each that did not know the name, and how long that took.
+async fn linger(strangers: Vec<(&Member, Duration)>) {
+    for (member, took) in strangers {
+        member.provider.linger(took).await;
     }
 }
 

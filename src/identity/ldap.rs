@@ -157,11 +157,10 @@ impl Provider for Ldap {
             return Ok(Outcome::Unknown);
         }
         let begun = time::Instant::now();
-        let answer = Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?.answer;
-        match &answer {
-            Answer::Wrong(_) => self.0.pace.observe(begun.elapsed()),
-            Answer::Nobody => self.0.pace.keep(begun).await,
-            Answer::Unusable(_) | Answer::Account(_) => {}
+        let Reply { answer, before, .. } =
+            Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?;
+        if matches!(answer, Answer::Wrong(_)) && before.is_empty() {
+            self.0.pace.observe(begun.elapsed());
         }
         match &answer {
             Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
@@ -188,7 +187,11 @@ impl Provider for Ldap {
     }
 
     async fn spend(&self) {
-        self.0.pace.keep(time::Instant::now()).await;
+        self.linger(Duration::ZERO).await;
+    }
+
+    async fn linger(&self, took: Duration) {
+        time::sleep(self.0.pace.rest(took)).await;
     }
 
     fn folds_names(&self) -> bool {

@@ -12,7 +12,7 @@ mod throttle;
 mod turns;
 mod workers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -114,6 +114,9 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// Waits for what a wrong password would have taken longer than it took to find that there is no such user. Called
+    /// where a refusal is certain, so that the time of the answer does not say that either.
+    async fn linger(&self, _took: Duration) {}
     /// True where it takes several spellings for one name.
     fn folds_names(&self) -> bool {
         false

@@ -80,6 +80,7 @@ impl Files {
 struct Directory {
     asked: AtomicUsize,
     spent: AtomicUsize,
+    lingered: AtomicUsize,
     down: bool,
     /// Logins find nobody, whether it is down or not.
     knows_nobody: bool,
@@ -119,6 +120,11 @@ impl Provider for Directory {
             groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
+    }
+
+    async fn linger(&self, took: Duration) {
+        assert!(took >= Duration::from_millis(20), "what was spent already");
+        self.lingered.fetch_add(1, Ordering::SeqCst);
     }
 
     fn folds_names(&self) -> bool {
@@ -309,6 +315,21 @@ async fn a_refusal_costs_the_work_of_all_providers() {
     assert_eq!((asked(&directory), directory.spent.load(Ordering::SeqCst)), (0, 2));
     accepted(&chain, "alice", "secret").await;
     assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
+}
+
+/// There is no password to check of who is not there; those behind do not pay for it.
+#[tokio::test]
+async fn who_is_nowhere_takes_as_long_as_who_is_there() {
+    let directory = Arc::new(Directory::default());
+    let chain = with_directory(Files::new(&[&line("alice", "secret")]).chain(), 0, &directory);
+    let lingered = || directory.lingered.load(Ordering::SeqCst);
+    accepted(&chain, "alice", "secret").await;
+    refused(&chain, "dora", "wrong").await;
+    assert_eq!(lingered(), 0);
+    refused(&chain, "nobody", "wrong").await;
+    assert_eq!(lingered(), 1);
+    refused(&chain, "alice", "wrong").await;
+    assert_eq!(lingered(), 2);
 }
 
 /// H17

@@ -5,8 +5,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
-
 /// An average over the last few refusals, in microseconds.
 #[derive(Debug, Default)]
 pub(super) struct Pace(AtomicU64);
@@ -21,9 +19,9 @@ impl Pace {
         self.0.store(average, Ordering::Relaxed);
     }
 
-    /// Waits until what began then has taken as long.
-    pub(super) async fn keep(&self, begun: Instant) {
-        sleep_until(begun + Duration::from_micros(self.0.load(Ordering::Relaxed))).await;
+    /// What is left of that time after so much of it.
+    pub(super) fn rest(&self, took: Duration) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed)).saturating_sub(took)
     }
 }
 
@@ -31,21 +29,14 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_quick_takes_as_long_as_what_is_not() {
+    #[test]
+    fn an_average_of_the_last_few() {
+        let milliseconds = Duration::from_millis;
         let pace = Pace::default();
-        let begun = Instant::now();
-        pace.keep(begun).await;
-        assert_eq!(begun.elapsed(), Duration::ZERO, "nothing is known yet");
-        pace.observe(Duration::from_millis(400));
-        tokio::time::advance(Duration::from_millis(100)).await;
-        pace.keep(begun).await;
-        let took = begun.elapsed();
-        assert!((400..=401).contains(&took.as_millis()), "{took:?}");
-        (0..30).for_each(|_| pace.observe(Duration::from_millis(20)));
-        let begun = Instant::now();
-        pace.keep(begun).await;
-        assert!((20..=22).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-        pace.observe(Duration::MAX);
+        assert_eq!(pace.rest(Duration::ZERO), Duration::ZERO, "nothing is known yet");
+        pace.observe(milliseconds(400));
+        assert_eq!([0, 100, 400, 500].map(|took| pace.rest(milliseconds(took)).as_millis()), [400, 300, 0, 0]);
+        (0..30).for_each(|_| pace.observe(milliseconds(20)));
+        assert!((20..=21).contains(&pace.rest(Duration::ZERO).as_millis()));
     }
 }
