@@ -10,6 +10,7 @@ mod connection;
 mod fault;
 mod frame;
 mod groups;
+mod pace;
 mod reason;
 mod servers;
 mod session;
@@ -31,6 +32,7 @@ pub use self::try_out::DirectoryProblem;
 pub(super) use self::try_out::{check, try_out};
 use self::{
     account::Account,
+    pace::Pace,
     servers::{Admission, Server, Service},
     session::{Answer, Question, Session},
 };
@@ -59,6 +61,7 @@ struct Directory {
     lifetime: Duration,
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
+    pace: Pace,
 }
 
 /// What a directory answered, and how.
@@ -96,8 +99,8 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let flights = Flights::new();
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights })))
+        let (flights, pace) = (Flights::new(), Pace::default());
+        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -150,7 +153,9 @@ impl Provider for Ldap {
         if password.reveal().is_empty() || !account::is_usable(&user) {
             return Ok(Outcome::Unknown);
         }
+        let begun = Instant::now();
         let answer = Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?.answer;
+        self.0.pace.note(begun.elapsed(), answer.shows_a_bind());
         match &answer {
             Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
             Answer::Unusable(why) => tracing::warn!(provider = &*self.0.name, user, why, "a login cannot succeed"),
@@ -165,6 +170,10 @@ impl Provider for Ldap {
             Seen::Account(account) => Some(account.standing.clone()),
             Seen::Nobody | Seen::Barred => None,
         })
+    }
+
+    fn longest_refusal(&self) -> Duration {
+        self.0.pace.longest()
     }
 
     async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {

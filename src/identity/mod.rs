@@ -11,7 +11,7 @@ mod throttle;
 mod turns;
 mod workers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -108,6 +108,11 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// How long `authenticate` takes to refuse somebody, whoever it is, as far as is known: a refusal waits for so long.
+    /// Zero where all refusals take the same, and `spend` as long as they.
+    fn longest_refusal(&self) -> Duration {
+        Duration::ZERO
+    }
     /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
     fn computes(&self) -> bool {
         false

@@ -11,10 +11,13 @@ use std::{
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    grid::{GRID, next_tick},
+    *,
+};
 use crate::{
-    config::{GroupKey, Secret},
-    identity::{Outcome, Proof, ProviderError},
+    config::{self, GroupKey, Secret},
+    identity::{Proof, Provider, ProviderError},
 };
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -81,6 +84,7 @@ struct Directory {
     asked: AtomicUsize,
     spent: AtomicUsize,
     down: bool,
+    longest: Duration,
 }
 
 #[async_trait]
@@ -112,6 +116,10 @@ impl Provider for Directory {
 
     async fn spend(&self) {
         self.spent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn longest_refusal(&self) -> Duration {
+        self.longest
     }
 }
 
@@ -250,6 +258,24 @@ async fn failures_wait_for_the_grid_and_successes_do_not() {
         shortest = shortest.min(begun.elapsed());
     }
     assert!(shortest < GRID, "{shortest:?}");
+}
+
+/// H17: of whichever kind, and however little of it the provider itself took.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_as_long_as_the_longest() {
+    let directory = Arc::new(Directory { longest: GRID + Duration::from_millis(1), ..Directory::default() });
+    let files = Files::new(&[&line("alice", "secret")]).disabled("bob");
+    for place in [0, 1] {
+        let chain = with_directory(files.chain(), place, &directory);
+        for (username, password) in [("dora", "x"), ("nobody", "x"), ("alice", "x"), ("bob", "x")] {
+            let begun = Instant::now();
+            refused(&chain, username, password).await;
+            assert_eq!(begun.elapsed(), 2 * GRID, "{username}");
+        }
+        let begun = Instant::now();
+        accepted(&chain, "alice", "secret").await;
+        assert!(begun.elapsed() < GRID, "who is let in does not wait");
+    }
 }
 
 #[test]

@@ -31,7 +31,16 @@ fn unreachable() -> Ldap {
     let (content, flights) = (ContentHash::of([]), Flights::new());
     let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
     let name = Arc::from("ldap");
-    Ldap(Arc::new(Directory { name, settings, content, servers: vec![server], lifetime, known, flights }))
+    Ldap(Arc::new(Directory {
+        name,
+        settings,
+        content,
+        servers: vec![server],
+        lifetime,
+        known,
+        flights,
+        pace: Pace::default(),
+    }))
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {
