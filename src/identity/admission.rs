@@ -86,12 +86,16 @@ impl Admission {
         Ok(self.throttle.fail(self.limit, name, network)?)
     }
 
-    /// Waits for the right to have a provider check something; None where it needs none.
-    pub(super) async fn turn(&self, provider: &dyn Provider, network: Network) -> Result<Option<Turn>, LoginError> {
-        if !provider.computes() {
-            return Ok(None);
-        }
-        self.turns.take(network).await.map(Some).map_err(|overload| {
+    /// Waits for the right to have a provider check something: with those of all that compute, or in turns of its own;
+    /// None where it needs none.
+    pub(super) async fn turn(
+        &self,
+        provider: &dyn Provider,
+        own: Option<&Arc<Turns>>,
+        network: Network,
+    ) -> Result<Option<Turn>, LoginError> {
+        let Some(turns) = own.or_else(|| provider.computes().then_some(&self.turns)) else { return Ok(None) };
+        turns.take(network).await.map(Some).map_err(|overload| {
             metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
             LoginError::Unavailable

@@ -22,6 +22,7 @@ use super::{
     ldap::Ldap,
     network::Network,
     throttle::Throttled,
+    turns::Turn,
     workers::Workers,
 };
 use crate::telemetry::metrics;
@@ -197,7 +198,7 @@ impl Chain {
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         let (mut members, mut owed) = (self.members.iter(), Duration::ZERO);
         while let Some(member) = members.next() {
-            let turn = self.admission.turn(&*member.provider, network).await?;
+            let turn = self.turn(member, network).await?;
             let begun = Instant::now();
             let outcome = member.provider.authenticate(login).await;
             drop(turn);
@@ -229,7 +230,7 @@ impl Chain {
     async fn spend(&self, members: &[Member], network: Network, owed: Duration) -> Result<Arc<User>, LoginError> {
         let mut owed = owed;
         for member in members {
-            let turn = self.admission.turn(&*member.provider, network).await?;
+            let turn = self.turn(member, network).await?;
             let begun = Instant::now();
             member.provider.spend().await;
             drop(turn);
@@ -237,6 +238,10 @@ impl Chain {
         }
         tokio::time::sleep(owed).await;
         Err(LoginError::Rejected)
+    }
+
+    async fn turn(&self, member: &Member, network: Network) -> Result<Option<Turn>, LoginError> {
+        self.admission.turn(&*member.provider, member.turns.as_ref(), network).await
     }
 
     fn user(&self, member: &Member, standing: Standing) -> Arc<User> {

@@ -172,6 +172,11 @@ impl Provider for Ldap {
         })
     }
 
+    /// Each takes a connection at a time. Who waits for one here waits within `timeout`, and nobody minds whose turn it is.
+    fn at_a_time(&self) -> Option<usize> {
+        Some(self.0.settings.pool)
+    }
+
     fn longest_refusal(&self) -> Duration {
         self.0.pace.longest()
     }

@@ -117,6 +117,11 @@ pub trait Provider: Send + Sync {
     fn computes(&self) -> bool {
         false
     }
+    /// How many logins it can check at a time, where others would have to wait: then they are checked in turns. To be
+    /// asked once.
+    fn at_a_time(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A user that a provider accepted.

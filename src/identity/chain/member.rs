@@ -9,19 +9,22 @@ use std::{
 };
 
 use super::LoginError;
-use crate::identity::{Provider, ProviderError};
+use crate::identity::{Provider, ProviderError, turns::Turns};
 
 /// A provider and its name, which is unique.
 pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
+    /// Its own, where it has any.
+    pub(super) turns: Option<Arc<Turns>>,
     /// It could not answer when it was asked last.
     troubled: AtomicBool,
 }
 
 impl Member {
     pub(super) fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
-        Self { name, provider, troubled: AtomicBool::new(false) }
+        let turns = provider.at_a_time().map(|at_a_time| Arc::new(Turns::new(at_a_time)));
+        Self { name, provider, turns, troubled: AtomicBool::new(false) }
     }
 
     /// How much longer a refusal here may take than what was done took.

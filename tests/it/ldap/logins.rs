@@ -1,9 +1,11 @@
 //! Who logs in, and who does not.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Scene, nobody_is, reaches, status, status_of};
-use crate::support::{Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Slapd};
+use super::{Scene, asked, nobody_is, reaches, status, status_of};
+use crate::support::{Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Slapd, SlowRelay};
 
 const HASH: Login = Login::new("#h+a=s,h;<>\"", "hashpw");
 
@@ -77,6 +79,33 @@ fn over_starttls() {
     all_logins(&scene);
     let said = scene.slapd.log();
     assert!(said.contains("STARTTLS"), "{said}");
+}
+
+/// They take longer together than the directory may take for one.
+#[test]
+fn who_comes_in_a_crowd_waits_for_a_turn() {
+    const CROWD: usize = 40;
+    const PEOPLE: &str = "dn: uid=crowd-@,ou=people,dc=example,dc=test
+objectClass: inetOrgPerson
+uid: crowd-@
+cn: crowd
+sn: C
+userPassword: crowdpw
+
+";
+    let mut scene = Scene::new(|_, _| {});
+    scene.slapd.add(&(0..CROWD).map(|number| PEOPLE.replace('@', &number.to_string())).collect::<String>());
+    let relay = SlowRelay::to(scene.slapd.ldaps_port(), Duration::from_millis(15));
+    scene.reload(|provider| {
+        provider["urls"] = json!([format!("ldaps://127.0.0.1:{}", relay.port())]);
+        provider["timeout"] = json!("1s");
+        provider["pool"] = json!(1);
+    });
+    let names: Vec<_> = (0..CROWD).map(|number| format!("crowd-{number}")).collect();
+    let asked: Vec<_> = names.iter().map(|name| asked(name.as_bytes(), b"crowdpw", "/v2/")).collect();
+    for answer in Http2::connect(&scene.gate).ask_all(&asked) {
+        assert_eq!(answer.unwrap().status, 200);
+    }
 }
 
 /// Names are put into the distinguished name itself.
