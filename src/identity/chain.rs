@@ -197,7 +197,7 @@ impl Chain {
     /// Asks the providers. Every way to a refusal costs and takes what an unknown user costs and takes at all of them.
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
         let (mut members, mut owed) = (self.members.iter(), Duration::ZERO);
-        while let Some(member) = members.next() {
+        for member in members.by_ref() {
             let turn = self.turn(member, network).await?;
             let begun = Instant::now();
             let outcome = member.provider.authenticate(login).await;

@@ -27,7 +27,7 @@ use crate::{config::FailedLogins, telemetry::metrics};
 const NAMES: u32 = 100;
 /// How often as many a site may have over all of its networks: it may as well be many clients'.
 const NETWORKS: u32 = 16;
-/// How many buckets are kept, those of logins under way apart: about 10 MiB.
+/// How many buckets are kept, those of logins under way apart: 25 MiB at most.
 const CAPACITY: usize = 65_536;
 /// How often the log speaks of one bucket.
 const TELLING: Duration = Duration::from_secs(60);
