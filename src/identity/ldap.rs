@@ -26,7 +26,7 @@ use std::{
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use moka::sync::Cache;
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 pub use self::try_out::DirectoryProblem;
 pub(super) use self::try_out::{check, try_out};
@@ -48,6 +48,10 @@ use crate::{
 /// How many users are remembered.
 const CAPACITY: u64 = 10_000;
 
+/// How long a question may wait until it is asked. From then on it has `timeout`, so that a crowd is not taken for a server
+/// that does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A directory.
 pub(super) struct Ldap(Arc<Directory>);
 
@@ -62,6 +66,8 @@ struct Directory {
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
     pace: Pace,
+    /// As many as are asked at a time: no more than one server has connections for.
+    places: Semaphore,
 }
 
 /// What a directory answered, and how.
@@ -99,8 +105,8 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let (flights, pace) = (Flights::new(), Pace::default());
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace })))
+        let (flights, pace, places) = (Flights::new(), Pace::default(), Semaphore::new(settings.pool));
+        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, places })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -172,7 +178,7 @@ impl Provider for Ldap {
         })
     }
 
-    /// Each takes a connection at a time. Who waits for one here waits within `timeout`, and nobody minds whose turn it is.
+    /// Whose turn it is nobody minds in here.
     fn at_a_time(&self) -> Option<usize> {
         Some(self.0.settings.pool)
     }
@@ -254,7 +260,12 @@ impl Directory {
     /// cannot read.
     async fn ask(self: Arc<Self>, question: Question) -> Result<Reply, ProviderError> {
         let name = Arc::clone(&self.name);
-        let reason = match tokio::spawn(async move { self.ask_in_turn(&question).await }).await {
+        let work = async move {
+            let place = time::timeout(PATIENCE, self.places.acquire()).await;
+            let _place = place.map_err(|_| "too many ask at once".to_owned())?;
+            self.ask_in_turn(&question).await
+        };
+        let reason = match tokio::spawn(work).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(reason)) => reason,
             Err(_) => "the answer cannot be read".to_owned(),

@@ -40,6 +40,7 @@ fn unreachable() -> Ldap {
         known,
         flights,
         pace: Pace::default(),
+        places: Semaphore::new(1),
     }))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Scene, asked, nobody_is, reaches, status, status_of};
-use crate::support::{Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Slapd, SlowRelay};
+use crate::support::{Asked, Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Response, Slapd, SlowRelay};
 
 const HASH: Login = Login::new("#h+a=s,h;<>\"", "hashpw");
 
@@ -102,10 +102,22 @@ userPassword: crowdpw
         provider["pool"] = json!(1);
     });
     let names: Vec<_> = (0..CROWD).map(|number| format!("crowd-{number}")).collect();
-    let asked: Vec<_> = names.iter().map(|name| asked(name.as_bytes(), b"crowdpw", "/v2/")).collect();
-    for answer in Http2::connect(&scene.gate).ask_all(&asked) {
-        assert_eq!(answer.unwrap().status, 200);
-    }
+    let http = Http2::connect(&scene.gate);
+    let all = |requests: &[Asked<'static>]| -> Vec<_> {
+        let answers = http.ask_all(requests).into_iter().map(Result::unwrap);
+        answers.inspect(|answer| assert_eq!(answer.status, 200, "{}", answer.text())).collect()
+    };
+    let path = "/token?service=localhost";
+    let tokens = all(&names.iter().map(|name| asked(name.as_bytes(), b"crowdpw", path)).collect::<Vec<_>>());
+
+    // And who comes with a token, where nobody is known any more.
+    scene.gate.reload_with(|config| config["identity"]["cache"] = json!("299s"));
+    let bearer = |answer: Response| {
+        let token = format!("Bearer {}", answer.json()["token"].as_str().unwrap());
+        Asked { method: "GET", path: "/v2/".to_owned(), headers: vec![("authorization", token)], body: None }
+    };
+    all(&tokens.into_iter().map(bearer).collect::<Vec<_>>());
+    assert!(!scene.gate.log().contains("left out"), "a crowd is no failure of the server");
 }
 
 /// Names are put into the distinguished name itself.
