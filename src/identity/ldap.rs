@@ -26,7 +26,7 @@ use std::{
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use moka::sync::Cache;
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 pub use self::try_out::DirectoryProblem;
 pub(super) use self::try_out::{check, try_out};
@@ -49,6 +49,10 @@ use crate::{
 /// How many users are remembered.
 const CAPACITY: u64 = 10_000;
 
+/// How long a question may wait until it is asked. From then on it has `timeout`, so that a crowd is not taken for a server
+/// that does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A directory.
 pub(super) struct Ldap(Arc<Directory>);
 
@@ -63,14 +67,18 @@ struct Directory {
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
     pace: Pace,
-    /// As many as there are connections: who waits for one does so before its time runs, and networks take turns.
+    /// Logins: networks take turns, before their time runs.
     turns: Arc<Turns>,
+    /// As many as are asked at a time: no more than one server has connections for.
+    places: Semaphore,
 }
 
 /// What a directory answered, and how.
 struct Reply {
     answer: Answer,
     server: String,
+    /// From when it was asked, whoever had to wait for that.
+    took: Duration,
     /// What stood in the way at the servers before.
     before: Vec<String>,
 }
@@ -102,8 +110,20 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let (flights, pace, turns) = (Flights::new(), Pace::default(), Arc::new(Turns::new(settings.pool)));
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, turns })))
+        let (flights, pace) = (Flights::new(), Pace::default());
+        let (turns, places) = (Arc::new(Turns::new(settings.pool)), Semaphore::new(settings.pool));
+        Ok(Self(Arc::new(Directory {
+            name,
+            settings,
+            content,
+            servers,
+            lifetime,
+            known,
+            flights,
+            pace,
+            turns,
+            places,
+        })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -156,11 +176,11 @@ impl Provider for Ldap {
         if password.reveal().is_empty() || !account::is_usable(&user) {
             return Ok(Outcome::Unknown);
         }
-        let begun = time::Instant::now();
-        let Reply { answer, before, .. } =
-            Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?;
-        if matches!(answer, Answer::Wrong(_)) && before.is_empty() {
-            self.0.pace.observe(begun.elapsed());
+        let question = Question::Login { user: user.clone(), password };
+        let Reply { answer, before, took, .. } = Arc::clone(&self.0).ask(question).await?;
+        // What another server cost that did not answer shows in all refusals of the time.
+        if before.is_empty() {
+            self.0.pace.note(took, answer.shows_a_bind());
         }
         match &answer {
             Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
@@ -182,16 +202,12 @@ impl Provider for Ldap {
         Ok(self.0.look(user).await?.standing())
     }
 
+    fn longest_refusal(&self) -> Duration {
+        self.0.pace.longest()
+    }
+
     async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
         trial::of(&self.0, login).await
-    }
-
-    async fn spend(&self) {
-        self.linger(Duration::ZERO).await;
-    }
-
-    async fn linger(&self, took: Duration) {
-        time::sleep(self.0.pace.rest(took)).await;
     }
 
     fn folds_names(&self) -> bool {
@@ -278,7 +294,12 @@ impl Directory {
     /// cannot read.
     async fn ask(self: Arc<Self>, question: Question) -> Result<Reply, ProviderError> {
         let name = Arc::clone(&self.name);
-        let reason = match tokio::spawn(async move { self.ask_in_turn(&question).await }).await {
+        let work = async move {
+            let place = time::timeout(PATIENCE, self.places.acquire()).await;
+            let _place = place.map_err(|_| "too many ask at once".to_owned())?;
+            self.ask_in_turn(&question).await
+        };
+        let reason = match tokio::spawn(work).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(reason)) => reason,
             Err(_) => "the answer cannot be read".to_owned(),
@@ -303,7 +324,8 @@ impl Directory {
 
     /// The first server that can answer does. Each gets its share of the time that is left.
     async fn ask_in_turn(&self, question: &Question) -> Result<Reply, String> {
-        let end = time::Instant::now() + self.settings.timeout;
+        let begun = time::Instant::now();
+        let end = begun + self.settings.timeout;
         let mut reasons = Vec::new();
         let admitted = self.admitted();
         for ((server, admission), left) in admitted.iter().zip((1..=admitted.len()).rev()) {
@@ -312,7 +334,7 @@ impl Directory {
             match session.answer(question).await {
                 Ok(answer) => {
                     server.succeeded();
-                    return Ok(Reply { answer, server: server.name.clone(), before: reasons });
+                    return Ok(Reply { answer, server: server.name.clone(), took: begun.elapsed(), before: reasons });
                 }
                 Err(fault) => {
                     let fault = fault.after(share);

@@ -114,9 +114,11 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
-    /// Waits for what a wrong password would have taken longer than it took to find that there is no such user. Called
-    /// where a refusal is certain, so that the time of the answer does not say that either.
-    async fn linger(&self, _took: Duration) {}
+    /// How long `authenticate` takes to refuse somebody, whoever it is, as far as is known: a refusal waits for so long.
+    /// Zero where all refusals take the same, and `spend` as long as they.
+    fn longest_refusal(&self) -> Duration {
+        Duration::ZERO
+    }
     /// True where it takes several spellings for one name.
     fn folds_names(&self) -> bool {
         false

@@ -1,8 +1,11 @@
 //! One provider of a chain: how it is asked, and what is told of its troubles.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use super::LoginError;
@@ -34,6 +37,11 @@ impl Member {
         };
         let broken = |_| ProviderError { provider: self.name.to_string(), reason: "the check broke off".to_owned() };
         tokio::spawn(work).await.map_err(broken)?
+    }
+
+    /// How much longer a refusal here may take than what was done took.
+    pub(super) fn owes(&self, took: Duration) -> Duration {
+        self.provider.longest_refusal().saturating_sub(took)
     }
 
     /// Tells in the log when answers begin to fail and when they come again, not each that fails.

@@ -11,9 +11,12 @@ use std::{
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    grid::{GRID, next_tick},
+    *,
+};
 use crate::{
-    config::{GroupKey, Secret},
+    config::{self, GroupKey, Secret},
     identity::{Proof, Provider, ProviderError, turns::Turns},
 };
 
@@ -80,13 +83,15 @@ impl Files {
 struct Directory {
     asked: AtomicUsize,
     spent: AtomicUsize,
-    lingered: AtomicUsize,
     down: bool,
     /// Logins find nobody, whether it is down or not.
     knows_nobody: bool,
     turns: Option<Arc<Turns>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    longest: Duration,
+    computes: bool,
+    empty: bool,
 }
 
 #[async_trait]
@@ -115,16 +120,11 @@ impl Provider for Directory {
         if self.down {
             return Err(ProviderError { provider: "directory".to_owned(), reason: "down".to_owned() });
         }
-        Ok(user.eq_ignore_ascii_case("dora").then(|| Standing {
+        Ok((!self.empty && user.eq_ignore_ascii_case("dora")).then(|| Standing {
             name: Arc::from("dora"),
             groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
-    }
-
-    async fn linger(&self, took: Duration) {
-        assert!(took >= Duration::from_millis(20), "what was spent already");
-        self.lingered.fetch_add(1, Ordering::SeqCst);
     }
 
     fn folds_names(&self) -> bool {
@@ -137,6 +137,14 @@ impl Provider for Directory {
 
     async fn spend(&self) {
         self.spent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn longest_refusal(&self) -> Duration {
+        self.longest
+    }
+
+    fn computes(&self) -> bool {
+        self.computes
     }
 }
 
@@ -317,19 +325,19 @@ async fn a_refusal_costs_the_work_of_all_providers() {
     assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
 }
 
-/// There is no password to check of who is not there; those behind do not pay for it.
+/// Somebody whom a file does not hold may be in the directory behind it: only a refusal has to take as long as hashing.
 #[tokio::test]
-async fn who_is_nowhere_takes_as_long_as_who_is_there() {
+async fn no_hash_is_computed_for_a_user_of_a_directory_behind_a_file() {
+    let file = Arc::new(Directory { computes: true, empty: true, ..Directory::default() });
     let directory = Arc::new(Directory::default());
-    let chain = with_directory(Files::new(&[&line("alice", "secret")]).chain(), 0, &directory);
-    let lingered = || directory.lingered.load(Ordering::SeqCst);
-    accepted(&chain, "alice", "secret").await;
+    let chain = with_directory(with_directory(Files::new(&[]).chain(), 0, &directory), 0, &file);
+    let spent = || (asked(&file), file.spent.load(Ordering::SeqCst));
+    accepted(&chain, "dora", "directory").await;
+    assert_eq!(spent(), (0, 0));
     refused(&chain, "dora", "wrong").await;
-    assert_eq!(lingered(), 0);
+    assert_eq!(spent(), (0, 1));
     refused(&chain, "nobody", "wrong").await;
-    assert_eq!(lingered(), 1);
-    refused(&chain, "alice", "wrong").await;
-    assert_eq!(lingered(), 2);
+    assert_eq!(spent(), (0, 2));
 }
 
 /// H17
@@ -349,6 +357,24 @@ async fn failures_wait_for_the_grid_and_successes_do_not() {
         shortest = shortest.min(begun.elapsed());
     }
     assert!(shortest < GRID, "{shortest:?}");
+}
+
+/// H17: of whichever kind, and however little of it the provider itself took.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_as_long_as_the_longest() {
+    let directory = Arc::new(Directory { longest: GRID + Duration::from_millis(1), ..Directory::default() });
+    let files = Files::new(&[&line("alice", "secret")]).disabled("bob");
+    for place in [0, 1] {
+        let chain = with_directory(files.chain(), place, &directory);
+        for (username, password) in [("dora", "x"), ("nobody", "x"), ("alice", "x"), ("bob", "x")] {
+            let begun = Instant::now();
+            refused(&chain, username, password).await;
+            assert_eq!(begun.elapsed(), 2 * GRID, "{username}");
+        }
+        let begun = Instant::now();
+        accepted(&chain, "alice", "secret").await;
+        assert!(begun.elapsed() < GRID, "who is let in does not wait");
+    }
 }
 
 #[test]

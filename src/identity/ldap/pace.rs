@@ -1,27 +1,48 @@
-//! How long a wrong password takes, so that an unknown name takes no less: of that there is nothing to bind as.
+//! How long a directory takes to refuse somebody.
+//!
+//! An unknown name takes it a search, a wrong password a bind besides, and some make that a slow one on purpose. So a
+//! refusal takes as long as the longest of late, whatever it was for. What shows how long binds take is binds alone,
+//! right passwords too: however many unknown names are tried, and however long nobody logs in, none is forgotten for that.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-/// An average over the last few refusals, in microseconds.
-#[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU64);
+/// After so many binds the ones before them are forgotten, at the latest after twice as many.
+const BINDS: u32 = 100;
+
+#[derive(Default)]
+pub(super) struct Pace(Mutex<Longest>);
+
+#[derive(Default)]
+struct Longest {
+    now: Duration,
+    /// Of the binds before those that count for `now`.
+    before: Duration,
+    binds: u32,
+}
 
 impl Pace {
-    /// Takes a refusal of a password into account.
-    pub(super) fn observe(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // Of two at the same time one may be lost, which matters to nobody.
-        let before = self.0.load(Ordering::Relaxed);
-        let average = if before == 0 { took } else { before - before / 4 + took / 4 };
-        self.0.store(average, Ordering::Relaxed);
+    /// A login was answered, after a bind or without one.
+    pub(super) fn note(&self, took: Duration, bound: bool) {
+        let mut longest = self.lock();
+        longest.now = longest.now.max(took);
+        if bound {
+            longest.binds += 1;
+        }
+        if longest.binds >= BINDS {
+            *longest = Longest { before: longest.now, ..Longest::default() };
+        }
     }
 
-    /// What is left of that time after so much of it.
-    pub(super) fn rest(&self, took: Duration) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed)).saturating_sub(took)
+    pub(super) fn longest(&self) -> Duration {
+        let longest = self.lock();
+        longest.now.max(longest.before)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Longest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -29,14 +50,25 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const SEARCH: Duration = Duration::from_millis(20);
+    const BIND: Duration = Duration::from_millis(250);
+
     #[test]
-    fn an_average_of_the_last_few() {
-        let milliseconds = Duration::from_millis;
+    fn no_number_of_unknown_names_hides_what_a_bind_takes() {
         let pace = Pace::default();
-        assert_eq!(pace.rest(Duration::ZERO), Duration::ZERO, "nothing is known yet");
-        pace.observe(milliseconds(400));
-        assert_eq!([0, 100, 400, 500].map(|took| pace.rest(milliseconds(took)).as_millis()), [400, 300, 0, 0]);
-        (0..30).for_each(|_| pace.observe(milliseconds(20)));
-        assert!((20..=21).contains(&pace.rest(Duration::ZERO).as_millis()));
+        assert_eq!(pace.longest(), Duration::ZERO);
+        pace.note(BIND, true);
+        (0..10 * BINDS).for_each(|_| pace.note(SEARCH, false));
+        assert_eq!(pace.longest(), BIND);
+    }
+
+    #[test]
+    fn a_bind_that_took_long_once_is_forgotten() {
+        let pace = Pace::default();
+        pace.note(20 * BIND, true);
+        (0..BINDS).for_each(|_| pace.note(BIND, true));
+        assert_eq!(pace.longest(), 20 * BIND);
+        (0..BINDS).for_each(|_| pace.note(BIND, true));
+        assert_eq!(pace.longest(), BIND);
     }
 }

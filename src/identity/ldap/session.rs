@@ -38,6 +38,16 @@ pub(super) enum Answer {
     Account(Arc<Account>),
 }
 
+impl Answer {
+    /// True where the password was tried.
+    pub(super) fn shows_a_bind(&self) -> bool {
+        match self {
+            Self::Wrong(_) | Self::Account(_) => true,
+            Self::Nobody | Self::Unusable(_) => false,
+        }
+    }
+}
+
 /// What one server is asked until the deadline.
 pub(super) struct Session<'a> {
     pub(super) server: &'a Server,

@@ -30,8 +30,9 @@ fn unreachable() -> Ldap {
     let server = server(&settings.servers[0]);
     let (content, flights, pace) = (ContentHash::of([]), Flights::new(), Pace::default());
     let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
-    let (name, turns) = (Arc::from("ldap"), Arc::new(Turns::new(1)));
-    Ldap(Arc::new(Directory { name, settings, content, servers: vec![server], lifetime, known, flights, pace, turns }))
+    let (name, turns, places) = (Arc::from("ldap"), Arc::new(Turns::new(1)), Semaphore::new(1));
+    let servers = vec![server];
+    Ldap(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, turns, places }))
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {
