@@ -184,7 +184,7 @@ impl Full {
         if tell {
             let name: String = name.chars().take(LONGEST_NAME).collect();
             let seconds = retry_after.as_secs();
-            tracing::warn!(%network, name, of = self.of, retry_after = seconds, "too many failed logins, none is verified");
+            tracing::warn!(%network, name, of = self.of, retry_after = seconds, "too many failed logins, no password is verified for now: limits.failed_logins");
         }
         Throttled { retry_after }
     }
