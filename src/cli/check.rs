@@ -7,7 +7,7 @@ use clap::Args;
 use super::{ConfigArgs, EXIT_CONFIG, complain, say};
 use crate::{
     config::{self, Config, Problem, Severity},
-    identity::{Chain, DirectoryProblem},
+    identity::{Chain, DirectoryProblem, DirectoryTrouble},
     runtime::Runtime,
     tls,
 };
@@ -16,7 +16,8 @@ use crate::{
 ///
 /// Reports every problem with file, line and column, then loads certificates, password files and token keys as
 /// `serve` would. Every directory server is asked once: one that cannot be reached is a warning, one that refuses us an
-/// error. Warnings do not fail the check unless --strict is given.
+/// error, or a warning where another of the same directory answers. Warnings do not fail the check unless --strict is
+/// given.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -82,23 +83,20 @@ fn check_directories(config: &Config, report: &mut Report) -> io::Result<()> {
 
 /// Where the configuration names what is at fault.
 fn place(config: &Config, directory: &config::Ldap, problem: &DirectoryProblem) -> Problem {
-    let url = |server: usize| format!("{}.urls[{server}]", directory.key);
-    let name = |server: usize| directory.servers.get(server).map(ToString::to_string).unwrap_or_default();
-    match problem {
-        DirectoryProblem::Unreachable { server, reason } => {
-            let message = format!("{}: {reason}; nobody logs in by this server until it answers", name(*server));
-            Problem { severity: Severity::Warning, ..config.error_at(&url(*server), message) }
+    let DirectoryProblem { server, trouble, severity } = problem;
+    let url = || format!("{}.urls[{server}]", directory.key);
+    let (key, told) = match trouble {
+        DirectoryTrouble::Unreachable(reason) => {
+            (url(), format!("{reason}; nobody logs in by this server until it answers"))
         }
-        DirectoryProblem::Refused { server, reason } => {
-            config.error_at(&url(*server), format_args!("{}: {reason}", name(*server)))
+        DirectoryTrouble::Refused(reason) => (url(), reason.clone()),
+        DirectoryTrouble::Baseless(key) => {
+            (format!("{}.{key}", directory.key), "there is nothing, or nothing that bind_dn may see".to_owned())
         }
-        DirectoryProblem::Baseless { server, key } => {
-            let message = format!("{}: there is nothing, or nothing that bind_dn may see", name(*server));
-            config.error_at(&format!("{}.{key}", directory.key), message)
-        }
-        DirectoryProblem::Service { server, reason } => {
-            let message = format!("{}: {reason}", name(*server));
-            config.error_at(&format!("{}.bind_password_file", directory.key), message)
-        }
-    }
+        DirectoryTrouble::Service(reason) => (format!("{}.bind_password_file", directory.key), reason.clone()),
+    };
+    let name = directory.servers.get(*server).map(ToString::to_string).unwrap_or_default();
+    let refuses = matches!(trouble, DirectoryTrouble::Refused(_) | DirectoryTrouble::Service(_));
+    let others = if refuses && *severity == Severity::Warning { "; logins go by the others" } else { "" };
+    Problem { severity: *severity, ..config.error_at(&key, format_args!("{name}: {told}{others}")) }
 }

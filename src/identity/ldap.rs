@@ -28,7 +28,7 @@ use aws_lc_rs::digest;
 use moka::sync::Cache;
 use tokio::{sync::Semaphore, time};
 
-pub use self::try_out::DirectoryProblem;
+pub use self::try_out::{DirectoryProblem, DirectoryTrouble};
 pub(super) use self::try_out::{check, try_out};
 use self::{
     account::Account,

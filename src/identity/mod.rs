@@ -19,7 +19,7 @@ use async_trait::async_trait;
 pub use basic::{BasicCredentials, BasicError};
 pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
-pub use ldap::DirectoryProblem;
+pub use ldap::{DirectoryProblem, DirectoryTrouble};
 
 use self::turns::Turns;
 use crate::{

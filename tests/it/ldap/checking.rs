@@ -53,6 +53,20 @@ fn a_directory_is_tried_out() {
         assert!(said.contains("until it answers"), "{said}");
     }
 
+    // One that logins do not need is no reason to keep a configuration from being used.
+    let stranger = url.replace("127.0.0.1", "localhost");
+    for (arguments, expected) in [(&[][..], 0), (&["--strict"], 78)] {
+        let (code, said) = check(&scene, arguments, |ldap| ldap["urls"] = json!([stranger, url]));
+        assert_eq!(code, expected, "{said}");
+        assert!(
+            said.contains("warning: identity.providers[0].ldap.urls[0]: ") && said.contains("the others"),
+            "{said}"
+        );
+    }
+    let (code, said) = check(&scene, &[], |ldap| ldap["urls"] = json!([stranger, gone]));
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("error: identity.providers[0].ldap.urls[0]: "), "{said}");
+
     // A search that begins nowhere finds nobody, and says so to nobody.
     for (section, base) in [("users", "ou=poeple,dc=example,dc=test"), ("groups", "ou=groups,dc=example,dc=com")] {
         let (code, said) = check(&scene, &[], |ldap| ldap[section]["base"] = json!(base));
