@@ -148,10 +148,12 @@ impl Runtime {
         })
     }
 
-    /// Begins to probe those servers of all upstreams that are not probed yet; it ends for each with the last snapshot that
-    /// has it. To be called within a tokio runtime.
+    /// Begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
+    /// last snapshot that has it, for a directory when another snapshot [retires](Self::retires) it. To be called within a
+    /// tokio runtime.
     pub fn watch(&self) {
         self.all_pools().for_each(|pool| pool.watch());
+        self.chain.watch();
     }
 
     /// How many writes count as open at each registry though they are none of its own: those of registries that are gone,

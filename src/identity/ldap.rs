@@ -19,14 +19,14 @@ mod try_out;
 mod wire;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use moka::sync::Cache;
-use tokio::{sync::Semaphore, time};
+use tokio::{sync::Semaphore, task::JoinSet, time};
 
 pub use self::try_out::{DirectoryProblem, DirectoryTrouble};
 pub(super) use self::try_out::{check, try_out};
@@ -71,6 +71,8 @@ struct Directory {
     turns: Arc<Turns>,
     /// As many as are asked at a time: no more than one server has connections for.
     places: Semaphore,
+    /// The tasks that probe the servers; they end with this.
+    watchers: Mutex<JoinSet<()>>,
 }
 
 /// What a directory answered, and how.
@@ -99,13 +101,19 @@ enum Seen {
 }
 
 impl Ldap {
-    /// Reads the files, and asks nobody yet.
-    pub(super) fn new(name: Arc<str>, settings: &config::Ldap, lifetime: Duration) -> Result<Self, FileFault> {
+    /// Reads the files, and asks nobody yet. `before` is what had the same name under an earlier configuration.
+    pub(super) fn new(
+        name: Arc<str>,
+        settings: &config::Ldap,
+        lifetime: Duration,
+        before: Option<&Self>,
+    ) -> Result<Self, FileFault> {
         let files = Files::read(settings)?;
         let tls = wire::client_config(&files.roots)?;
         let server = |address: &config::LdapServer| {
-            let service = files.service.clone();
-            Arc::new(Server::new(Arc::clone(&name), address.clone(), Arc::clone(&tls), service, settings.pool))
+            let (service, tls) = (files.service.clone(), Arc::clone(&tls));
+            let was_left_out = before.is_some_and(|before| before.leaves_out(address));
+            Arc::new(Server::new(Arc::clone(&name), address.clone(), tls, service, settings.pool, was_left_out))
         };
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
@@ -123,7 +131,33 @@ impl Ldap {
             pace,
             turns,
             places,
+            watchers: Mutex::default(),
         })))
+    }
+
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        *self.0.name == *name
+    }
+
+    fn leaves_out(&self, address: &config::LdapServer) -> bool {
+        let name = address.to_string();
+        self.0.servers.iter().any(|server| server.name == name && server.is_left_out())
+    }
+
+    /// Begins to probe the servers, unless they are probed already; it ends with this directory, or by
+    /// [`Ldap::rest`]. To be called within a tokio runtime.
+    pub(super) fn watch(&self) {
+        let mut watchers = self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if watchers.is_empty() {
+            for server in &self.0.servers {
+                watchers.spawn(Arc::clone(server).watch(self.0.settings.timeout));
+            }
+        }
+    }
+
+    /// Probes no more. Requests that began under an earlier configuration may still ask.
+    pub(super) fn rest(&self) {
+        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -315,9 +349,9 @@ impl Directory {
         if usual.is_empty() {
             return due;
         }
-        for (server, _) in due {
-            let as_user = self.settings.asks_as_user();
-            tokio::spawn(probe(Arc::clone(server), as_user, self.settings.timeout));
+        for (server, admission) in due {
+            let (server, timeout) = (Arc::clone(server), self.settings.timeout);
+            tokio::spawn(async move { server.probe(admission, timeout).await });
         }
         usual
     }
@@ -344,19 +378,6 @@ impl Directory {
             }
         }
         Err(if reasons.is_empty() { "every server is left out for a moment".to_owned() } else { reasons.join("; ") })
-    }
-}
-
-/// Finds out whether a server answers again, with nobody waiting for it.
-async fn probe(server: Arc<Server>, as_user: bool, timeout: Duration) {
-    let deadline = time::Instant::now() + timeout;
-    let lease = if as_user { server.proving(deadline).await } else { server.searching(deadline).await };
-    match lease {
-        Ok(lease) => {
-            lease.give_back();
-            server.succeeded();
-        }
-        Err(fault) => server.failed(&fault, Admission::Probe),
     }
 }
 

@@ -64,6 +64,7 @@ impl Chain {
         let (mut files, mut directories) = (Vec::new(), Vec::new());
         let known = before.map_or(&[][..], |before| &before.files);
         let known_directories = before.map_or(&[][..], |before| &before.directories);
+        let former = before.map_or(&[][..], |before| &before.members);
         for provider in &config.providers {
             match provider {
                 config::Provider::Htpasswd(htpasswd) => {
@@ -74,19 +75,20 @@ impl Chain {
                         None => Arc::new(open().map_err(|error| unreadable(&htpasswd.file, &error))?),
                     };
                     files.push(Arc::clone(&file));
-                    members.push(Member::new(name, file));
+                    members.push(Member::new(name, file).following(former));
                 }
                 config::Provider::Ldap(settings) => {
                     let name = numbered("ldap", directories.len() + 1);
                     let lifetime = config.cache;
-                    let open = || Ldap::new(Arc::clone(&name), settings, lifetime);
+                    let namesake = known_directories.iter().find(|known| known.has_name(&name));
+                    let open = || Ldap::new(Arc::clone(&name), settings, lifetime, namesake.map(|known| &**known));
                     let same = |known: &&Arc<Ldap>| known.is(&name, settings, lifetime);
                     let directory = match known_directories.iter().find(same) {
                         Some(known) => Arc::clone(known),
                         None => Arc::new(open().map_err(|error| untrusted(&error))?),
                     };
                     directories.push(Arc::clone(&directory));
-                    members.push(Member::new(name, directory));
+                    members.push(Member::new(name, directory).following(former));
                 }
             }
         }
@@ -141,8 +143,15 @@ impl Chain {
         found
     }
 
-    /// Takes the directory servers that are no longer asked out of the metrics.
+    /// Begins to probe the servers of directories that are not probed yet. To be called within a tokio runtime.
+    pub fn watch(&self) {
+        self.directories.iter().for_each(|directory| directory.watch());
+    }
+
+    /// Ends the probes of directories that are no longer asked, and takes their servers out of the metrics.
     pub fn retires(&self, before: &Self) {
+        let stays = |known: &Arc<Ldap>| self.directories.iter().any(|directory| Arc::ptr_eq(directory, known));
+        before.directories.iter().filter(|known| !stays(known)).for_each(|known| known.rest());
         let servers = |chain: &Self| -> HashSet<(String, String)> {
             let all = chain.directories.iter().flat_map(|directory| directory.servers());
             all.map(|(provider, server)| (provider.to_owned(), server.to_owned())).collect()

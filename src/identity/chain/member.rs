@@ -16,12 +16,20 @@ pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
     /// It could not answer when it was asked last.
-    troubled: AtomicBool,
+    troubled: Arc<AtomicBool>,
 }
 
 impl Member {
     pub(super) fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
-        Self { name, provider, troubled: AtomicBool::new(false) }
+        Self { name, provider, troubled: Arc::default() }
+    }
+
+    /// The same, where this follows what had its name under an earlier configuration: the log says of the troubles of that
+    /// one that they are over.
+    pub(super) fn following(self, before: &[Self]) -> Self {
+        let former = before.iter().find(|former| former.name == self.name);
+        let troubled = former.map_or(self.troubled, |former| Arc::clone(&former.troubled));
+        Self { troubled, ..self }
     }
 
     /// On a task of its own: what was begun is ended, whoever goes away, and has its turn until then.
@@ -54,14 +62,12 @@ impl Member {
                 Ok(answer)
             }
             Err(error) => {
+                let (provider, reason) = (&*self.name, error.reason);
                 if self.troubled.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(
-                        provider = &*self.name,
-                        reason = error.reason,
-                        "an identity provider cannot answer"
-                    );
+                    tracing::debug!(provider, reason, "an identity provider cannot answer");
                 } else {
-                    tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
+                    let what = "an identity provider cannot answer: its users get 503 until it does";
+                    tracing::warn!(provider, reason, "{what}");
                 }
                 Err(LoginError::Unavailable)
             }

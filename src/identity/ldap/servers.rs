@@ -9,7 +9,8 @@ use std::{
 use rustls::ClientConfig;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout_at},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
@@ -27,6 +28,10 @@ const FAILURES: u32 = 2;
 /// How long it is left out at first, and at most; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long nobody has to ask a server until it is probed.
+const PACE: Duration = Duration::from_secs(30);
+/// The same for one that refuses the service account: each try may count there, and lock the account.
+const PACE_OF_REFUSED: Duration = Duration::from_secs(5 * 60);
 /// Connections that nobody used for so long are closed: firewalls forget them, and servers close them in their turn.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -58,6 +63,10 @@ struct Breaker {
     /// Left out until then.
     until: Option<Instant>,
     pause: Duration,
+    /// The log and the metrics say that it is left out, maybe since an earlier configuration.
+    told: bool,
+    /// When it is probed, if nobody asks it before; None: at once.
+    due: Option<Instant>,
 }
 
 /// On what terms a server is asked.
@@ -83,17 +92,26 @@ pub(super) struct Lease<'a> {
 }
 
 impl Server {
+    /// It is asked at once, also where one of the same name was left out under an earlier configuration; that is over
+    /// with its first answer.
     pub(super) fn new(
         provider: Arc<str>,
         address: LdapServer,
         tls: Arc<ClientConfig>,
         service: Option<Service>,
         pool: usize,
+        was_left_out: bool,
     ) -> Self {
         let name = address.to_string();
-        metrics::ldap_up(&provider, &name, true);
+        metrics::ldap_up(&provider, &name, !was_left_out);
         let (searching, proving) = (Pool::new(pool), Pool::new(pool));
-        Self { address, name, provider, tls, service, breaker: Mutex::default(), searching, proving }
+        let breaker = Mutex::new(Breaker { told: was_left_out, ..Breaker::default() });
+        Self { address, name, provider, tls, service, breaker, searching, proving }
+    }
+
+    /// True from when the log said so until it said that it answers again.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.breaker().told
     }
 
     /// Whether it may be asked now. Of a server that was left out for its time, one caller at a time finds out.
@@ -111,27 +129,32 @@ impl Server {
 
     pub(super) fn succeeded(&self) {
         let mut breaker = self.breaker();
-        if breaker.until.is_some() {
+        if breaker.told {
             tracing::info!(provider = &*self.provider, server = self.name, "the directory server answers again");
             metrics::ldap_up(&self.provider, &self.name, true);
         }
-        *breaker = Breaker::default();
+        *breaker = Breaker { due: Some(Instant::now() + PACE), ..Breaker::default() };
     }
 
     pub(super) fn failed(&self, fault: &Fault, admission: Admission) {
         metrics::ldap_error(&self.provider, &self.name, fault.kind());
+        let (now, mut breaker) = (Instant::now(), self.breaker());
         if !fault.is_of_the_server() {
+            breaker.due = Some(now + PACE);
             return;
         }
-        let mut breaker = self.breaker();
         breaker.failures = breaker.failures.saturating_add(1);
         match (breaker.until, admission) {
             // Those who came before it was left out fail one after the other, and that says nothing new.
             (Some(_), Admission::Usual) => return,
             (Some(_), Admission::Probe) => breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE),
-            (None, _) if breaker.failures < FAILURES => return,
+            (None, _) if breaker.failures < FAILURES => {
+                breaker.due = Some(now + FIRST_PAUSE);
+                return;
+            }
             (None, _) => {
                 breaker.pause = FIRST_PAUSE;
+                breaker.told = true;
                 tracing::warn!(
                     provider = &*self.provider,
                     server = self.name,
@@ -141,18 +164,53 @@ impl Server {
                 metrics::ldap_up(&self.provider, &self.name, false);
             }
         }
-        breaker.until = Some(Instant::now() + breaker.pause);
+        breaker.until = Some(now + breaker.pause);
+        let pace = if matches!(fault, Fault::Service(_)) { PACE_OF_REFUSED } else { breaker.pause };
+        breaker.due = Some(now + pace);
+    }
+
+    /// Probes it wherever nobody asks it for a while, so that it is known how it is; has no end.
+    pub(super) async fn watch(self: Arc<Self>, timeout: Duration) {
+        loop {
+            sleep_until(self.due()).await;
+            // It may have been asked meanwhile.
+            if self.due() <= Instant::now()
+                && let Some(admission) = self.admits()
+            {
+                self.probe(admission, timeout).await;
+            }
+        }
+    }
+
+    /// Finds out whether it can be reached and lets us in, by a connection that serves nothing else.
+    pub(super) async fn probe(self: &Arc<Self>, admission: Admission, timeout: Duration) {
+        let server = Arc::clone(self);
+        let deadline = Instant::now() + timeout;
+        // On a task of its own, which ends with this: the library may give up on an answer that it cannot read.
+        let mut work = JoinSet::new();
+        work.spawn(async move {
+            let mut connection = Connection::new(wire::open(&server.address, &server.tls, deadline).await?);
+            server.bind_service(&mut connection, deadline).await
+        });
+        match work.join_next().await {
+            Some(Ok(Ok(()))) => self.succeeded(),
+            Some(Ok(Err(fault))) => self.failed(&fault.after(timeout), admission),
+            Some(Err(_)) | None => self.failed(&Fault::Answer("it cannot be read".to_owned()), admission),
+        }
+    }
+
+    /// When it is to be probed: never before its time where it is left out.
+    pub(super) fn due(&self) -> Instant {
+        let breaker = self.breaker();
+        let due = breaker.due.unwrap_or_else(Instant::now);
+        breaker.until.map_or(due, |until| due.max(until))
     }
 
     /// A connection to search on.
     pub(super) async fn searching(&self, deadline: Instant) -> Result<Lease<'_>, Fault> {
         let mut lease = self.lease(&self.searching, deadline).await?;
-        if let (false, Some(service)) = (lease.reused, &self.service) {
-            match lease.bind(&service.dn, &service.password, deadline).await? {
-                Bound::Yes => {}
-                Bound::No(why) => return Err(Fault::Service(why)),
-                Bound::NoEntry => return Err(Fault::Service("there is no such entry".to_owned())),
-            }
+        if !lease.reused {
+            self.bind_service(&mut lease, deadline).await?;
         }
         Ok(lease)
     }
@@ -160,6 +218,16 @@ impl Server {
     /// A connection to bind on as a user.
     pub(super) async fn proving(&self, deadline: Instant) -> Result<Lease<'_>, Fault> {
         self.lease(&self.proving, deadline).await
+    }
+
+    /// As nobody where there is no service account.
+    async fn bind_service(&self, connection: &mut Connection, deadline: Instant) -> Result<(), Fault> {
+        let Some(service) = &self.service else { return Ok(()) };
+        match connection.bind(&service.dn, &service.password, deadline).await? {
+            Bound::Yes => Ok(()),
+            Bound::No(why) => Err(Fault::Service(why)),
+            Bound::NoEntry => Err(Fault::Service("there is no such entry".to_owned())),
+        }
     }
 
     /// Closes what nobody uses: the server may have been started anew.

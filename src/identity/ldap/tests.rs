@@ -31,14 +31,26 @@ fn unreachable() -> Ldap {
     let (content, flights, pace) = (ContentHash::of([]), Flights::new(), Pace::default());
     let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
     let (name, turns, places) = (Arc::from("ldap"), Arc::new(Turns::new(1)), Semaphore::new(1));
-    let servers = vec![server];
-    Ldap(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, turns, places }))
+    let (servers, watchers) = (vec![server], Mutex::default());
+    Ldap(Arc::new(Directory {
+        name,
+        settings,
+        content,
+        servers,
+        lifetime,
+        known,
+        flights,
+        pace,
+        turns,
+        places,
+        watchers,
+    }))
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {
     crate::tls::install_provider();
     let tls = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-    Arc::new(Server::new(Arc::from("ldap"), address.clone(), Arc::new(tls), None, 1))
+    Arc::new(Server::new(Arc::from("ldap"), address.clone(), Arc::new(tls), None, 1, false))
 }
 
 fn login(username: &str, password: &str) -> BasicCredentials {
@@ -97,4 +109,63 @@ async fn a_server_is_left_out_and_tried_again() {
     }
     server.succeeded();
     assert_eq!(server.admits(), usual);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_nobody_asks_is_probed() {
+    let server = server(&address(1));
+    let due = || server.due().duration_since(time::Instant::now()).as_secs();
+    assert_eq!(due(), 0, "at once after a start");
+    server.succeeded();
+    assert_eq!(due(), 30);
+    time::advance(Duration::from_secs(20)).await;
+    server.failed(&Fault::Crowded, Admission::Usual);
+    assert_eq!(due(), 30, "it was asked");
+
+    // One that fails is probed when the breaker has it, and never twice at a time.
+    let fault = Fault::Connect("refused".to_owned());
+    server.failed(&fault, Admission::Usual);
+    assert!(due() == 1 && !server.is_left_out());
+    server.failed(&fault, Admission::Usual);
+    assert!(due() == 1 && server.is_left_out());
+    for pause in [2, 4, 8, 16, 30, 30] {
+        time::advance(Duration::from_secs(30)).await;
+        assert_eq!((server.admits(), due() > 0), (Some(Admission::Probe), true));
+        server.failed(&fault, Admission::Probe);
+        assert_eq!(due(), pause);
+    }
+    // An account that is refused may be locked by trying.
+    time::advance(Duration::from_secs(30)).await;
+    assert_eq!(server.admits(), Some(Admission::Probe));
+    server.failed(&Fault::Service("wrong password".to_owned()), Admission::Probe);
+    assert_eq!(due(), 300);
+    server.succeeded();
+    assert!(due() == 30 && !server.is_left_out());
+}
+
+/// The task ends with its directory.
+#[tokio::test(start_paused = true)]
+async fn a_dead_directory_shows_though_nobody_asks_it() {
+    let ldap = unreachable();
+    ldap.watch();
+    ldap.watch();
+    let server = Arc::clone(&ldap.0.servers[0]);
+    assert!(!server.is_left_out());
+    time::sleep(Duration::from_secs(5)).await;
+    assert!(server.is_left_out() && ldap.leaves_out(&address_of(&ldap)));
+    let watching = Arc::strong_count(&server);
+    drop(ldap);
+    time::sleep(Duration::from_secs(1)).await;
+    assert!(Arc::strong_count(&server) == 1 && watching == 3, "{watching}");
+
+    // Nor does it go on where another configuration has taken its place.
+    let ldap = unreachable();
+    ldap.watch();
+    ldap.rest();
+    time::sleep(Duration::from_secs(60)).await;
+    assert!(!ldap.0.servers[0].is_left_out());
+}
+
+fn address_of(ldap: &Ldap) -> LdapServer {
+    ldap.0.settings.servers[0].clone()
 }

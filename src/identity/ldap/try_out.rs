@@ -54,7 +54,8 @@ pub(in crate::identity) async fn try_out(settings: &config::Ldap) -> Result<Vec<
     let tls = wire::client_config(&files.roots)?;
     let mut found = Vec::new();
     for address in &settings.servers {
-        let server = Server::new(Arc::from("check"), address.clone(), Arc::clone(&tls), files.service.clone(), 1);
+        let (service, tls) = (files.service.clone(), Arc::clone(&tls));
+        let server = Server::new(Arc::from("check"), address.clone(), tls, service, 1, false);
         let deadline = time::Instant::now() + settings.timeout.min(PATIENCE);
         let session = Session { server: &server, settings, deadline };
         let fault = if settings.asks_as_user() {

@@ -92,6 +92,40 @@ fn another_server_takes_over_and_both_come_back() {
     assert_eq!(told.matches("an identity provider cannot answer").count(), 1, "{told}");
 }
 
+/// Nobody logs in here at all.
+#[test]
+fn servers_that_nobody_asks_are_probed() {
+    let mut pair = Pair::new();
+    pair.slapds.iter_mut().for_each(|slapd| slapd.process().kill());
+    pair.gate.restart_with(|_| {});
+    eventually("both are seen to be dead", || (pair.up(0), pair.up(1)) == (0.0, 0.0));
+    pair.slapds[1].start_again();
+    eventually("one is seen to be back", || pair.up(1) > 0.0);
+    let told = pair.gate.log();
+    assert_eq!(told.matches("the directory server answers again").count(), 1, "{told}");
+    assert_eq!((pair.up(0), told.matches("a directory server is left out").count()), (0.0, 2), "{told}");
+}
+
+#[test]
+fn a_mended_bind_password_is_told() {
+    let mut scene = Scene::new(|_, _| {});
+    let (right, wrong) = (service_secret(scene.secrets.path()), scene.secrets.path().join("wrong"));
+    fs::write(&wrong, "not the password\n").unwrap();
+    scene.reload(|provider| provider["bind_password_file"] = json!(wrong));
+    assert_eq!(login(&scene.gate, LDAP_BOB), 503);
+    eventually("it is left out", || scene.gate.log().contains("a directory server is left out"));
+    let log = scene.gate.log();
+    assert!(log.contains("its users get 503 until it does"), "{log}");
+    let up = |scene: &Scene| scene.gate.counted("portcullis_ldap_up", &scene.slapd.ldaps());
+    assert!(up(&scene) < 1.0 && !log.contains("answers again"), "{log}");
+
+    scene.reload(|provider| provider["bind_password_file"] = json!(right));
+    eventually("the probe is answered", || scene.gate.log().contains("the directory server answers again"));
+    assert_eq!((login(&scene.gate, LDAP_BOB), up(&scene)), (200, 1.0));
+    let log = scene.gate.log();
+    assert!(log.contains("the identity provider answers again"), "{log}");
+}
+
 /// It takes connections and says nothing.
 #[test]
 fn a_server_that_hangs() {
