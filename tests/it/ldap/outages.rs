@@ -117,7 +117,7 @@ fn a_mended_bind_password_is_told() {
     let log = scene.gate.log();
     assert!(log.contains("its users get 503 until it does"), "{log}");
     let up = |scene: &Scene| scene.gate.counted("portcullis_ldap_up", &scene.slapd.ldaps());
-    assert!(up(&scene) < 1.0 && !log.contains("answers again"), "{log}");
+    assert!(up(&scene) < 1.0 && !log.contains("server answers again"), "{log}");
 
     scene.reload(|provider| provider["bind_password_file"] = json!(right));
     eventually("the probe is answered", || scene.gate.log().contains("the directory server answers again"));
