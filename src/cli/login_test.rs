@@ -19,8 +19,9 @@ use crate::{
 ///
 /// The password is asked for on a terminal, without showing it; otherwise it is the first line of standard input. A wrong
 /// one counts where the directory counts wrong passwords. Shows the groups of the user and the grants that are for it.
+/// With --no-password the user is only looked up.
 ///
-/// Exit code 0: the login succeeds; 1: it does not.
+/// Exit code 0: the login succeeds, or would with the right password; 1: it does not.
 #[derive(Debug, clap::Args)]
 pub(super) struct LoginTestArgs {
     #[command(flatten)]
@@ -29,17 +30,24 @@ pub(super) struct LoginTestArgs {
     /// The name as a client would send it.
     #[arg(value_name = "USER")]
     user: String,
+
+    /// Look the user up, and try no password.
+    #[arg(long)]
+    no_password: bool,
 }
 
 pub(super) fn run(args: &LoginTestArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config.config)?;
     tls::install_provider();
     let chain = Chain::build(&config.identity).map_err(crate::runtime::BuildError::from)?;
-    let password = password()?;
-    let login = BasicCredentials::new(&args.user, password.reveal())
-        .context("no client can send this name and this password: a colon, a control character, or too long")?;
+    let login = if args.no_password { None } else { Some(login(&args.user)?) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let trial = runtime.block_on(chain.trial(&login));
+    let trial = runtime.block_on(async {
+        match &login {
+            Some(login) => chain.trial(login).await,
+            None => chain.trial_without_password(&args.user).await,
+        }
+    });
     trial.steps.iter().for_each(tell);
     Ok(match trial.outcome {
         Ok(principal) => {
@@ -47,15 +55,17 @@ pub(super) fn run(args: &LoginTestArgs) -> anyhow::Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let status = match error {
-                LoginError::Rejected => "401: wrong credentials",
-                LoginError::Unavailable => "503: an identity source cannot answer",
-                LoginError::Throttled { .. } => "429: too many failed logins",
-            };
-            say(&format!("clients are answered {status}"));
+            if login.is_some() {
+                tell_refusal(error);
+            }
             ExitCode::FAILURE
         }
     })
+}
+
+fn login(user: &str) -> anyhow::Result<BasicCredentials> {
+    BasicCredentials::new(user, password()?.reveal())
+        .context("no client can send this name and this password: a colon, a control character, or too long")
 }
 
 fn password() -> anyhow::Result<Secret> {
@@ -64,6 +74,15 @@ fn password() -> anyhow::Result<Secret> {
         return rpassword::prompt_password("Password: ").map(Secret::new).context("cannot ask for the password");
     }
     first_line(stdin.lock())
+}
+
+fn tell_refusal(error: LoginError) {
+    let status = match error {
+        LoginError::Rejected => "401: wrong credentials",
+        LoginError::Unavailable => "503: an identity source cannot answer",
+        LoginError::Throttled { .. } => "429: too many failed logins",
+    };
+    say(&format!("clients are answered {status}"));
 }
 
 fn tell(step: &Step) {

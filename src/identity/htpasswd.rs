@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 
-use self::content::{COSTS, Content, Line, MAX_LINE};
+use self::content::{COSTS, Content, Entry, Line, MAX_LINE};
 use super::{BasicCredentials, Outcome, Provider, ProviderError, Standing, workers::Workers};
 use crate::config::{Problem, Secret, open_regular};
 
@@ -158,8 +158,25 @@ impl Provider for Htpasswd {
         Ok(self.content.load().find(user).is_some())
     }
 
-    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
-        (vec![format!("file: {}", self.path.display())], self.authenticate(login).await)
+    async fn trial(&self, user: &str, password: Option<&Secret>) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        let mut lines = vec![format!("file: {}", self.path.display())];
+        let (fault, standing) = match self.content.load().find(user) {
+            None => return (lines, Ok(Outcome::Unknown)),
+            Some(Entry::Unusable(fault)) => (Some(*fault), None),
+            Some(Entry::Usable(line)) => (None, Some(line.standing())),
+        };
+        let outcome = match (standing, password) {
+            (Some(standing), None) => Ok(Outcome::Accepted(standing)),
+            (Some(_), Some(password)) => {
+                let login = BasicCredentials { username: user.to_owned(), password: password.clone() };
+                self.authenticate(&login).await
+            }
+            (None, _) => Ok(Outcome::Rejected),
+        };
+        if let Ok(Outcome::Rejected) = outcome {
+            lines.push(fault.map_or_else(|| "the password is wrong".to_owned(), |fault| format!("its line: {fault}")));
+        }
+        (lines, outcome)
     }
 
     async fn spend(&self) {

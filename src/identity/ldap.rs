@@ -42,7 +42,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    config,
+    config::{self, Secret},
     tls::{ContentHash, FileFault, Roots},
 };
 
@@ -240,8 +240,8 @@ impl Provider for Ldap {
         self.0.pace.longest()
     }
 
-    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
-        trial::of(&self.0, login).await
+    async fn trial(&self, user: &str, password: Option<&Secret>) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        trial::of(&self.0, user, password).await
     }
 
     fn folds_names(&self) -> bool {

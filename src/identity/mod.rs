@@ -23,7 +23,7 @@ pub use ldap::{DirectoryProblem, DirectoryTrouble};
 
 use self::turns::Turns;
 use crate::{
-    config::GroupKey,
+    config::{GroupKey, Secret},
     registry::{Actions, RepositoryName, ScopePatterns, ScopeSet},
 };
 
@@ -107,9 +107,20 @@ pub trait Provider: Send + Sync {
         Ok(self.standing(user).await?.is_some())
     }
     /// Checks a login as `authenticate` does, and tells what was asked and what came back, in words for who administers
-    /// the gate.
-    async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
-        (Vec::new(), self.authenticate(login).await)
+    /// the gate. Without a password it finds out what a login with the right one would come to.
+    async fn trial(&self, user: &str, password: Option<&Secret>) -> (Vec<String>, Result<Outcome, ProviderError>) {
+        let login = |password: &Secret| BasicCredentials { username: user.to_owned(), password: password.clone() };
+        let outcome = match password.map(login) {
+            Some(login) => self.authenticate(&login).await,
+            None => match self.standing(user).await {
+                Ok(Some(standing)) => Ok(Outcome::Accepted(standing)),
+                Ok(None) => {
+                    self.knows(user).await.map(|knows| if knows { Outcome::Rejected } else { Outcome::Unknown })
+                }
+                Err(error) => Err(error),
+            },
+        };
+        (Vec::new(), outcome)
     }
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.

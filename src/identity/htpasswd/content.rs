@@ -30,8 +30,8 @@ pub(super) struct Content {
 /// What the file says of a user.
 pub(super) enum Entry {
     Usable(Arc<Line>),
-    /// The name stands on a line that never matches; the file still claims it.
-    Unusable,
+    /// The name stands on a line that never matches, for this reason; the file still claims it.
+    Unusable(Fault),
 }
 
 /// A line that can match.
@@ -57,6 +57,8 @@ pub(super) enum Fault {
     NoUser,
     #[error("the hash is empty, so the user cannot log in")]
     NoHash,
+    #[error("it lets nobody in: it has ! or * where a hash would begin")]
+    Barred,
     #[error("{0} is not accepted, only bcrypt ($2y$, $2b$, $2a$); make the line anew with `portcullis hash`")]
     Kind(&'static str),
     #[error("the bcrypt hash is cut off or has something after it; it takes 60 characters")]
@@ -136,7 +138,7 @@ impl Content {
             })),
             Err(fault) => {
                 faults.push((user.chars().count() + 2, fault));
-                Entry::Unusable
+                Entry::Unusable(fault)
             }
         };
         if self.users.insert(name, entry).is_some() {
@@ -150,7 +152,7 @@ impl Entry {
     fn line(&self) -> Option<&Arc<Line>> {
         match self {
             Self::Usable(line) => Some(line),
-            Self::Unusable => None,
+            Self::Unusable(_) => None,
         }
     }
 }
@@ -171,6 +173,9 @@ fn fields(line: &[u8]) -> Result<(&str, &str), Fault> {
 fn cost(hash: &str) -> Result<u32, Fault> {
     if hash.is_empty() {
         return Err(Fault::NoHash);
+    }
+    if hash.starts_with(['!', '*']) {
+        return Err(Fault::Barred);
     }
     let rest = ["$2y$", "$2b$", "$2a$"]
         .iter()

@@ -18,7 +18,9 @@ const PASSWORD_TIMES: [&str; 3] = ["pwdChangedTime", "pwdLastSet", "krbLastPwdCh
 /// What stays the same while an entry is moved or renamed, and is never given out again.
 const IDS: [&str; 4] = ["entryUUID", "objectGUID", "nsUniqueId", "ipaUniqueID"];
 /// What says that an account is disabled.
-const LOCKS: [&str; 4] = ["userAccountControl", "accountExpires", "nsAccountLock", "pwdAccountLockedTime"];
+const LOCKS: [&str; 4] = ["userAccountControl", "accountExpires", "nsAccountLock", LOCKED_TIME];
+/// What says it too, or that the directory does not let it in for a time after wrong passwords.
+const LOCKED_TIME: &str = "pwdAccountLockedTime";
 
 /// `ACCOUNTDISABLE` of Active Directory's `userAccountControl`.
 const ACCOUNT_DISABLED: i64 = 2;
@@ -32,6 +34,8 @@ pub(super) struct Account {
     pub(super) standing: Standing,
     /// Must not log in, whatever its password is.
     pub(super) disabled: bool,
+    /// What says so, and what says that it is locked for a time; as `attribute: value`, for who administers the gate.
+    pub(super) locks: Vec<String>,
 }
 
 /// The attributes to ask for.
@@ -48,7 +52,12 @@ impl Account {
     pub(super) fn of(entry: &SearchEntry, users: &LdapUsers) -> Result<Self, String> {
         let name = name(entry, &users.attribute)?;
         let standing = Standing { name: name.into(), groups: Vec::new(), proof: proof(entry) };
-        Ok(Self { dn: entry.dn.clone(), standing, disabled: is_disabled(entry) })
+        let disabling = disabling(entry);
+        let mut telling = disabling.clone();
+        telling.extend(Some(LOCKED_TIME).filter(|lock| !disabling.contains(lock)));
+        let lock = |name: &&str| values(entry, name).first().map(|value| format!("{name}: {value}"));
+        let locks = telling.iter().filter_map(lock).collect();
+        Ok(Self { dn: entry.dn.clone(), standing, disabled: !disabling.is_empty(), locks })
     }
 
     pub(super) fn with_groups(mut self, groups: Vec<GroupKey>) -> Arc<Self> {
@@ -110,14 +119,17 @@ fn raw<'e>(entry: &'e SearchEntry, attribute: &str) -> Option<&'e [u8]> {
     binary.or_else(|| values(entry, attribute).first().map(String::as_bytes))
 }
 
-fn is_disabled(entry: &SearchEntry) -> bool {
-    let first = |attribute| values(entry, attribute).first().map(String::as_str);
-    let number = |attribute| first(attribute).and_then(|text| text.parse::<i64>().ok());
-    let by_flag = number("userAccountControl").is_some_and(|flags| flags & ACCOUNT_DISABLED != 0);
-    let by_date = number("accountExpires").is_some_and(|expires| ![0, i64::MAX].contains(&expires) && expires < now());
-    let by_lock = first("nsAccountLock").is_some_and(|lock| lock.eq_ignore_ascii_case("true"));
-    let by_policy = first("pwdAccountLockedTime") == Some(LOCKED_FOR_GOOD);
-    by_flag || by_date || by_lock || by_policy
+/// The attributes that say that the account is disabled or expired.
+fn disabling(entry: &SearchEntry) -> Vec<&'static str> {
+    let first = |attribute: &str| values(entry, attribute).first().map(String::as_str);
+    let number = |attribute: &str| first(attribute).and_then(|text| text.parse::<i64>().ok());
+    let says = |lock: &&str| match *lock {
+        "userAccountControl" => number(lock).is_some_and(|flags| flags & ACCOUNT_DISABLED != 0),
+        "accountExpires" => number(lock).is_some_and(|expires| ![0, i64::MAX].contains(&expires) && expires < now()),
+        "nsAccountLock" => first(lock).is_some_and(|value| value.eq_ignore_ascii_case("true")),
+        _ => first(lock) == Some(LOCKED_FOR_GOOD),
+    };
+    LOCKS.into_iter().filter(says).collect()
 }
 
 /// As Active Directory counts: in tenths of microseconds since 1601.
@@ -209,6 +221,8 @@ mod tests {
         ] {
             let account = account(ALICE, &[("uid", &["alice"]), (attribute, &[value])]).unwrap();
             assert_eq!(account.disabled, disabled, "{attribute}: {value}");
+            let told = disabled || attribute == "pwdAccountLockedTime";
+            assert_eq!(account.locks.contains(&format!("{attribute}: {value}")), told, "{:?}", account.locks);
         }
     }
 }

@@ -5,37 +5,58 @@ use std::sync::Arc;
 use ldap3::{dn_escape, ldap_escape};
 
 use super::{
-    Directory, account, outcome,
+    Directory, Reply,
+    account::{self, Account},
+    outcome,
     session::{Answer, Question},
 };
 use crate::{
-    config::{GroupKey, LdapFind, LdapGroupSource},
-    identity::{BasicCredentials, Outcome, ProviderError},
+    config::{GroupKey, LdapFind, LdapGroupSource, Secret},
+    identity::{Outcome, ProviderError},
 };
 
+/// With a password a login, without one a look at the user.
 pub(super) async fn of(
     directory: &Arc<Directory>,
-    login: &BasicCredentials,
+    user: &str,
+    password: Option<&Secret>,
 ) -> (Vec<String>, Result<Outcome, ProviderError>) {
-    let BasicCredentials { username: user, password } = login;
     let mut lines = vec![servers(directory)];
-    if password.reveal().is_empty() || !account::is_usable(user) {
+    if password.is_some_and(|password| password.reveal().is_empty()) || !account::is_usable(user) {
         lines.push("not asked: nobody can have this name".to_owned());
         return (lines, Ok(Outcome::Unknown));
     }
-    lines.push(asked(directory, user));
-    let question = Question::Login { user: user.clone(), password: password.clone() };
-    match Arc::clone(directory).ask(question).await {
-        Ok(reply) => {
-            lines.extend(reply.before);
-            lines.push(format!("{} answers: {}", reply.server, words(&reply.answer)));
-            if let Answer::Account(account) = &reply.answer {
-                lines.extend(groups(directory, &account.dn, &account.standing.groups));
-            }
-            (lines, Ok(outcome(reply.answer)))
+    let look = Question::Look { user: user.to_owned() };
+    let alone = directory.settings.asks_as_user();
+    let question = match password {
+        Some(password) => Question::Login { user: user.to_owned(), password: password.clone() },
+        None if alone => {
+            let (provider, reason) = (directory.name.to_string(), "only the user can be asked: give a bind_dn");
+            return (lines, Err(ProviderError { provider, reason: reason.to_owned() }));
         }
-        Err(error) => (lines, Err(error)),
+        None => look.clone(),
+    };
+    lines.push(asked(directory, user, password.is_some()));
+    let reply = match Arc::clone(directory).ask(question).await {
+        Ok(reply) => reply,
+        Err(error) => return (lines, Err(error)),
+    };
+    lines.extend(reply.before);
+    lines.push(format!("{} answers: {}", reply.server, words(&reply.answer, password.is_some())));
+    match &reply.answer {
+        Answer::Account(account) => {
+            lines.extend(locks(account));
+            lines.extend(groups(directory, &account.dn, &account.standing.groups));
+        }
+        // Whom the password is not of may be kept from logging in by more than that.
+        Answer::Wrong(_) if !alone => {
+            if let Ok(Reply { answer: Answer::Account(account), .. }) = Arc::clone(directory).ask(look).await {
+                lines.extend(locks(&account));
+            }
+        }
+        Answer::Wrong(_) | Answer::Unusable(_) | Answer::Nobody => {}
     }
+    (lines, Ok(outcome(reply.answer)))
 }
 
 fn servers(directory: &Directory) -> String {
@@ -46,26 +67,31 @@ fn servers(directory: &Directory) -> String {
     format!("servers: {}{starttls}, bound as {who}", names.join(", "))
 }
 
-fn asked(directory: &Directory, user: &str) -> String {
+fn asked(directory: &Directory, user: &str, binds: bool) -> String {
     match &directory.settings.users.find {
         LdapFind::Search { base, filter } => {
             format!("user: below {base:?} by {}", filter.fill(&ldap_escape(user), ""))
         }
-        LdapFind::Direct { dn, .. } => format!("user: bind as {}", dn.fill(&dn_escape(user), "")),
+        LdapFind::Direct { dn, .. } => {
+            format!("user: {} {}", if binds { "bind as" } else { "read" }, dn.fill(&dn_escape(user), ""))
+        }
     }
 }
 
-fn words(answer: &Answer) -> String {
+fn words(answer: &Answer, bound: bool) -> String {
     match answer {
         Answer::Nobody => "nobody has this name, or the entry may not be read, or the base is wrong".to_owned(),
         Answer::Unusable(why) => why.clone(),
         Answer::Wrong(why) => format!("the bind is refused: {why}"),
-        Answer::Account(account) if account.disabled => format!(
-            "{} is disabled or expired: see its userAccountControl, accountExpires, nsAccountLock, pwdAccountLockedTime",
-            account.dn
-        ),
-        Answer::Account(account) => format!("{}, whose password this is", account.dn),
+        Answer::Account(account) if bound => format!("{}, whose password this is", account.dn),
+        Answer::Account(account) => account.dn.clone(),
     }
+}
+
+/// What the entry says of being disabled or locked.
+fn locks(account: &Account) -> Option<String> {
+    let what = if account.disabled { "is disabled or expired" } else { "may be locked for a time" };
+    (!account.locks.is_empty()).then(|| format!("{} {what}: {}", account.dn, account.locks.join(", ")))
 }
 
 fn groups(directory: &Directory, dn: &str, found: &[GroupKey]) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! `portcullis login-test` with a password file and a directory.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::{Scene, status_of};
@@ -23,6 +25,9 @@ fn every_step_is_told() {
             { "name": "ops", "repositories": ["ops/**"], "actions": ["pull"], "to": ["group:ops"] },
         ]);
     });
+    let mut lines = fs::read_to_string(scene.gate.htpasswd()).unwrap();
+    lines.push_str("barred:!\nmd5:$apr1$abcdefgh$0123456789012345678901\n");
+    fs::write(scene.gate.htpasswd(), lines).unwrap();
     let john = try_out(&scene, "J(O)h*n\\x", "johnpw").succeeded().stdout;
     for words in [
         "htpasswd: it does not have this name",
@@ -43,10 +48,14 @@ fn every_step_is_told() {
         ("jürgen", "wrong", "the bind is refused: wrong password"),
         ("nobody", "x", "nobody has this name"),
         ("locked", "lockedpw", "ldap: refused"),
+        ("locked", "wrong", "is disabled or expired: pwdAccountLockedTime: 000001010000Z"),
+        ("waiting", "wrong", "may be locked for a time: pwdAccountLockedTime: 20200101000000Z"),
         ("carol", "carolpw", "several entries have this name"),
         ("bob", "bobpw", "is in disabled_users"),
         ("jürgen", "", "is never asked about"),
-        (CI.name, "wrong", "htpasswd: refused"),
+        (CI.name, "wrong", "  the password is wrong"),
+        ("barred", "x", "  its line: it lets nobody in"),
+        ("md5", "x", "  its line: Apache's MD5 is not accepted"),
     ] {
         let said = try_out(&scene, user, password);
         assert!(!said.success && said.stdout.contains(words), "{user}: {words}\n{}{}", said.stdout, said.stderr);
@@ -59,6 +68,54 @@ fn every_step_is_told() {
     let down = try_out(&scene, "jürgen", "päss");
     assert!(!down.success && down.stdout.contains("ldap: cannot tell: ldaps://127.0.0.1"), "{}", down.stdout);
     assert!(down.stdout.contains("clients are answered 503"), "{}", down.stdout);
+}
+
+/// Who the user is, and what it may do, with no password at all.
+#[test]
+fn a_user_is_looked_up() {
+    let scene = Scene::new(|_, _| {});
+    scene.gate.change_configuration(|config| {
+        let ldap = config["identity"]["providers"][0].take();
+        config["identity"]["providers"] = json!([{ "htpasswd": { "file": "htpasswd" } }, ldap]);
+        config["access"]["grants"] = json!([
+            { "name": "devs", "repositories": ["apps/**"], "actions": ["pull"], "to": ["group:Devs"] },
+        ]);
+    });
+    let look_up = |user: &str| {
+        let mut command = portcullis();
+        command.args(["login-test", "--no-password", user, "-c"]).arg(scene.gate.configuration());
+        run(&mut command, "")
+    };
+    let john = look_up("J(O)h*n\\x").succeeded().stdout;
+    for words in [
+        "ldap: the password was not tried; the user is \"j(o)h*n\\\\x\"",
+        "answers: cn=Smith",
+        "\n    group:devs\n",
+        "pull on apps/**  by grant \"devs\"",
+    ] {
+        assert!(john.contains(words), "{words}\n{john}");
+    }
+    let ci = look_up(CI.name).succeeded().stdout;
+    assert!(ci.contains("htpasswd: the password was not tried") && !ci.contains("ldap:"), "{ci}");
+    for (user, words) in [
+        ("locked", "is disabled or expired: pwdAccountLockedTime: 000001010000Z"),
+        ("nobody", "nobody has this name"),
+        ("carol", "several entries have this name"),
+    ] {
+        let said = look_up(user);
+        assert!(!said.success && said.stdout.contains(words), "{user}: {words}\n{}{}", said.stdout, said.stderr);
+        assert!(!said.stdout.contains("clients are answered"), "{}", said.stdout);
+    }
+    assert!(!scene.slapd.log().contains("BIND dn=\"uid="), "{}", scene.slapd.log());
+
+    // Where nobody but the user can be asked.
+    scene.gate.change_configuration(|config| {
+        let ldap = config["identity"]["providers"][1]["ldap"].as_object_mut().unwrap();
+        ldap.retain(|key, _| !key.starts_with("bind_"));
+        ldap.insert("users".to_owned(), json!({ "dn": "uid=$user,ou=people,dc=example,dc=test" }));
+    });
+    let said = look_up("alice");
+    assert!(!said.success && said.stdout.contains("only the user can be asked"), "{}", said.stdout);
 }
 
 /// A deploy token is made for a user whom the directory knows, and ends with it.

@@ -102,7 +102,7 @@ fn the_last_line_of_a_user_is_in_force() {
 fn a_line_without_user_or_hash_admits_nobody() {
     let content = parse(format!(":{}\nalice:\n:\nno colon here\nbob:{}", good(), good()));
     assert!(content.find("").is_none());
-    assert!(matches!(content.find("alice"), Some(Entry::Unusable)));
+    assert!(matches!(content.find("alice"), Some(Entry::Unusable(_))));
     assert!(is_usable(&content, "bob"));
     assert_eq!(problems(&content).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
@@ -130,7 +130,7 @@ fn a_damaged_hash_never_matches() {
         (format!("é{}", cut(58)), Fault::Kind(kind(""))),
     ] {
         let content = parse(format!("alice:{hash}"));
-        assert!(matches!(content.find("alice"), Some(Entry::Unusable)), "{hash}");
+        assert!(matches!(content.find("alice"), Some(Entry::Unusable(_))), "{hash}");
         assert_eq!(problems(&content), [(1, fault.to_string())], "{hash}");
         assert_eq!(content.problems[0].column, 7);
     }
