@@ -40,6 +40,15 @@ pub(super) struct Refusal {
     pub(super) text: String,
 }
 
+impl Refusal {
+    /// True where who asks may not see what it asks for.
+    pub(super) fn is_of_access(&self) -> bool {
+        self.code == INSUFFICIENT_ACCESS
+    }
+}
+
+/// Who asks has no right to (RFC 4511, appendix A.2).
+const INSUFFICIENT_ACCESS: u32 = 50;
 /// The server is busy (RFC 4511, appendix A.2).
 const BUSY: u32 = 51;
 /// The server is shutting down, or lacks what it needs.

@@ -180,10 +180,7 @@ impl Session<'_> {
         let mut lease: Lease<'_> = self.server.proving(self.deadline).await?;
         let bound = lease.bind(dn, password, self.deadline).await?;
         let answer = match bound {
-            Bound::Yes if alone => match self.find_on(&mut lease, user).await? {
-                Entry::One(entry) => Some(self.account_on(&mut lease, &entry).await?),
-                Entry::None | Entry::Several => Some(Answer::Nobody),
-            },
+            Bound::Yes if alone => Some(self.own_account(&mut lease, dn, user).await?),
             Bound::No(ref why) if alone => Some(Answer::Wrong(why.clone())),
             Bound::NoEntry => Some(Answer::Nobody),
             Bound::Yes | Bound::No(_) => None,
@@ -197,6 +194,27 @@ impl Session<'_> {
                 (Entry::One(_), Bound::No(why)) => Ok(Answer::Wrong(why)),
                 (Entry::One(_), Bound::NoEntry) => Ok(Answer::Nobody),
             },
+        }
+    }
+
+    /// The account of who proved to be it, and is asked about itself.
+    async fn own_account(&self, connection: &mut Connection, dn: &str, user: &str) -> Result<Answer, Fault> {
+        let unreadable = || {
+            Answer::Unusable(
+                "the password is right, but the entry cannot be read by itself: let users read their own entry, or give a bind_dn"
+                    .to_owned(),
+            )
+        };
+        match self.find_on(connection, user).await {
+            Ok(Entry::One(entry)) => self.account_on(connection, &entry).await,
+            Ok(Entry::None | Entry::Several) => {
+                let search = Search { base: dn, scope: Scope::Base, filter: ANY, attributes: &[NO_ATTRIBUTE], most: 1 };
+                let is_there = !connection.search(search, self.deadline).await?.entries.is_empty();
+                // It is the filter that leaves it out.
+                Ok(if is_there { Answer::Nobody } else { unreadable() })
+            }
+            Err(Fault::Result(refusal)) if refusal.is_of_access() => Ok(unreadable()),
+            Err(fault) => Err(fault),
         }
     }
 }

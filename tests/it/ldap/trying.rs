@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Scene, status_of};
-use crate::support::{CI, Done, Http2, eventually, portcullis, run};
+use crate::support::{CI, Done, Http2, Slapd, Slapped, eventually, portcullis, run};
 
 fn try_out(scene: &Scene, user: &str, password: &str) -> Done {
     let mut command = portcullis();
@@ -114,8 +114,34 @@ fn a_user_is_looked_up() {
         ldap.retain(|key, _| !key.starts_with("bind_"));
         ldap.insert("users".to_owned(), json!({ "dn": "uid=$user,ou=people,dc=example,dc=test" }));
     });
-    let said = look_up("alice");
+    let said = look_up("bob");
     assert!(!said.success && said.stdout.contains("only the user can be asked"), "{}", said.stdout);
+}
+
+/// Who is asked about itself, and may not say.
+#[test]
+fn an_entry_that_cannot_be_read_by_itself() {
+    let scene = Scene::new(|_, _| {});
+    let access = "access to dn.exact=\"uid=alice,ou=people,dc=example,dc=test\" by anonymous auth by * none";
+    let closed = Slapd::start_with(&scene.pki, Slapped { access, ..Slapped::default() });
+    let only_bob: fn(&mut Value) = |ldap| ldap["users"]["filter"] = json!("(uid=b*)");
+    for (user, password, change, words) in [
+        ("bob", "bobpw", None, "accepted as \"bob\""),
+        ("alice", "alicepw", None, "the password is right, but the entry cannot be read by itself"),
+        ("alice", "wrong", None, "the bind is refused"),
+        ("bob", "bobpw", Some(only_bob), "accepted as \"bob\""),
+        ("jürgen", "päss", Some(only_bob), "ldap: it does not have this name"),
+    ] {
+        scene.gate.change_configuration(|config| {
+            let ldap = &mut config["identity"]["providers"][0]["ldap"];
+            ldap["urls"] = json!([closed.ldaps()]);
+            ldap["users"] = json!({ "dn": "uid=$user,ou=people,dc=example,dc=test" });
+            ldap.as_object_mut().unwrap().retain(|key, _| !key.starts_with("bind_") && key != "groups");
+            change.into_iter().for_each(|change| change(ldap));
+        });
+        let said = try_out(&scene, user, password);
+        assert!(said.stdout.contains(words), "{user}: {words}\n{}{}", said.stdout, said.stderr);
+    }
 }
 
 /// A deploy token is made for a user whom the directory knows, and ends with it.

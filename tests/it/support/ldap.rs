@@ -1,8 +1,9 @@
 //! A real slapd with people, groups and names that are hard to escape.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Slapd {
 pub(crate) struct Slapped<'a> {
     /// Lines of the configuration before the database.
     pub(crate) extra: &'a str,
+    /// Who may see what, before the rules for all.
+    pub(crate) access: &'a str,
     /// No certificate: StartTLS is refused.
     pub(crate) without_tls: bool,
 }
@@ -133,7 +136,7 @@ fn configuration(dir: &Path, pki: &Pki, leaf: &Leaf, differing: Slapped<'_>) -> 
         leaf.key.display()
     );
     let tls = if differing.without_tls { String::new() } else { tls };
-    let (dir, extra) = (dir.display(), differing.extra);
+    let (dir, Slapped { extra, access, .. }) = (dir.display(), differing);
     format!(
         "include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -156,6 +159,7 @@ index objectClass,uid,cn,member,memberUid eq
 overlay memberof
 overlay ppolicy
 ppolicy_default \"cn=default,ou=policies,{SUFFIX}\"
+{access}
 access to attrs=userPassword by self write by anonymous auth by * none
 access to * by dn.exact=\"cn=portcullis,ou=services,{SUFFIX}\" read by self read by anonymous auth by * none
 "
@@ -180,5 +184,6 @@ pub(crate) fn service_secret(folder: &Path) -> PathBuf {
     let path = folder.join("ldap-password");
     let mut file = fs::File::create(&path).unwrap();
     writeln!(file, "{SERVICE_PASSWORD}").unwrap();
+    file.set_permissions(Permissions::from_mode(0o600)).unwrap();
     path
 }
