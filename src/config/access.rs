@@ -146,6 +146,8 @@ fn read_subject(field: &Field<'_>, identity: &Identity) -> Option<Subject> {
     if let Subject::Group(name) = &subject
         && !identity.groups.contains_key(name)
         && !identity.has_directory_groups()
+        // A provider that could not be read may bring it.
+        && field.is_clean()
     {
         let known: Vec<&str> = identity.groups.keys().map(String::as_str).collect();
         let meant =

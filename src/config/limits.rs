@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::reader::Section;
+use super::{reader::Section, yaml::Value};
 
 /// Connections that a process can reasonably hold; semaphores and tables are sized by it.
 const COUNT: RangeInclusive<usize> = 1..=1_000_000;
@@ -60,10 +60,7 @@ impl Limits {
             buffers: read_buffers(&section).unwrap_or(512 << 20),
             manifest: read_manifest(&section).unwrap_or(4 << 20),
             upload: section.nullable("upload").and_then(|field| field.size()),
-            failed_logins: match section.get("failed_logins") {
-                Some(field) if field.is_null() => None,
-                Some(_) | None => Some(read_failed_logins(section.section("failed_logins"))),
-            },
+            failed_logins: read_failed_logins(&section),
         };
         section.finish();
         limits
@@ -88,11 +85,21 @@ fn read_manifest(section: &Section<'_>) -> Option<u64> {
     Some(size)
 }
 
-fn read_failed_logins(section: Section<'_>) -> FailedLogins {
+fn read_failed_logins(limits: &Section<'_>) -> Option<FailedLogins> {
+    const FORM: &str = "write { count: 10, per: \"5m\" } or null";
     let FailedLogins { count, per } = FailedLogins::default();
+    let Some(field) = limits.get("failed_logins") else { return Some(FailedLogins { count, per }) };
+    let section = match field.value() {
+        Value::Null => return None,
+        Value::Map(_) => field.section()?,
+        Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+            field.error(format_args!("{FORM}, not {}", field.value().describe()));
+            return None;
+        }
+    };
     let given = section.get("count").and_then(|field| field.integer(COUNT)).and_then(|count| count.try_into().ok());
     let count = given.unwrap_or(count);
     let per = section.duration("per", Duration::from_secs(1), per);
     section.finish();
-    FailedLogins { count, per }
+    Some(FailedLogins { count, per })
 }

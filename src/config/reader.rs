@@ -184,6 +184,11 @@ impl<'a> Field<'a> {
         matches!(self.node.value, Value::Null)
     }
 
+    /// True while no error was found, here or elsewhere in the file.
+    pub(super) fn is_clean(&self) -> bool {
+        self.report.is_clean()
+    }
+
     pub(super) fn error(&self, message: impl fmt::Display) {
         self.report.error(self.place(), with_path(&self.path, message));
     }

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use super::{PublicRegistry, Runtime};
 use crate::{
-    config::{Config, Host, Problem, Problems, Severity},
+    config::{self, Config, Host, Problem, Problems, Severity},
     identity::{Chain, ChainError},
     tls::{self, CertificateError},
     token::{KeyError, Keys},
@@ -91,6 +91,7 @@ impl Runtime {
         check.keys(config);
         let (problems, errors) = Chain::check(&config.identity);
         check.warnings.extend(problems);
+        check.passwords(config);
         check.errors(config, "identity.providers", errors);
         check.errors.sort_by_key(|problem| (problem.line, problem.column));
         check.errors.dedup();
@@ -137,6 +138,18 @@ impl Check {
             Err(errors) => errors,
         };
         self.errors(config, "tokens.keys", errors);
+    }
+
+    fn passwords(&mut self, config: &Config) {
+        for provider in &config.identity.providers {
+            let config::Provider::Ldap(directory) = provider else { continue };
+            let file = directory.service.as_ref().map(|service| &service.password_file);
+            if let Some(file) = file.filter(|file| config::others_may_read(file)) {
+                let key = format!("{}.bind_password_file", directory.key);
+                let message = format_args!("{} can be read by others than its owner; chmod 600 it", file.display());
+                self.warnings.push(Problem { severity: Severity::Warning, ..config.error_at(&key, message) });
+            }
+        }
     }
 
     fn errors<E: Into<BuildError>>(&mut self, config: &Config, section: &str, errors: impl IntoIterator<Item = E>) {

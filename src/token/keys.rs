@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -27,7 +26,7 @@ use super::{
     create::{HOW_TO_MAKE, can_be_made, create},
     passed,
 };
-use crate::config::open_regular;
+use crate::config::{open_regular, others_may_read};
 
 /// Why there are no keys, or no signature.
 #[derive(Debug, thiserror::Error)]
@@ -294,16 +293,9 @@ fn reading(error: &io::Error) -> String {
 }
 
 fn warn_if_shared(file: &Path) {
-    let Ok(metadata) = fs::metadata(file) else { return };
-    let own = fs::metadata("/proc/self").map_or(metadata.uid(), |own| own.uid());
-    if is_shared(metadata.mode(), metadata.uid(), own) {
+    if others_may_read(file) {
         tracing::warn!(file = %file.display(), "token key can be read by others than its owner; chmod 600 it");
     }
-}
-
-/// A key that another account provides, as Kubernetes mounts a secret, can be read through the group alone.
-fn is_shared(mode: u32, owner: u32, own: u32) -> bool {
-    mode & 0o007 != 0 || mode & 0o070 != 0 && owner == own
 }
 
 fn parse(pem: &[u8], der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {

@@ -77,6 +77,11 @@ fn kinds_of_values() {
         "found the number 1.5",
     );
     more(
+        "limits: { failed_logins: 10 }\n",
+        "8:26: error: limits.failed_logins: write { count: 10, per: \"5m\" } or null, not the number 10",
+        "",
+    );
+    more(
         "limits: { failed_logins: { count: 0 } }\n",
         "8:35: error: limits.failed_logins.count: 0 is out of range: 1 to 1000000",
         "",

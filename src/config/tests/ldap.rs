@@ -160,4 +160,7 @@ fn groups_of_grants_may_be_the_directorys() {
     assert_eq!(groups(&[URLS, USERS]).len(), 1);
     assert_eq!(groups(&[URLS, USERS, "groups: { base: \"dc=x\" }"]), Vec::<String>::new());
     assert_eq!(told(&with_more(grant)).len(), 1);
+    // Whether a provider brings it shows once it can be read.
+    let told = groups(&[URLS, USERS, "group: { base: \"dc=x\" }"]);
+    assert!(matches!(told.as_slice(), [one] if one.contains("unknown key \"group\"")), "{told:#?}");
 }

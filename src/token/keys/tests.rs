@@ -198,12 +198,3 @@ fn an_error_holds_nothing_of_the_key() {
     let text = format!("{:?}", Keys::load_or_create(&[file]).err().unwrap());
     assert!(!text.contains("c2VjcmV0") && !text.contains("secret"), "{text}");
 }
-
-#[test]
-fn a_key_is_for_its_owner_or_for_us_alone() {
-    for (mode, owner, shared) in
-        [(0o600, 1, false), (0o640, 1, true), (0o644, 1, true), (0o440, 0, false), (0o444, 0, true)]
-    {
-        assert_eq!(is_shared(mode, owner, 1), shared, "{mode:o} of {owner}");
-    }
-}

@@ -1,6 +1,6 @@
 //! `portcullis check` with a directory.
 
-use std::{fs, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,8 @@ fn check(scene: &Scene, arguments: &[&str], change: impl FnOnce(&mut Value)) -> 
 #[test]
 fn a_directory_is_tried_out() {
     let scene = Scene::new(|_, _| {});
-    assert_eq!(check(&scene, &[], |_| {}).0, 0);
+    let (code, said) = check(&scene, &[], |_| {});
+    assert!(code == 0 && !said.contains("bind_password_file"), "{said}");
 
     let wrong = scene.secrets.path().join("wrong");
     fs::write(&wrong, "not the password\n").unwrap();
@@ -75,6 +76,11 @@ fn a_directory_is_tried_out() {
         let line = said.lines().find(|line| line.contains(&problem)).unwrap_or_else(|| panic!("{said}"));
         assert!(line.split(':').nth(1).unwrap().parse::<usize>().unwrap() > 1, "{line}");
     }
+
+    let open = scene.secrets.path().join("ldap-password");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, said) = check(&scene, &[], |_| {});
+    assert!(code == 0 && said.contains("ldap.bind_password_file: ") && said.contains("chmod 600 it"), "{said}");
 
     let (code, said) = check(&scene, &[], |ldap| ldap["ca_file"] = json!("none.crt"));
     assert_eq!(code, 78, "{said}");
