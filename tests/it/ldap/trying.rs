@@ -114,7 +114,7 @@ fn a_user_is_looked_up() {
         ldap.retain(|key, _| !key.starts_with("bind_"));
         ldap.insert("users".to_owned(), json!({ "dn": "uid=$user,ou=people,dc=example,dc=test" }));
     });
-    let said = look_up("bob");
+    let said = look_up("jürgen");
     assert!(!said.success && said.stdout.contains("only the user can be asked"), "{}", said.stdout);
 }
 
