@@ -1,5 +1,6 @@
 //! Certificates and the server's TLS settings.
 
+pub mod acme;
 mod content_hash;
 mod files;
 mod leaf;
