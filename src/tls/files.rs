@@ -84,13 +84,6 @@ impl Pair {
         Ok(Self { files: files.clone(), chain, key })
     }
 
-    /// A chain with its key that stand in one file, already read.
-    pub(super) fn of_text(file: &Path, chain: &str, key: &str) -> Self {
-        let files = CertificateFiles { certificate_file: file.to_owned(), key_file: file.to_owned(), default: false };
-        let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
-        Self { files, chain: bytes(chain), key: bytes(key) }
-    }
-
     pub fn content(&self) -> ContentHash {
         ContentHash::of([self.chain.as_slice(), self.key.as_slice()])
     }

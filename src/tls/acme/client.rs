@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::Acme,
-    tls::{FileFault, Roots},
+    tls::{ContentHash, FileFault, Roots},
 };
 
 /// For one call, connection and answer included.
@@ -41,6 +41,8 @@ const USER_AGENT: &str = concat!("portcullis/", env!("CARGO_PKG_VERSION"), " ins
 #[derive(Clone)]
 pub(super) struct Client {
     tls: TlsConnector,
+    /// Of the roots.
+    trusted: ContentHash,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -78,15 +80,25 @@ impl Client {
     pub(super) fn new(acme: &Acme) -> Result<Self, FileFault> {
         let mut roots = RootCertStore::empty();
         let trusted = acme.directory_ca_file.as_deref().map_or_else(|| Ok(Roots::of_system()), Roots::of_file);
-        trusted.and_then(|trusted| trusted.add_to(&mut roots, "tls.acme.directory_ca_file"))?;
+        let trusted = trusted?;
+        trusted.add_to(&mut roots, "tls.acme.directory_ca_file")?;
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), heard: Arc::default() })
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            trusted: ContentHash::of(trusted.parts()),
+            heard: Arc::default(),
+        })
     }
 
     /// The same way to the authority, with nothing heard yet.
     pub(super) fn fresh(&self) -> Self {
-        Self { tls: self.tls.clone(), heard: Arc::default() }
+        Self { heard: Arc::default(), ..self.clone() }
+    }
+
+    /// True where the same authorities are trusted.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.trusted == other.trusted
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -118,7 +130,7 @@ impl Client {
         mut request: Request<BodyWrapper<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, CallError> {
         let stream = self.connect(uri, host).await?;
-        let broken = |error: &(dyn StdError)| CallError::Broken { host: host.to_owned(), reason: chain(error) };
+        let broken = |error: &dyn StdError| CallError::Broken { host: host.to_owned(), reason: chain(error) };
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let _driven = AbortOnDropHandle::new(tokio::spawn(connection));

@@ -24,7 +24,7 @@ impl Issued {
     /// # Errors
     /// A key that is not the certificate's, and whatever else keeps a pair from being served; in words for an operator.
     pub(super) fn load(stored: &StoredCertificate, file: &Path) -> Result<Self, String> {
-        let pair = Pair::of_text(file, &stored.chain, stored.key.reveal());
+        let pair = Pair::issued(file, &stored.chain, stored.key.reveal());
         let loaded = pair.load().map_err(|error| error.reason)?;
         let leaf = loaded.key.cert.first().ok_or("there is no certificate in it")?;
         let life = life(leaf).ok_or("the certificate cannot be read")?;

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, NewOrder, Order,
-    OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, Key, NewOrder, Order,
+    OrderStatus, RenewalInfo, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
@@ -301,42 +301,55 @@ fn check_profile(account: &Account, profile: &str) -> Result<(), AttemptError> {
     Err(AttemptError::Profile { profile: profile.to_owned(), known })
 }
 
-/// When the authority would have a certificate renewed; None where there is no account to ask with.
-pub(super) async fn window(storage: &Storage, client: &Client, id: &str, known: Option<&Window>) -> Option<Window> {
-    let account = account::stored(storage, client).await;
-    let (now, of) = (Moment::now(), |suggested, explanation, ask_again| Window {
-        certificate: id.to_owned(),
-        suggested,
-        explanation,
-        ask_again,
-    });
-    let asked = match &account {
-        Ok(Some(account)) => account.renewal_info(&parse_identifier(id)?).await,
-        Ok(None) => return None,
-        Err(error) => {
-            tracing::debug!(%error, "the authority was not asked when to renew");
-            let (suggested, explanation) = of_known(known, id);
-            return Some(of(suggested, explanation, now.plus(ASK_LATER)));
-        }
-    };
-    Some(match asked {
-        Ok((info, retry_after)) => {
+/// When the authority would have a certificate renewed. Where it does not answer, what it said last holds.
+pub(super) async fn window(storage: &Storage, client: &Client, id: &str, known: Option<&Window>) -> Window {
+    let now = Moment::now();
+    let certificate = id.to_owned();
+    match renewal_info(storage, client, id).await {
+        Ok(Some((info, retry_after))) => {
             let moment = |time: time::OffsetDateTime| Moment(time.unix_timestamp());
             let suggested = (moment(info.suggested_window.start), moment(info.suggested_window.end));
-            of(Some(suggested), info.explanation_url, schedule::ask_again(now, retry_after))
+            let ask_again = schedule::ask_again(now, retry_after);
+            Window { certificate, suggested: Some(suggested), explanation: info.explanation_url, ask_again }
         }
-        Err(Error::Unsupported(_)) => of(None, None, schedule::ask_again(now, Duration::MAX)),
+        Ok(None) => {
+            let ask_again = schedule::ask_again(now, Duration::MAX);
+            Window { certificate, suggested: None, explanation: None, ask_again }
+        }
         Err(error) => {
             tracing::debug!(%error, "the authority did not say when to renew");
-            let (suggested, explanation) = of_known(known, id);
-            of(suggested, explanation, now.plus(ASK_LATER))
+            let ask_again = now.plus(ASK_LATER);
+            match known.filter(|window| window.certificate == id) {
+                Some(known) => Window { ask_again, ..known.clone() },
+                None => Window { certificate, suggested: None, explanation: None, ask_again },
+            }
         }
-    })
+    }
 }
 
-fn of_known(known: Option<&Window>, id: &str) -> (Option<(Moment, Moment)>, Option<String>) {
-    let known = known.filter(|window| window.certificate == id);
-    known.map_or((None, None), |window| (window.suggested, window.explanation.clone()))
+/// None where there is nobody to ask, or nobody who would say.
+async fn renewal_info(
+    storage: &Storage,
+    client: &Client,
+    id: &str,
+) -> Result<Option<(RenewalInfo, Duration)>, AttemptError> {
+    let (Some(account), Some(id)) = (account::stored(storage, client).await?, parse_identifier(id)) else {
+        return Ok(None);
+    };
+    match account.renewal_info(&id).await {
+        Ok(info) => Ok(Some(info)),
+        Err(Error::Unsupported(_)) => Ok(None),
+        Err(error) => Err(authority(client, error)),
+    }
+}
+
+/// Asks the authority whether it has the profile of the configuration; for when there is no account yet.
+pub(super) async fn try_out(acme: &Acme, client: &Client) -> Result<(), AttemptError> {
+    let (_, key) = Key::generate_pkcs8().map_err(internal)?;
+    let nobody = Account::builder_with_http(Box::new(client.clone()));
+    let nobody = nobody.from_parts(String::new(), key, acme.directory.clone()).await;
+    let nobody = nobody.map_err(|error| authority(client, error))?;
+    acme.profile.as_deref().map_or(Ok(()), |profile| check_profile(&nobody, profile))
 }
 
 /// Of a certificate, as RFC 9773 §4.1 writes it.

@@ -19,6 +19,7 @@ mod file;
 mod lock;
 
 pub use answers::Published;
+pub(super) use file::Stamp;
 pub use lock::Lock;
 
 use std::path::{Path, PathBuf};
@@ -213,7 +214,7 @@ impl Slot {
     }
 
     /// What is there by now, told from what was there before without reading it.
-    pub(super) fn stamp(&self) -> Option<file::Stamp> {
+    pub(super) fn stamp(&self) -> Option<Stamp> {
         file::stamp(&self.path())
     }
 

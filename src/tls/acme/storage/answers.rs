@@ -58,7 +58,7 @@ impl Storage {
     }
 
     /// A name of ours holds no letter that would lead elsewhere; should one come, it does not.
-    fn answer_file(&self, name: &str) -> PathBuf {
+    pub(super) fn answer_file(&self, name: &str) -> PathBuf {
         let harmless = |letter: char| if letter == '/' || letter == '\0' { '-' } else { letter };
         self.root.join(CHALLENGES).join(format!("{}.json", name.chars().map(harmless).collect::<String>()))
     }
