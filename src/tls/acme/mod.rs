@@ -3,4 +3,4 @@
 mod challenge;
 mod proof;
 
-pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token};
+pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token, challenged};
