@@ -4,7 +4,7 @@ mod status;
 
 use std::{
     convert::Infallible,
-    future::ready,
+    future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -73,7 +73,7 @@ impl Admin {
                     if open.has_changed().is_err() {
                         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
-                    ready(Ok::<_, Infallible>(answer))
+                    future::ready(Ok::<_, Infallible>(answer))
                 });
                 let _ = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -92,8 +92,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if shown.readiness.get() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/readyz" => ready_or_not(shown),
         "/metrics" => {
             status::refresh(&shown.runtime.load());
             text(StatusCode::OK, shown.handle.render())
@@ -104,6 +103,20 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             response
         }
         _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /status\n"),
+    }
+}
+
+/// Clients trust no temporary certificate, so there is nobody to send here.
+fn ready_or_not(shown: &Shown) -> Response<Full<Bytes>> {
+    let missing = shown.runtime.load().certificates.missing();
+    if !shown.readiness.get() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    } else if missing.is_empty() {
+        text(StatusCode::OK, "ready\n")
+    } else {
+        let missing = missing.join(", ");
+        let told = format!("not ready: a temporary self-signed certificate alone for {missing}\n");
+        text(StatusCode::SERVICE_UNAVAILABLE, told)
     }
 }
 

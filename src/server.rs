@@ -96,7 +96,7 @@ impl Server {
         }
         let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
-        let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
+        let terms = Terms::of(&config, tls.config(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
         // Before anybody can ask.
         pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
@@ -115,7 +115,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (drain, readiness) = (Drain::default(), Readiness::default());
         // Nobody is let in before there is something to show.
-        let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::default()));
+        let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::clone(tls.challenges())));
         issued.install(prepared);
         let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [

@@ -112,9 +112,10 @@ pub(super) fn whole(config: &Config, report: &Report<'_>) {
             );
         }
         let by_address = registry.hosts.iter().find(|host| host.is_ip());
-        if let Some(address) =
-            by_address.filter(|_| !config.tls.certificates.is_empty() && !config.tls.certificates.iter().any(|certificate| certificate.default))
-        {
+        if let Some(address) = by_address.filter(|_| {
+            !config.tls.certificates.is_empty()
+                && !config.tls.certificates.iter().any(|certificate| certificate.default)
+        }) {
             report.warning(
                 nowhere,
                 format_args!(

@@ -36,15 +36,14 @@ pub struct CertificateFiles {
 
 impl Tls {
     pub(super) fn read(section: Section<'_>) -> Self {
-        const HINT: &str = "write at least one certificate_file with its key_file, or acme with the names to have one for";
+        const HINT: &str =
+            "write at least one certificate_file with its key_file, or acme with the names to have one for";
         let min_version =
             section.word("min_version", &[("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)], MinVersion::Tls12);
         let acme = section.nullable("acme");
         let fields = match &acme {
             Some(_) => section.list("certificates"),
-            None => {
-                section.required("certificates", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default()
-            }
+            None => section.required("certificates", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default(),
         };
         let acme = acme.and_then(|field| Acme::read(&field));
         let certificates = read_certificates(&fields);

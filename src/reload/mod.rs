@@ -117,7 +117,9 @@ impl First {
             let certificates = Arc::new(CertStore::new(certificates));
             let acme = config.tls.acme.as_ref().map(acme::Prepared::new).transpose()?;
             let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-            Ok((certificates, acme, Runtime::build(config, keys)?))
+            let mut runtime = Runtime::build(config, keys)?;
+            runtime.certificates = Arc::clone(&certificates);
+            Ok((certificates, acme, runtime))
         };
         let (certificates, acme, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
         // A key that was made just now is no change.
@@ -238,7 +240,7 @@ impl Reloader {
             is_elsewhere: true,
         };
         let tls = self.tls.config(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
-        let terms = Terms::of(&config, tls);
+        let terms = Terms::of(&config, tls, Arc::clone(self.tls.challenges()));
         let places = self.listening.prepare(&config.listen);
         let places = places.map_err(|error: ListenError| elsewhere(error.key, &error))?;
         Ok(Built { config, runtime, certificates, acme, places, terms })

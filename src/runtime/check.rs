@@ -74,7 +74,9 @@ impl BuildError {
             | Self::Keys(KeyError::Unusable { path: file, reason })
             | Self::Upstream(SetupError { file: Some(file), reason, .. }) => with(file, reason),
             Self::Identity(ChainError { file: Some(file), reason }) => config.error_with(section, file, reason),
-            Self::Acme(FileFault { file: Some(file), reason }) if config.files().iter().any(|named| named.path == *file) => {
+            Self::Acme(FileFault { file: Some(file), reason })
+                if config.files().iter().any(|named| named.path == *file) =>
+            {
                 with(file, reason)
             }
             Self::Acme(FileFault { file: Some(file), reason }) => {

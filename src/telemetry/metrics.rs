@@ -101,9 +101,15 @@ fn describe() {
     );
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
-    describe_counter!(ACME_ATTEMPTS, "Attempts to have a certificate issued, by what came of them: issued, or why not.");
+    describe_counter!(
+        ACME_ATTEMPTS,
+        "Attempts to have a certificate issued, by what came of them: issued, or why not."
+    );
     describe_gauge!(ACME_NEXT, "When the next attempt for a certificate of tls.acme is made, by its first name.");
-    describe_gauge!(ACME_WINDOW, "When the authority would have a certificate renewed at the earliest, by its first name.");
+    describe_gauge!(
+        ACME_WINDOW,
+        "When the authority would have a certificate renewed at the earliest, by its first name."
+    );
     describe_gauge!(
         CERTIFICATE_EXPIRY,
         "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."

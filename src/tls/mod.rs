@@ -7,6 +7,7 @@ mod leaf;
 mod roots;
 mod server;
 mod store;
+mod temporary;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -15,4 +16,4 @@ pub use files::{CertificateError, Loaded, Pair, load};
 pub use roots::{FileFault, Roots};
 pub use rustls::{Error as TlsError, ServerConfig};
 pub use server::{ServerTls, install_provider};
-pub use store::{CertStore, CertificateInfo, uncovered};
+pub use store::{CertStore, CertificateInfo, Source, uncovered};

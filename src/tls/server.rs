@@ -9,7 +9,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::CertStore;
+use super::{CertStore, acme::Challenges};
 use crate::config::MinVersion;
 
 /// Makes aws-lc-rs the process default, before any library picks another; harmless when called
@@ -22,6 +22,7 @@ pub fn install_provider() {
 /// What all TLS settings of the process share, so that sessions resume under a changed configuration too.
 pub struct ServerTls {
     store: Arc<CertStore>,
+    challenges: Arc<Challenges>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -29,7 +30,12 @@ impl ServerTls {
     /// # Errors
     /// Where the system has no randomness for the ticket keys.
     pub fn new(store: Arc<CertStore>) -> Result<Self, rustls::Error> {
-        Ok(Self { store, tickets: Ticketer::new()? })
+        Ok(Self { store, challenges: Arc::default(), tickets: Ticketer::new()? })
+    }
+
+    /// What authorities are answered. It outlives every configuration.
+    pub fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// TLS 1.2 (AEAD suites only) and 1.3, or 1.3 alone; HTTP/2 before HTTP/1.1; no early data.

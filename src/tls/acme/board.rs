@@ -49,7 +49,8 @@ impl Board {
         // Held until all is done, so that what is newer comes later.
         let entries = self.entries();
         let own: Vec<&Issued> = entries.iter().filter_map(|entry| entry.issued.as_ref()).collect();
-        let loaded: Vec<Loaded> = own.iter().copied().chain(self.needed(&own)).map(|issued| issued.loaded.clone()).collect();
+        let loaded: Vec<Loaded> =
+            own.iter().copied().chain(self.needed(&own)).map(|issued| issued.loaded.clone()).collect();
         let wanted = self.wanted.iter().map(|names| names.iter().map(ToString::to_string).collect()).collect();
         self.certificates.install_acme(wanted, loaded);
     }

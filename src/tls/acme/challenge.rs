@@ -20,7 +20,7 @@ pub const ACME_TLS: &[u8] = b"acme-tls/1";
 const LONGEST_TOKEN: usize = 128;
 /// Answers of other processes that are looked for at a time, so that a folder which hangs holds up no more than that.
 const LOOKS: usize = 8;
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
 
 /// SHA-256 of a key authorization.
 pub type Digest = [u8; 32];
@@ -119,23 +119,14 @@ impl Challenges {
         }
     }
 
-    /// The settings for a `tls-alpn-01` handshake, where the client offers nothing else and an answer for its name is
-    /// open.
-    pub async fn tls_alpn<'a>(
-        &self,
-        server_name: Option<&str>,
-        offered: Option<impl Iterator<Item = &'a [u8]>>,
-    ) -> Option<Arc<ServerConfig>> {
-        if !offered?.eq([ACME_TLS]) {
-            return None;
-        }
-        let name = identifier(server_name?);
-        let found = self.read().tls_alpn.get(&name).and_then(|open| open.last()).map(|(_, digest)| *digest);
+    /// The settings for a `tls-alpn-01` handshake about a name that [`challenged`] found.
+    pub async fn tls_alpn(&self, name: &str) -> Option<Arc<ServerConfig>> {
+        let found = self.read().tls_alpn.get(name).and_then(|open| open.last()).map(|(_, digest)| *digest);
         let digest = match found {
             Some(digest) => digest,
-            None => self.beside(name.clone(), |beside, name| beside.tls_alpn(name)).await?,
+            None => self.beside(name.to_owned(), |beside, name| beside.tls_alpn(name)).await?,
         };
-        let config = proof::server_config(&name, &digest);
+        let config = proof::server_config(name, &digest);
         config.inspect_err(|error| tracing::error!(name, %error, "cannot make a certificate for a challenge")).ok()
     }
 
@@ -194,6 +185,11 @@ impl Drop for OpenAnswer {
             }
         }
     }
+}
+
+/// The name that a handshake is a challenge for: the client speaks `acme-tls/1` and nothing else.
+pub fn challenged<'a>(server_name: Option<&str>, offered: Option<impl Iterator<Item = &'a [u8]>>) -> Option<String> {
+    if offered?.eq([ACME_TLS]) { server_name.map(identifier) } else { None }
 }
 
 /// What a server name of the handshake stands for; that of an address is its reverse name (RFC 8738 section 6).

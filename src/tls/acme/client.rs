@@ -131,8 +131,7 @@ impl Client {
     ) -> Result<Response<Full<Bytes>>, CallError> {
         let stream = self.connect(uri, host).await?;
         let broken = |error: &dyn StdError| CallError::Broken { host: host.to_owned(), reason: chain(error) };
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let _driven = AbortOnDropHandle::new(tokio::spawn(connection));
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let authority = HeaderValue::from_str(authority).map_err(|error| broken(&error))?;

@@ -30,7 +30,9 @@ pub(super) enum AttemptError {
     Unusable(String),
     #[error("no certificate after {} minutes", .0.as_secs() / 60)]
     Timeout(Duration),
-    #[error("the account is being made elsewhere and does not get finished: another portcullis on the storage folder hangs")]
+    #[error(
+        "the account is being made elsewhere and does not get finished: another portcullis on the storage folder hangs"
+    )]
     Busy,
     #[error("an error in portcullis or in what the authority sent: {0}")]
     Internal(String),
@@ -84,10 +86,9 @@ impl fmt::Display for Refusal {
         };
         write!(f, "{name} was not proven to be ours by {kind}: {reason}: ")?;
         match kind {
-            Kind::TlsAlpn01 => write!(
-                f,
-                "the authority must reach port 443 of {name}, and what is in between must pass TLS through"
-            ),
+            Kind::TlsAlpn01 => {
+                write!(f, "the authority must reach port 443 of {name}, and what is in between must pass TLS through")
+            }
             Kind::Http01 => write!(f, "the authority must reach port 80 of {name}, which listen.http answers"),
         }
     }

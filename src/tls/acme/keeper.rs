@@ -288,7 +288,8 @@ mod tests {
     }
 
     fn asked(ask_again: i64) -> State {
-        let window = Window { certificate: "a.b".to_owned(), suggested: None, explanation: None, ask_again: at(ask_again) };
+        let window =
+            Window { certificate: "a.b".to_owned(), suggested: None, explanation: None, ask_again: at(ask_again) };
         State { window: Some(window), ..State::default() }
     }
 
@@ -301,7 +302,11 @@ mod tests {
         assert_eq!(step(at(0), Some(&life()), &State::default(), false), Step::Ask);
         assert_eq!(step(at(0), Some(&life()), &asked(7_000_000), false), Step::Wait);
         assert_eq!(step(at(6_000_000), Some(&life()), &asked(7_000_000), false), Step::Order);
-        assert_eq!(step(at(7_000_000), Some(&life()), &asked(7_000_000), false), Step::Ask, "it may know better by now");
+        assert_eq!(
+            step(at(7_000_000), Some(&life()), &asked(7_000_000), false),
+            Step::Ask,
+            "it may know better by now"
+        );
     }
 
     #[test]

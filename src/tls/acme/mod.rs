@@ -15,8 +15,10 @@ mod report;
 mod schedule;
 mod storage;
 
-pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token};
+pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token, challenged};
 pub use manager::{Manager, Prepared, TrialError, survey, try_out};
 pub use moment::Moment;
 pub use report::Report;
-pub use storage::{Failure, Lock, Published, Slot, State, Storage, StorageError, StoredCertificate, StoredOrder, Window};
+pub use storage::{
+    Failure, Lock, Published, Slot, State, Storage, StorageError, StoredCertificate, StoredOrder, Window,
+};

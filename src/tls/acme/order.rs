@@ -242,8 +242,7 @@ impl Job {
             insist!(order.finalize_csr(&request).await).map_err(|error| self.authority(error))?;
         }
         let chain = insist!(order.poll_certificate(&PATIENCE).await).map_err(|error| self.authority(error))?;
-        let stored =
-            StoredCertificate { directory: self.acme.directory.clone(), chain, key, stored_at: Moment::now() };
+        let stored = StoredCertificate { directory: self.acme.directory.clone(), chain, key, stored_at: Moment::now() };
         let issued = self.examine(&stored)?;
         let slot = self.slot.clone();
         blocking(move || slot.set_certificate(&stored).and_then(|()| slot.set_order(None))).await?;

@@ -290,7 +290,8 @@ struct RawAccount {
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StorageError> {
     let Some(bytes) = file::read(path)? else { return Ok(None) };
     // What the parser says may quote the file.
-    let broken = |_| StorageError { path: path.to_owned(), reason: "it is not what portcullis writes there".to_owned() };
+    let broken =
+        |_| StorageError { path: path.to_owned(), reason: "it is not what portcullis writes there".to_owned() };
     serde_json::from_slice(&bytes).map(Some).map_err(broken)
 }
 

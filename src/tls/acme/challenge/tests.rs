@@ -59,7 +59,7 @@ async fn an_answer_is_given_while_its_guard_lives() {
 }
 
 async fn offered(challenges: &Challenges, name: Option<&str>, protocols: &[&[u8]]) -> Option<Arc<ServerConfig>> {
-    challenges.tls_alpn(name, Some(protocols.iter().copied())).await
+    challenges.tls_alpn(&challenged(name, Some(protocols.iter().copied()))?).await
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_handshake_is_a_challenge_where_one_is_open_and_nothing_else_is_offere
     for name in ["hub.test", "HUB.Test", "hub.test."] {
         assert!(offered(&challenges, Some(name), &[ACME_TLS]).await.is_some(), "{name}");
     }
-    assert!(challenges.tls_alpn(Some("hub.test"), None::<std::iter::Empty<_>>).await.is_none());
+    assert_eq!(challenged(Some("hub.test"), None::<std::iter::Empty<_>>), None);
     for (name, protocols) in [
         (None, &[ACME_TLS][..]),
         (Some("other.test"), &[ACME_TLS]),

@@ -40,10 +40,9 @@ impl Storage {
     /// For who orders for this name; there is one answer for a name at a time.
     pub(in crate::tls::acme) fn publish(&self, answer: &Answer) -> Result<Published, StorageError> {
         let (name, kind) = match answer {
-            Answer::Http { name, token, key_authorization } => (
-                name,
-                Kind::Http { token: token.as_str().to_owned(), key_authorization: key_authorization.clone() },
-            ),
+            Answer::Http { name, token, key_authorization } => {
+                (name, Kind::Http { token: token.as_str().to_owned(), key_authorization: key_authorization.clone() })
+            }
             Answer::TlsAlpn { name, digest } => (name, Kind::TlsAlpn { digest: *digest }),
         };
         let path = self.answer_file(name);

@@ -127,7 +127,8 @@ fn others_find_an_answer_while_it_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::new(&acme(folder.path()));
     let (token, other) = (Token::parse("abc").unwrap(), Token::parse("abd").unwrap());
-    let answer = Answer::Http { name: "a.test".to_owned(), token: token.clone(), key_authorization: "abc.x".to_owned() };
+    let answer =
+        Answer::Http { name: "a.test".to_owned(), token: token.clone(), key_authorization: "abc.x".to_owned() };
     assert_eq!(storage.http("a.test", &token), None);
     let published = storage.publish(&answer).unwrap();
     assert_eq!(storage.http("a.test", &token), Some("abc.x".to_owned()));
