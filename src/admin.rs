@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{listener::Door, runtime::Runtime};
+use crate::{listener::Door, runtime::Runtime, tls::acme};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -50,11 +50,17 @@ struct Shown {
     handle: PrometheusHandle,
     readiness: Readiness,
     runtime: Arc<ArcSwap<Runtime>>,
+    issued: Arc<acme::Manager>,
 }
 
 impl Admin {
-    pub fn new(handle: PrometheusHandle, readiness: Readiness, runtime: Arc<ArcSwap<Runtime>>) -> Self {
-        Self { shown: Shown { handle, readiness, runtime } }
+    pub fn new(
+        handle: PrometheusHandle,
+        readiness: Readiness,
+        runtime: Arc<ArcSwap<Runtime>>,
+        issued: Arc<acme::Manager>,
+    ) -> Self {
+        Self { shown: Shown { handle, readiness, runtime, issued } }
     }
 
     /// Serves until it is dropped, or nothing is listened on for good. From then on each connection gets one more answer:
@@ -98,7 +104,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             text(StatusCode::OK, shown.handle.render())
         }
         "/status" => {
-            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load()));
+            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), &shown.issued));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }

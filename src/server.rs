@@ -122,7 +122,7 @@ impl Server {
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
+        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);

@@ -31,8 +31,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/", "server.rs", "main.rs"]),
     ("bcrypt", &["identity/htpasswd"]),
     ("clap", &["cli/", "main.rs"]),
-    ("hyper", &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs"]),
-    ("hyper_util", &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs"]),
+    ("hyper", &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs", "tls/acme/client.rs"]),
+    (
+        "hyper_util",
+        &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs", "tls/acme/client.rs"],
+    ),
     ("instant_acme", &["tls/acme/"]),
     ("jsonwebtoken", &["token/"]),
     ("ldap3", &["config/ldap", "identity/ldap"]),
@@ -40,7 +43,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["server/handover.rs", "token/keys"]),
+    ("rustix", &["server/handover.rs", "tls/acme/storage/", "token/keys"]),
     ("rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),
@@ -54,7 +57,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     (".limited(", PRINCIPAL, "a principal is made by identity and the token verifier alone"),
     (
         "StatusCode",
-        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/"],
+        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/", "tls/acme/"],
         "a status belongs to what answers",
     ),
 ];
