@@ -26,7 +26,7 @@ use crate::{
     reload::{self, First, Reloader},
     runtime::Runtime,
     telemetry::{log, metrics},
-    tls::{self, ServerTls},
+    tls::{self, ServerTls, acme},
 };
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ impl Server {
         for warning in &config.warnings {
             warn!("{warning}");
         }
-        let First { certificates, runtime, look } = First::load(&config)?;
+        let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.config(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
@@ -114,6 +114,9 @@ impl Server {
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
         let (drain, readiness) = (Drain::default(), Readiness::default());
+        // Nobody is let in before there is something to show.
+        let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::clone(tls.challenges())));
+        issued.install(prepared);
         let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
@@ -121,7 +124,7 @@ impl Server {
         ];
         let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
         let reloader =
-            Reloader::new(config, look, Arc::clone(&runtime), certificates, tls, Arc::clone(&listening), log);
+            Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
             tokio::spawn(keep_metrics(handle)),
