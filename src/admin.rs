@@ -1,6 +1,9 @@
 //! Health, metrics and status for operators, on an address of their own, in plain HTTP.
 
+mod certificates;
 mod status;
+
+pub use certificates::{CertificateStatus, FailureStatus, RenewalStatus, WindowStatus, certificates};
 
 use std::{
     convert::Infallible,
@@ -21,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{listener::Door, runtime::Runtime};
+use crate::{listener::Door, runtime::Runtime, tls::acme};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -50,11 +53,17 @@ struct Shown {
     handle: PrometheusHandle,
     readiness: Readiness,
     runtime: Arc<ArcSwap<Runtime>>,
+    issued: Arc<acme::Manager>,
 }
 
 impl Admin {
-    pub fn new(handle: PrometheusHandle, readiness: Readiness, runtime: Arc<ArcSwap<Runtime>>) -> Self {
-        Self { shown: Shown { handle, readiness, runtime } }
+    pub fn new(
+        handle: PrometheusHandle,
+        readiness: Readiness,
+        runtime: Arc<ArcSwap<Runtime>>,
+        issued: Arc<acme::Manager>,
+    ) -> Self {
+        Self { shown: Shown { handle, readiness, runtime, issued } }
     }
 
     /// Serves until it is dropped, or nothing is listened on for good. From then on each connection gets one more answer:
@@ -98,7 +107,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             text(StatusCode::OK, shown.handle.render())
         }
         "/status" => {
-            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load()));
+            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), &shown.issued.reports()));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }

@@ -117,12 +117,13 @@ impl Server {
         // Nobody is let in before there is something to show.
         let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::clone(tls.challenges())));
         issued.install(prepared);
+        reload::report_certificates(&config, &certificates);
         let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
+        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);

@@ -5,10 +5,12 @@ use std::{path::Path, time::SystemTime};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::{CertificateStatus, certificates};
 use crate::{
     config::{OpenUploads, ReadOnly},
     runtime::{PublicRegistry, Report, Runtime},
     telemetry::metrics,
+    tls::acme,
     upstream::ServerState,
 };
 
@@ -25,6 +27,8 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     predecessor: Option<u32>,
     configuration: ConfigurationStatus,
+    /// In force, and how those of `tls.acme` are renewed.
+    certificates: Vec<CertificateStatus>,
     /// Of all registries.
     open_writes: usize,
     registries: Vec<RegistryStatus<'a>>,
@@ -86,7 +90,7 @@ enum ReadOnlyStatus<'a> {
 
 /// The configuration in force and what is open under it. What was read-only before this call admits no write that is
 /// not counted here.
-pub(super) fn report(runtime: &Runtime) -> String {
+pub(super) fn report(runtime: &Runtime, renewals: &[acme::Report]) -> String {
     let elsewhere = runtime.open_elsewhere();
     let registries: Vec<_> = runtime.registries().map(|registry| of(registry, elsewhere)).collect();
     let status = Status {
@@ -95,6 +99,7 @@ pub(super) fn report(runtime: &Runtime) -> String {
         portcullis: env!("CARGO_PKG_VERSION"),
         predecessor: runtime.predecessor.pid(),
         configuration: configuration(runtime),
+        certificates: certificates(&runtime.certificates.infos(), renewals),
         open_writes: registries.iter().map(|registry| registry.open_writes).sum(),
         registries,
     };
