@@ -1,4 +1,4 @@
-//! How certificates stand, as `/status` and `portcullis cert status` tell it.
+//! How certificates stand, as `/status` and `portcullis cert status` tell it. Times are as RFC 3339 writes them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,30 +9,34 @@ use crate::tls::{
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// One certificate. Times are as RFC 3339 writes them.
+/// One that is in force.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateStatus {
     pub names: Vec<String>,
     /// `files`, `acme` or `temporary`.
     pub source: String,
     /// Where it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    pub not_after: Option<String>,
-    pub days_left: Option<i64>,
-    /// Of those that an authority issues.
-    pub renewal: Option<RenewalStatus>,
+    pub not_after: String,
+    /// Whole ones; below 0: it has ended.
+    pub days_left: i64,
 }
 
+/// One that an authority is to issue.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RenewalStatus {
-    /// In the past: at once. None: only once the clock is right.
+pub struct AcmeStatus {
+    pub names: Vec<String>,
+    /// Of the certificate that is stored.
+    pub not_after: Option<String>,
+    /// When the next attempt is made; in the past: at once. None: once the clock is right.
     pub next_attempt: Option<String>,
-    /// An attempt is being made.
-    pub under_way: bool,
-    /// When the authority would have it renewed, where it says so.
+    /// When the authority would have it renewed.
     pub window: Option<WindowStatus>,
+    pub under_way: bool,
     /// Why the last attempt failed.
-    pub error: Option<FailureStatus>,
+    pub error: Option<String>,
+    pub failed_at: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,66 +44,39 @@ pub struct WindowStatus {
     pub start: String,
     pub end: String,
     /// A page of the authority that says why then.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<String>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureStatus {
-    pub at: String,
-    pub reason: String,
-}
-
-/// What is in force, with what is known of renewals; then what there is to be and is not there at all.
-pub fn certificates(infos: &[CertificateInfo], reports: &[Report]) -> Vec<CertificateStatus> {
-    let now = Moment::now();
-    let is_of = |report: &Report, names: &[String]| report.names.iter().any(|name| names.contains(name));
-    let in_force = infos.iter().map(|info| CertificateStatus {
-        names: info.names.clone(),
-        source: word(info.source).to_owned(),
-        file: info.file.as_ref().map(|file| file.display().to_string()),
-        not_after: Some(Moment(info.not_after).to_string()),
-        days_left: Some((info.not_after - now.0).div_euclid(DAY)),
-        renewal: match info.source {
-            Source::Files => None,
-            Source::Acme | Source::Temporary => {
-                reports.iter().find(|report| is_of(report, &info.names)).map(RenewalStatus::of)
-            }
-        },
-    });
-    let absent = reports.iter().filter(|report| !infos.iter().any(|info| is_of(report, &info.names)));
-    let absent = absent.map(|report| CertificateStatus {
-        names: report.names.clone(),
-        source: word(Source::Acme).to_owned(),
-        file: None,
-        not_after: None,
-        days_left: None,
-        renewal: Some(RenewalStatus::of(report)),
-    });
-    in_force.chain(absent).collect()
-}
-
-impl RenewalStatus {
-    fn of(report: &Report) -> Self {
+impl From<CertificateInfo> for CertificateStatus {
+    fn from(info: CertificateInfo) -> Self {
+        let source = match info.source {
+            Source::Files => "files",
+            Source::Acme => "acme",
+            Source::Temporary => "temporary",
+        };
         Self {
-            next_attempt: report.next.map(|next| next.to_string()),
-            under_way: report.under_way,
-            window: report.window.map(|(start, end)| WindowStatus {
-                start: start.to_string(),
-                end: end.to_string(),
-                explanation: report.explanation.clone(),
-            }),
-            error: report
-                .error
-                .as_ref()
-                .map(|failure| FailureStatus { at: failure.at.to_string(), reason: failure.reason.clone() }),
+            names: info.names,
+            source: source.to_owned(),
+            file: info.file.map(|file| file.display().to_string()),
+            not_after: Moment(info.not_after).to_string(),
+            days_left: info.not_after.saturating_sub(Moment::now().0).div_euclid(DAY),
         }
     }
 }
 
-fn word(source: Source) -> &'static str {
-    match source {
-        Source::Files => "files",
-        Source::Acme => "acme",
-        Source::Temporary => "temporary",
+impl From<Report> for AcmeStatus {
+    fn from(report: Report) -> Self {
+        let Report { names, not_after, next, window, explanation, error, under_way } = report;
+        let text = |moment: Moment| moment.to_string();
+        Self {
+            names,
+            not_after: not_after.map(text),
+            next_attempt: next.map(text),
+            window: window.map(|(start, end)| WindowStatus { start: text(start), end: text(end), explanation }),
+            under_way,
+            failed_at: error.as_ref().map(|error| text(error.at)),
+            error: error.map(|error| error.reason),
+        }
     }
 }

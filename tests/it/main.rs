@@ -10,6 +10,7 @@
 
 mod support;
 
+mod acme;
 mod affinity;
 mod answers;
 mod architecture;

@@ -1,13 +1,13 @@
 //! `portcullis cert status`
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Display, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    admin::{CertificateStatus, RenewalStatus, certificates},
+    admin::{AcmeStatus, CertificateStatus, WindowStatus},
     cli::{
         ConfigArgs, complain,
         running::{self, Address, parse_timeout, parse_url},
@@ -54,28 +54,28 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         say(&serde_json::to_string_pretty(&found)?);
     } else {
-        found.iter().flat_map(lines).for_each(|line| say(&line));
+        found.lines().iter().for_each(|line| say(line));
     }
-    Ok(if found.iter().all(is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if found.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[derive(Deserialize)]
-struct Shown {
+/// As /status has it.
+#[derive(Serialize, Deserialize)]
+struct Found {
     certificates: Vec<CertificateStatus>,
+    acme: Vec<AcmeStatus>,
 }
 
-async fn in_force(args: &StatusArgs) -> anyhow::Result<Vec<CertificateStatus>> {
+async fn in_force(args: &StatusArgs) -> anyhow::Result<Found> {
     let answer = running::ask(&args.config.config, args.url.as_ref(), "/status", args.timeout).await?;
     if !answer.status.is_success() {
         bail!("/status: {}", answer.status);
     }
-    let shown: Shown =
-        serde_json::from_slice(&answer.body).context("/status: that is no portcullis of this version")?;
-    Ok(shown.certificates)
+    serde_json::from_slice(&answer.body).context("/status: that is no portcullis of this version")
 }
 
 /// What a portcullis that starts now would find.
-fn stored(config: &Config) -> Vec<CertificateStatus> {
+fn stored(config: &Config) -> Found {
     tls::install_provider();
     let mut infos = Vec::new();
     for files in &config.tls.certificates {
@@ -84,39 +84,63 @@ fn stored(config: &Config) -> Vec<CertificateStatus> {
             Err(error) => complain(&format!("portcullis: {error}")),
         }
     }
-    let reports = config.tls.acme.as_ref().map(acme::survey).unwrap_or_default();
     infos.extend(config.tls.acme.iter().flat_map(acme::stored));
-    certificates(&infos, &reports)
-}
-
-fn is_good(certificate: &CertificateStatus) -> bool {
-    certificate.source != "temporary" && certificate.days_left.is_some_and(|days| days >= 0)
-}
-
-fn lines(certificate: &CertificateStatus) -> Vec<String> {
-    let CertificateStatus { names, source, file, not_after, days_left, renewal } = certificate;
-    let mut lines = vec![names.join(", ")];
-    let mut tell = |what: &str, text: String| lines.push(format!("  {what:<14}{text}"));
-    let origin = file.as_ref().map(|file| format!(", {file}")).unwrap_or_default();
-    tell("source", format!("{source}{origin}"));
-    match (not_after, days_left) {
-        (Some(not_after), Some(days)) if *days < 0 => tell("ended", not_after.clone()),
-        (Some(not_after), Some(days)) => tell("until", format!("{not_after} ({days} days left)")),
-        _ => tell("until", "there is none yet".to_owned()),
+    let acme = config.tls.acme.as_ref().map(acme::survey).unwrap_or_default();
+    Found {
+        certificates: infos.into_iter().map(CertificateStatus::from).collect(),
+        acme: acme.into_iter().map(AcmeStatus::from).collect(),
     }
-    if let Some(RenewalStatus { next_attempt, under_way, window, error }) = renewal {
-        match next_attempt {
-            _ if *under_way => tell("next attempt", "under way".to_owned()),
-            Some(next) => tell("next attempt", next.clone()),
-            None => tell("next attempt", "once the clock of this machine is right".to_owned()),
+}
+
+impl Found {
+    /// Everything that there is to be is there, and has not ended.
+    fn is_good(&self) -> bool {
+        let lasts = |certificate: &CertificateStatus| certificate.source != "temporary" && certificate.days_left >= 0;
+        self.certificates.iter().all(lasts) && self.acme.iter().all(|wanted| wanted.not_after.is_some())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for certificate in &self.certificates {
+            let CertificateStatus { names, source, file, not_after, days_left } = certificate;
+            let origin = file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
+            let left = match days_left {
+                ..0 => "ended".to_owned(),
+                0 => "less than a day left".to_owned(),
+                1 => "1 day left".to_owned(),
+                days => format!("{days} days left"),
+            };
+            lines.push(names.join(", "));
+            lines.push(detail("source", format_args!("{source}{origin}")));
+            lines.push(detail("until", format_args!("{not_after}, {left}")));
         }
-        if let Some(window) = window {
-            let why = window.explanation.as_ref().map(|page| format!(", see {page}")).unwrap_or_default();
-            tell("window", format!("{} to {}{why}", window.start, window.end));
+        for wanted in &self.acme {
+            lines.push(format!("renewal of {}", wanted.names.join(", ")));
+            lines.extend(renewal(wanted));
         }
-        if let Some(error) = error {
-            tell("last error", format!("{}: {}", error.at, error.reason));
-        }
+        lines
+    }
+}
+
+fn renewal(wanted: &AcmeStatus) -> Vec<String> {
+    let AcmeStatus { not_after, next_attempt, window, under_way, error, failed_at, .. } = wanted;
+    let next = match next_attempt {
+        _ if *under_way => "under way",
+        Some(next) => next,
+        None => "once the clock of this machine is right",
+    };
+    let mut lines =
+        vec![detail("stored until", not_after.as_deref().unwrap_or("there is none yet")), detail("next attempt", next)];
+    if let Some(WindowStatus { start, end, explanation }) = window {
+        let why = explanation.as_ref().map(|page| format!(", see {page}")).unwrap_or_default();
+        lines.push(detail("window", format_args!("{start} to {end}{why}")));
+    }
+    if let Some(error) = error {
+        lines.push(detail("last error", format_args!("{}: {error}", failed_at.as_deref().unwrap_or_default())));
     }
     lines
+}
+
+fn detail(what: &str, text: impl Display) -> String {
+    format!("  {what:<14}{text}")
 }

@@ -139,6 +139,11 @@ impl Pebble {
         &mut self.process
     }
 
+    /// Sends a signal by its short name.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     pub(crate) fn log(&self) -> String {
         self.process.log()
     }

@@ -258,6 +258,12 @@ impl Portcullis {
         assert!(await_sign(&mut self.process, self.admin, self.sign), "portcullis ended:\n{}", self.process.log());
     }
 
+    /// After it ended, at the same addresses with the same configuration.
+    pub(crate) fn start_again(&mut self) {
+        self.process = serve(self.dir.path(), &[]);
+        assert!(await_sign(&mut self.process, self.admin, self.sign), "portcullis ended:\n{}", self.process.log());
+    }
+
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }

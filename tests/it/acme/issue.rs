@@ -1,0 +1,98 @@
+//! The first certificates and their renewal, while connections pull blobs.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use super::scene::{NAMES, Scene, moment};
+use crate::support::{AtEnd, EAB_KEY, EAB_KEY_ID, Pebble, Pebbled, Tls, dial, dialled, eventually};
+
+/// As of an authority that is under load.
+fn troubled() -> Pebbled {
+    Pebbled { bad_nonces: 20, life: Duration::from_secs(dial("ACME_LIFE_SECONDS", 8)), ..Pebbled::default() }
+}
+
+#[test]
+fn by_tls_alpn_01() {
+    issued_and_renewed(troubled(), "tls-alpn-01", "answered a tls-alpn-01 challenge");
+}
+
+#[test]
+fn by_http_01_with_an_external_account() {
+    issued_and_renewed(Pebbled { with_eab: true, ..troubled() }, "http-01", "answered an http-01 challenge");
+}
+
+/// Two certificates with three names, from nothing, and each renewed at half of its short life. Connections that stood before
+/// there was any certificate pull through all of it.
+fn issued_and_renewed(settings: Pebbled, challenge: &'static str, answered: &str) {
+    let (life, with_eab) = (i64::try_from(settings.life.as_secs()).unwrap(), settings.with_eab);
+    let mut pebble = Pebble::start_with(settings);
+    // Nothing is issued before everybody is connected.
+    pebble.process().signal("STOP");
+    let key = tempfile::tempdir().unwrap();
+    let key_file = key.path().join("key");
+    fs::write(&key_file, format!("{EAB_KEY}\n")).unwrap();
+    let scene = Scene::new(pebble, NAMES, move |config| {
+        config["tls"]["acme"]["challenge"] = json!(challenge);
+        if with_eab {
+            config["tls"]["acme"]["external_account"] = json!({ "key_id": EAB_KEY_ID, "hmac_key_file": key_file });
+        }
+    });
+    assert_eq!(scene.gate.admin("/readyz").status, 503, "there is a temporary certificate alone");
+
+    let clients = dialled("ACME_PULLS", 32);
+    let (over, pulled, connected) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let _over = AtEnd(&over);
+        (0..clients).for_each(|_| scene.pull(scope, &over, &pulled, &connected));
+        eventually("all are connected", || connected.load(Ordering::SeqCst) == clients);
+        scene.pebble.signal("CONT");
+        scene.await_certificates();
+        for name in NAMES.iter().copied().flatten() {
+            assert!(scene.is_trusted(name), "{name}");
+        }
+        assert!(!scene.is_trusted("localhost"));
+        let mut kept = scene.pebble.dial(scene.gate.port(), "hub.test").unwrap();
+        let (first, not_after) = (scene.leaf("hub.test"), moment(&scene.standing(1)["not_after"]));
+        assert_eq!(kept.certificate(), first);
+        assert_eq!(scene.leaf("registry.test"), scene.leaf("www.registry.test"));
+        assert_ne!(scene.leaf("registry.test"), first);
+
+        eventually("a renewal", || scene.leaf("hub.test") != first);
+        let renewed = moment(&scene.standing(1)["not_after"]) - not_after;
+        assert!((life / 2 - 1..=life).contains(&renewed), "after {renewed} s of {life}");
+        assert!(scene.is_trusted("hub.test"));
+        assert!(kept.is_open(), "whoever shook hands before goes on");
+        asks(&mut kept);
+    });
+    assert!(pulled.load(Ordering::SeqCst) > clients);
+    assert!(scene.gate.log().contains(answered));
+    let attempts = scene.gate.counted("portcullis_acme_attempts_total", "");
+    assert!(attempts >= 3.0 && scene.gate.counted("portcullis_acme_attempts_total", "result=\"issued\"") >= attempts);
+    assert_eq!(open_files(&scene.gate.dir().join("acme")), Vec::<String>::new());
+    assert_eq!(fs::read_dir(scene.gate.dir().join("acme/challenges")).unwrap().count(), 0, "answers are closed again");
+    assert!(!scene.gate.log().contains("PRIVATE KEY") && !scene.gate.log().contains(EAB_KEY));
+}
+
+fn asks(tls: &mut Tls) {
+    tls.send("GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n\r\n");
+    assert!(matches!(tls.answer(false).map(|answer| answer.status), Some(401 | 421)));
+}
+
+/// What others than the owner can read.
+fn open_files(path: &Path) -> Vec<String> {
+    let mode = fs::metadata(path).unwrap().permissions().mode();
+    let mut open: Vec<String> =
+        (mode & 0o077 != 0).then(|| format!("{} {mode:o}", path.display())).into_iter().collect();
+    if path.is_dir() {
+        open.extend(fs::read_dir(path).unwrap().flat_map(|entry| open_files(&entry.unwrap().path())));
+    }
+    open
+}
