@@ -1,6 +1,9 @@
 //! Health, metrics and status for operators, on an address of their own, in plain HTTP.
 
+mod certificates;
 mod status;
+
+pub use certificates::{AcmeStatus, CertificateStatus, WindowStatus};
 
 use std::{
     convert::Infallible,
@@ -104,7 +107,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
             text(StatusCode::OK, shown.handle.render())
         }
         "/status" => {
-            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), &shown.issued));
+            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), shown.issued.reports()));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }

@@ -117,6 +117,7 @@ impl Server {
         // Nobody is let in before there is something to show.
         let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::clone(tls.challenges())));
         issued.install(prepared);
+        reload::report_certificates(&config, &certificates);
         let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),

@@ -5,14 +5,12 @@ use std::{path::Path, time::SystemTime};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::{AcmeStatus, CertificateStatus};
 use crate::{
     config::{OpenUploads, ReadOnly},
     runtime::{PublicRegistry, Report, Runtime},
     telemetry::metrics,
-    tls::{
-        CertificateInfo, Source,
-        acme::{self, Moment},
-    },
+    tls::acme,
     upstream::ServerState,
 };
 
@@ -36,36 +34,6 @@ struct Status<'a> {
     /// Of all registries.
     open_writes: usize,
     registries: Vec<RegistryStatus<'a>>,
-}
-
-#[derive(Serialize)]
-struct CertificateStatus {
-    names: Vec<String>,
-    source: &'static str,
-    not_after: String,
-}
-
-#[derive(Serialize)]
-struct AcmeStatus {
-    names: Vec<String>,
-    /// Of the certificate that is stored.
-    not_after: Option<String>,
-    /// When the next attempt is made; in the past: at once. None: once the clock is right.
-    next_attempt: Option<String>,
-    /// When the authority would have it renewed.
-    window: Option<WindowStatus>,
-    under_way: bool,
-    /// Why the last attempt failed.
-    error: Option<String>,
-    failed_at: Option<String>,
-}
-
-#[derive(Serialize)]
-struct WindowStatus {
-    start: String,
-    end: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<String>,
 }
 
 /// What is in force, and what is not.
@@ -124,7 +92,7 @@ enum ReadOnlyStatus<'a> {
 
 /// The configuration in force and what is open under it. What was read-only before this call admits no write that is
 /// not counted here.
-pub(super) fn report(runtime: &Runtime, issued: &acme::Manager) -> String {
+pub(super) fn report(runtime: &Runtime, issued: Vec<acme::Report>) -> String {
     let elsewhere = runtime.open_elsewhere();
     let registries: Vec<_> = runtime.registries().map(|registry| of(registry, elsewhere)).collect();
     let status = Status {
@@ -133,8 +101,8 @@ pub(super) fn report(runtime: &Runtime, issued: &acme::Manager) -> String {
         portcullis: env!("CARGO_PKG_VERSION"),
         predecessor: runtime.predecessor.pid(),
         configuration: configuration(runtime),
-        certificates: runtime.certificates.infos().into_iter().map(of_certificate).collect(),
-        acme: issued.reports().into_iter().map(of_issued).collect(),
+        certificates: runtime.certificates.infos().into_iter().map(CertificateStatus::from).collect(),
+        acme: issued.into_iter().map(AcmeStatus::from).collect(),
         open_writes: registries.iter().map(|registry| registry.open_writes).sum(),
         registries,
     };
@@ -165,29 +133,6 @@ fn configuration(runtime: &Runtime) -> ConfigurationStatus {
 /// To the second, as RFC 3339 writes it; None for a clock that is out of its mind.
 fn date(time: SystemTime) -> Option<String> {
     OffsetDateTime::from(time).replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
-}
-
-fn of_certificate(info: CertificateInfo) -> CertificateStatus {
-    let source = match info.source {
-        Source::Files => "files",
-        Source::Acme => "acme",
-        Source::Temporary => "temporary",
-    };
-    CertificateStatus { names: info.names, source, not_after: Moment(info.not_after).to_string() }
-}
-
-fn of_issued(report: acme::Report) -> AcmeStatus {
-    let acme::Report { names, not_after, next, window, explanation, error, under_way } = report;
-    let text = |moment: Moment| moment.to_string();
-    AcmeStatus {
-        names,
-        not_after: not_after.map(text),
-        next_attempt: next.map(text),
-        window: window.map(|(start, end)| WindowStatus { start: text(start), end: text(end), explanation }),
-        under_way,
-        failed_at: error.as_ref().map(|error| text(error.at)),
-        error: error.map(|error| error.reason),
-    }
 }
 
 fn of(registry: &PublicRegistry, elsewhere: usize) -> RegistryStatus<'_> {

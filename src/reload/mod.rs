@@ -320,7 +320,7 @@ fn warnings(latest: &Config, next: &Config) -> Vec<String> {
 }
 
 /// Tells when the certificates in force end, what looks like a mistake in them, and which hosts have none.
-fn report_certificates(config: &Config, certificates: &CertStore) {
+pub fn report_certificates(config: &Config, certificates: &CertStore) {
     let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
     certificates.report(&hosts);
 }

@@ -112,6 +112,16 @@ impl Pair {
 }
 
 impl Loaded {
+    /// # Errors
+    /// Where it has ended.
+    pub(super) fn in_time(self) -> Result<Self, CertificateError> {
+        if self.info.not_after >= unix_now() {
+            return Ok(self);
+        }
+        let warning = self.warnings.into_iter().next().unwrap_or_default();
+        Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended and replaces nothing: {warning}")))
+    }
+
     /// The same for files with the same content, and what clients dislike of it by now.
     pub(super) fn again(&self, files: &CertificateFiles) -> Self {
         let mut again = Self { default: files.default, ..self.clone() };

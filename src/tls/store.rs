@@ -107,14 +107,17 @@ impl CertStore {
     /// Reads what is to be installed. A pair with the content of one in force is that one, its key included.
     ///
     /// # Errors
-    /// The first that cannot be used.
+    /// The first that cannot be used, or is another one than those in force and has ended: that is no renewal.
     pub fn load(&self, pairs: &[CertificateFiles]) -> Result<Vec<Loaded>, CertificateError> {
         let parts = self.parts();
         let known: HashMap<_, _> = parts.files.iter().map(|loaded| (loaded.content, loaded.clone())).collect();
         drop(parts);
         let load = |files: &CertificateFiles| {
             let pair = Pair::read(files)?;
-            known.get(&pair.content()).map_or_else(|| pair.load(), |known| Ok(known.again(files)))
+            match known.get(&pair.content()) {
+                Some(known) => Ok(known.again(files)),
+                None => pair.load()?.in_time(),
+            }
         };
         pairs.iter().map(load).collect()
     }

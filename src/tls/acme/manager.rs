@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::Acme,
     telemetry::metrics,
-    tls::{CertStore, FileFault},
+    tls::{CertStore, CertificateInfo, FileFault},
 };
 
 /// Looks after the certificates that an authority issues, as long as it lives.
@@ -174,4 +174,11 @@ pub fn survey(acme: &Acme) -> Vec<Report> {
         Report::new(certificate, issued.as_ref().map(|issued| &issued.life), &slot.state())
     };
     acme.certificates.iter().map(report).collect()
+}
+
+/// The certificates of the configuration that are stored, as far as they can be used. Blocks.
+pub fn stored(acme: &Acme) -> Vec<CertificateInfo> {
+    let storage = Storage::new(acme);
+    let slots = acme.certificates.iter().map(|certificate| storage.slot(certificate));
+    slots.filter_map(|slot| Some(Known::read(&slot).issued?.loaded.info.clone())).collect()
 }

@@ -16,7 +16,7 @@ mod schedule;
 mod storage;
 
 pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token, challenged};
-pub use manager::{Manager, Prepared, TrialError, survey, try_out};
+pub use manager::{Manager, Prepared, TrialError, stored, survey, try_out};
 pub use moment::Moment;
 pub use report::Report;
 pub use storage::{

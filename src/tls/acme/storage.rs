@@ -244,12 +244,11 @@ impl Slot {
         write(&self.folder.join(STATE), state)
     }
 
-    /// Has whoever looks after this certificate renew it now.
+    /// Has whoever looks after this certificate renew it now. Makes no folder, which would belong to the wrong user.
     ///
     /// # Errors
-    /// Where the folder cannot be written to.
+    /// Where the folder is not there, or cannot be written to.
     pub fn ask_renewal(&self) -> Result<(), StorageError> {
-        file::make_folder(&self.folder)?;
         file::replace(&self.folder.join(RENEW), b"")
     }
 
