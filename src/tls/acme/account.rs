@@ -96,7 +96,7 @@ async fn create(acme: &Acme, storage: &Storage, client: &Client) -> Result<Accou
 
 async fn save(storage: &Storage, account: StoredAccount) -> Result<(), AttemptError> {
     let storage = storage.clone();
-    blocking(move || storage.set_account(&account)).await.map_err(AttemptError::from)
+    blocking(move || storage.set_account(&account)).await
 }
 
 async fn lock(storage: &Storage) -> Result<Lock, AttemptError> {

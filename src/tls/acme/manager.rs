@@ -90,9 +90,12 @@ pub enum TrialError {
 pub async fn try_out(acme: &Acme) -> Result<(), TrialError> {
     let refused = |error: FileFault| TrialError::Refused(error.to_string());
     let client = Client::new(acme).map_err(refused)?;
-    order::try_out(acme, &client).await.map_err(|error| match error {
-        AttemptError::Profile { .. } => TrialError::Refused(error.to_string()),
-        error => TrialError::Unreachable(error.to_string()),
+    order::try_out(acme, &client).await.map_err(|error| {
+        if matches!(error, AttemptError::Profile { .. }) {
+            TrialError::Refused(error.to_string())
+        } else {
+            TrialError::Unreachable(error.to_string())
+        }
     })
 }
 

@@ -142,6 +142,11 @@ pub(super) fn moment(text: &Value) -> i64 {
     OffsetDateTime::parse(text, &Rfc3339).unwrap().unix_timestamp()
 }
 
+/// True where the authority that the tests run against knows what RFC 9773 and profiles are.
+pub(super) fn is_new(pebble: &Pebble) -> bool {
+    Curl::new(pebble.directory()).trusting(pebble.ca_file()).send().text().contains("renewalInfo")
+}
+
 /// How many orders the authority has taken.
 pub(super) fn orders(pebble: &Pebble) -> usize {
     pebble.log().lines().filter(|line| line.contains("Added order")).count()

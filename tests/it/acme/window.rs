@@ -2,13 +2,8 @@
 
 use serde_json::json;
 
-use super::scene::{NAMES, Scene, moment};
-use crate::support::{Curl, Pebble, eventually};
-
-/// True where the authority that the tests run against knows what RFC 9773 and profiles are.
-fn is_new(pebble: &Pebble) -> bool {
-    Curl::new(pebble.directory()).trusting(pebble.ca_file()).send().text().contains("renewalInfo")
-}
+use super::scene::{NAMES, Scene, is_new, moment};
+use crate::support::{Pebble, eventually};
 
 #[test]
 fn an_authority_is_asked_when_to_renew() {

@@ -149,6 +149,8 @@ fn others_find_an_answer_while_it_is_open() {
 fn a_renewal_is_asked_for_by_a_mark() {
     let folder = tempfile::tempdir().unwrap();
     let slot = Storage::new(&acme(folder.path())).slot(&of(&["a.test"]));
+    assert!(slot.ask_renewal().is_err(), "nobody looks after it");
+    drop(slot.lock().unwrap());
     assert!(!slot.is_renewal_asked());
     slot.ask_renewal().unwrap();
     slot.ask_renewal().unwrap();
