@@ -96,7 +96,7 @@ impl Server {
         }
         let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
-        let terms = Terms::of(&config, tls.config(config.tls.min_version)?, Arc::clone(tls.challenges()));
+        let terms = Terms::of(&config, tls.settings(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
         // Before anybody can ask.
         pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));

@@ -177,7 +177,8 @@ async fn handshake(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Res
         prove(start, config, &name, peer).await;
         return Ok(None);
     }
-    start.into_stream(Arc::clone(&terms.tls)).await.map(Some)
+    let config = terms.tls.of_client(start.client_hello().cipher_suites());
+    start.into_stream(config).await.map(Some)
 }
 
 /// The handshake is all there is to it (RFC 8737 section 3). An authority that does not like it says so to who ordered.

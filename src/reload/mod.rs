@@ -239,7 +239,7 @@ impl Reloader {
             problems: Problems(vec![config.error_at(key, error)]),
             is_elsewhere: true,
         };
-        let tls = self.tls.config(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
+        let tls = self.tls.settings(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
         let terms = Terms::of(&config, tls, Arc::clone(self.tls.challenges()));
         let places = self.listening.prepare(&config.listen);
         let places = places.map_err(|error: ListenError| elsewhere(error.key, &error))?;

@@ -1,5 +1,9 @@
 //! Certificates by name, plain HTTP where it does not belong, redirects, HSTS, hosts that are not ours.
 
+mod challenges;
+mod pairs;
+mod quality;
+
 use serde_json::{Value, json};
 
 use crate::support::{ALICE, Curl, Image, Leaf, Pki, Portcullis, Registry, Skopeo, Tls, exchange};

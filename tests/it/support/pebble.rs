@@ -154,18 +154,6 @@ impl Pebble {
         self.await_ready();
     }
 
-    /// The same with other settings; its ports stay.
-    pub(crate) fn start_again_with(&mut self, change: impl FnOnce(&mut Pebbled)) {
-        self.process.stop();
-        change(&mut self.settings);
-        let mut config: Value =
-            serde_json::from_slice(&fs::read(self.dir.path().join("pebble.json")).unwrap()).unwrap();
-        let own = config["pebble"].take();
-        let text = configuration(&self.settings, &own, self.port, self.management);
-        fs::write(self.dir.path().join("pebble.json"), text).unwrap();
-        self.start_again();
-    }
-
     /// Ends it and has a web server (HAProxy) in its place that answers everything with this status and these header
     /// lines: the real thing cannot be made to.
     pub(crate) fn replace(&mut self, status: u16, headers: &[(&str, &str)]) -> Process {
