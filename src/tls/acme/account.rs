@@ -41,10 +41,18 @@ pub(super) async fn stored(storage: &Storage, client: &Client) -> Result<Option<
     }
 }
 
-/// The authority has lost it.
-pub(super) async fn replace(acme: &Acme, storage: &Storage, client: &Client) -> Result<Account, AttemptError> {
-    tracing::warn!(directory = acme.directory, "the authority does not know the account any more: making another one");
+/// The authority has lost the account with this id: another one, unless it was replaced by now.
+pub(super) async fn replace(
+    acme: &Acme,
+    storage: &Storage,
+    client: &Client,
+    lost: &str,
+) -> Result<Account, AttemptError> {
     let _lock = lock(storage).await?;
+    if let Some(account) = stored(storage, client).await?.filter(|account| account.id() != lost) {
+        return Ok(account);
+    }
+    tracing::warn!(directory = acme.directory, "the authority does not know the account any more: making another one");
     create(acme, storage, client).await
 }
 

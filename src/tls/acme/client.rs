@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -96,9 +96,9 @@ impl Client {
         Self { heard: Arc::default(), ..self.clone() }
     }
 
-    /// True where the same authorities are trusted.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.trusted == other.trusted
+    /// Stands for who is trusted.
+    pub(super) fn trusted(&self) -> ContentHash {
+        self.trusted
     }
 
     pub(super) fn heard(&self) -> Heard {
@@ -107,6 +107,8 @@ impl Client {
 
     async fn call(self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Full<Bytes>>, CallError> {
         let uri = request.uri().clone();
+        // The library looks at the status of nothing else.
+        let is_signed = request.method() == Method::POST;
         let host = uri.host().unwrap_or_default().to_owned();
         let answer = timeout(CALL, self.exchange(&uri, &host, request)).await;
         let answer = answer.map_err(|_| CallError::Timeout { host: host.clone() })??;
@@ -115,9 +117,9 @@ impl Client {
             let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
             kind.is_some_and(|kind| kind.starts_with("application/problem+json"))
         };
-        // The library takes every refusal for a problem document.
+        // And takes every refusal for a problem document.
         let status = answer.status();
-        if (status.is_client_error() || status.is_server_error()) && !is_problem(&answer) {
+        if (status.is_client_error() || status.is_server_error()) && !(is_signed && is_problem(&answer)) {
             return Err(CallError::Status { host, status });
         }
         Ok(answer)

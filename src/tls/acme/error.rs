@@ -94,6 +94,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// True where the same attempt without changes may go well later.
+pub(super) fn may_pass(error: &AttemptError) -> bool {
+    match error {
+        AttemptError::Authority { error, .. } => is_passing(error),
+        AttemptError::Storage(_) | AttemptError::Timeout(_) | AttemptError::Busy => true,
+        AttemptError::Setting(_)
+        | AttemptError::Proof { .. }
+        | AttemptError::Profile { .. }
+        | AttemptError::Clock { .. }
+        | AttemptError::Unusable(_)
+        | AttemptError::Internal(_) => false,
+    }
+}
+
 /// True where the authority does not know our account any more.
 pub(super) fn is_account_unknown(error: &Error) -> bool {
     has_type(error, "accountDoesNotExist")
@@ -147,6 +161,7 @@ fn advice(error: &Error) -> &'static str {
         return ": is tls.acme.directory the address of an ACME directory?";
     }
     match problem_of(error).and_then(kind_of) {
+        Some("serverInternal") => ": the authority has trouble of its own",
         Some("externalAccountRequired") => ": see tls.acme.external_account",
         Some("rateLimited") => ": the authority limits how often; it is asked again when it allows",
         Some("rejectedIdentifier" | "unsupportedIdentifier") => {

@@ -38,6 +38,10 @@ pub(super) struct Keeper {
     /// Of the certificate in the configuration.
     pub(super) index: usize,
     pub(super) known: Known,
+    /// What may make an attempt go otherwise than the last one.
+    pub(super) settings: String,
+    /// The settings are others than at the last attempt, so that its failure says nothing of the next one.
+    pub(super) is_changed: bool,
 }
 
 /// What was found in storage, and is in force.
@@ -72,7 +76,7 @@ impl Known {
         let stored = slot.certificate().map_err(|error| error.reason);
         let issued = stored.and_then(|stored| stored.map(|stored| Issued::load(&stored, &file)).transpose());
         let issued = issued.unwrap_or_else(|reason| {
-            tracing::error!(file = %file.display(), reason, "a stored certificate cannot be used: another one is ordered");
+            tracing::error!(file = %file.display(), reason, "a stored certificate cannot be used: what was in force stays, else another one is ordered");
             None
         });
         Self { stamp, issued: issued.or_else(|| self.issued.clone()) }
@@ -82,6 +86,7 @@ impl Known {
 impl Keeper {
     pub(super) async fn run(mut self) {
         let mut told_clock = false;
+        self.begin().await;
         loop {
             self.look().await;
             let state = self.state().await;
@@ -105,6 +110,22 @@ impl Keeper {
                 },
             };
             sleep(pause).await;
+        }
+    }
+
+    async fn begin(&mut self) {
+        let state = self.state().await;
+        self.is_changed = state.settings.as_ref().is_some_and(|settings| *settings != self.settings);
+        if let (Some(not_before), Some(error)) = (state.not_before, &state.error)
+            && not_before > Moment::now()
+            && !self.is_changed
+        {
+            tracing::warn!(
+                names = self.names(),
+                next_attempt = %not_before,
+                "the last attempt failed, and the next one has its time; `portcullis cert renew` has one made at once: {}",
+                error.reason,
+            );
         }
     }
 
@@ -145,7 +166,8 @@ impl Keeper {
 
     /// What the attempt was for holds, whatever comes of it.
     async fn attempt(&mut self, lock: Lock, state: State) -> Result<(), AttemptError> {
-        let state = state.begins(Moment::now());
+        let state = state.begins(Moment::now(), &self.settings);
+        self.is_changed = false;
         self.save(&state).await?;
         let slot = self.slot.clone();
         blocking(move || slot.renewal_begins()).await?;
@@ -238,7 +260,8 @@ impl Keeper {
 
     async fn state(&self) -> State {
         let slot = self.slot.clone();
-        blocking(move || Ok::<_, AttemptError>(slot.state())).await.unwrap_or_default()
+        let state = blocking(move || Ok::<_, AttemptError>(slot.state())).await.unwrap_or_default();
+        State { not_before: state.not_before.filter(|_| !self.is_changed), ..state }
     }
 
     async fn save(&self, state: &State) -> Result<(), AttemptError> {

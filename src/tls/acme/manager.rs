@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::Acme,
     telemetry::metrics,
-    tls::{CertStore, CertificateInfo, FileFault},
+    tls::{CertStore, CertificateInfo, ContentHash, FileFault},
 };
 
 /// Looks after the certificates that an authority issues, as long as it lives.
@@ -111,7 +111,7 @@ impl Manager {
         let mut running = self.running();
         if let (Some(running), Some(prepared)) = (running.as_ref(), &prepared)
             && running.acme == prepared.acme
-            && running.client.is_same(&prepared.client)
+            && running.client.trusted() == prepared.client.trusted()
         {
             return;
         }
@@ -138,6 +138,7 @@ impl Manager {
         let board = Arc::new(Board::new(Arc::clone(&self.certificates), &acme, issued, stand_ins));
         board.install();
         let shared = Arc::new(acme.clone());
+        let settings = settings(&acme, &client);
         let keepers = acme.certificates.iter().zip(known).enumerate().map(|(index, (certificate, known))| Keeper {
             acme: Arc::clone(&shared),
             certificate: certificate.clone(),
@@ -148,6 +149,8 @@ impl Manager {
             board: Arc::clone(&board),
             index,
             known,
+            settings: settings.clone(),
+            is_changed: false,
         });
         let keepers = keepers.map(|keeper| AbortOnDropHandle::new(tokio::spawn(keeper.run()))).collect();
         Running { acme, client, board, _keepers: keepers }
@@ -163,6 +166,14 @@ impl Running {
     fn firsts(&self) -> impl Iterator<Item = String> {
         self.acme.certificates.iter().filter_map(|certificate| certificate.names.first()).map(ToString::to_string)
     }
+}
+
+/// Stands for all that may make an attempt go otherwise, but for the names, which have a place of their own each.
+fn settings(acme: &Acme, client: &Client) -> String {
+    let Acme { contact, challenge, profile, external_account, .. } = acme;
+    let said = format!("{contact:?} {challenge:?} {profile:?} {external_account:?}");
+    let hash = ContentHash::of([said.as_bytes(), client.trusted().as_ref()]);
+    hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How certificates stand by what is stored, for when nobody looks after them. Blocks.

@@ -14,7 +14,7 @@ use super::{
     Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, Window,
     account,
     client::Client,
-    error::{AttemptError, Refusal, is_account_unknown, is_passing, words},
+    error::{AttemptError, Refusal, is_account_unknown, is_passing, may_pass, words},
     issued::Issued,
     schedule,
 };
@@ -89,7 +89,7 @@ impl Job {
         }
         match self.order(&account).await {
             Err(AttemptError::Authority { error, .. }) if is_account_unknown(&error) => {
-                let account = account::replace(&self.acme, &self.storage, &self.client).await?;
+                let account = account::replace(&self.acme, &self.storage, &self.client, account.id()).await?;
                 self.order(&account).await
             }
             outcome => outcome,
@@ -109,7 +109,10 @@ impl Job {
             Ok(mut order) => match order.state().status {
                 OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid => {
                     tracing::info!(names = self.names(), "going on with an order that was not finished");
-                    self.pay_out(&mut order, former.key).await.map(Some)
+                    match self.pay_out(&mut order, former.key).await {
+                        Err(error) if !may_pass(&error) => Ok(None),
+                        outcome => outcome.map(Some),
+                    }
                 }
                 OrderStatus::Pending | OrderStatus::Invalid => Ok(None),
             },
@@ -131,10 +134,23 @@ impl Job {
                     all.extend(refusals);
                     last = retry_after;
                 }
-                outcome => return outcome,
+                outcome => {
+                    self.say_what_failed_before(&all);
+                    return outcome;
+                }
             }
         }
         Err(AttemptError::Proof { refusals: all, retry_after: last })
+    }
+
+    fn say_what_failed_before(&self, refusals: &[Refusal]) {
+        if let Some(refusal) = refusals.first() {
+            let kind = refusal.kind;
+            tracing::warn!(
+                names = self.names(),
+                "{kind} failed and another kind was tried; tls.acme.challenge can leave {kind} out: {refusal}"
+            );
+        }
     }
 
     async fn order_by(&self, account: &Account, kind: Kind) -> Result<Issued, AttemptError> {

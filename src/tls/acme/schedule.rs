@@ -91,12 +91,12 @@ pub(super) fn ask_again(now: Moment, retry_after: Duration) -> Moment {
 
 impl State {
     /// An attempt begins; whatever becomes of the process, it was made.
-    pub(super) fn begins(&self, now: Moment) -> Self {
-        Self { began: Some(now), ..self.clone() }
+    pub(super) fn begins(&self, now: Moment, settings: &str) -> Self {
+        Self { began: Some(now), settings: Some(settings.to_owned()), ..self.clone() }
     }
 
     pub(super) fn succeeded(&self) -> Self {
-        Self { window: self.window.clone(), ..Self::default() }
+        Self { window: self.window.clone(), settings: self.settings.clone(), ..Self::default() }
     }
 
     /// The next attempt waits for as long as the schedule says, longer where the authority asked for it.
@@ -110,6 +110,7 @@ impl State {
             failures: self.failures.saturating_add(1),
             not_before: Some(failure.at.plus(pause)),
             error: Some(failure),
+            settings: self.settings.clone(),
             window: self.window.clone(),
         }
     }
@@ -190,7 +191,7 @@ mod tests {
     fn pauses_grow_up_to_six_hours() {
         let (mut state, mut at, mut pauses) = (State::default(), 0, Vec::new());
         for _ in 0..30 {
-            state = state.begins(Moment(at)).failed(failure(at), None);
+            state = state.begins(Moment(at), "").failed(failure(at), None);
             let next = state.not_before.unwrap().0;
             pauses.push((next - at) / 60);
             at = next;
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(&pauses[..8], [1, 2, 2, 5, 10, 10, 10, 20]);
         assert_eq!(&pauses[23..], [180, 360, 360, 360, 360, 360, 360]);
         assert_eq!(state.failures, 30);
-        assert_eq!(state.succeeded(), State::default());
+        assert_eq!(state.succeeded(), State { settings: Some(String::new()), ..State::default() });
     }
 
     #[test]
@@ -213,13 +214,13 @@ mod tests {
     fn a_process_that_always_ends_does_not_hammer() {
         let mut state = State::default();
         for _ in 0..3 {
-            state = state.begins(Moment(100)).found(Moment(101));
+            state = state.begins(Moment(100), "").found(Moment(101));
             assert_eq!((state.not_before, state.began), (None, None), "at once");
         }
-        state = state.begins(Moment(100)).found(Moment(101));
+        state = state.begins(Moment(100), "").found(Moment(101));
         assert_eq!(state.not_before, Some(Moment(160)));
-        state = state.begins(Moment(160)).found(Moment(161));
+        state = state.begins(Moment(160), "").found(Moment(161));
         assert_eq!(state.not_before, Some(Moment(280)));
-        assert_eq!(state.begins(Moment(1)).failed(failure(300), None).cut_off, 0);
+        assert_eq!(state.begins(Moment(1), "").failed(failure(300), None).cut_off, 0);
     }
 }

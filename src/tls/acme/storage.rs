@@ -94,6 +94,8 @@ pub struct State {
     pub failures: u32,
     /// None is made before.
     pub not_before: Option<Moment>,
+    /// Stands for the settings of the last one.
+    pub settings: Option<String>,
     /// Why the last one failed; None once one succeeded.
     pub error: Option<Failure>,
     pub window: Option<Window>,

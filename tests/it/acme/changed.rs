@@ -33,6 +33,27 @@ fn other_names_are_ordered_and_the_old_certificate_serves_meanwhile() {
     assert_eq!(orders, 2, "nothing else has anything ordered");
 }
 
+/// A mistake that is mended need not wait for the time that its failure had earned; nor does a restart with nothing changed
+/// make an attempt of its own.
+#[test]
+fn what_is_mended_is_tried_at_once() {
+    let mut scene = Scene::new(Pebble::start(), &[&["registry.test"]], |config| {
+        config["tls"]["acme"]["directory_ca_file"] = json!(null);
+    });
+    let failure = scene.failure(0);
+    assert!(failure.contains("see tls.acme.directory_ca_file"), "{failure}");
+    let attempts = |scene: &Scene| scene.gate.counted("portcullis_acme_attempts_total", "");
+    scene.gate.process().stop();
+    scene.gate.start_again();
+    eventually("it is told why there is none", || scene.gate.log().contains("and the next one has its time"));
+    assert_eq!(attempts(&scene), 0.0);
+
+    let ca = scene.pebble.ca_file();
+    scene.gate.reload_with(|config| config["tls"]["acme"]["directory_ca_file"] = json!(ca));
+    scene.await_certificates();
+    assert!(scene.is_trusted("registry.test"));
+}
+
 #[test]
 fn a_folder_that_cannot_be_used_keeps_what_is_in_force() {
     let mut scene = Scene::issued(Pebble::start(), &[&["registry.test"]]);

@@ -87,6 +87,14 @@ fn issued_and_renewed(settings: Pebbled, challenge: &'static str, answered: &str
     assert!(!scene.gate.log().contains("PRIVATE KEY") && !scene.gate.log().contains(EAB_KEY));
 }
 
+/// Clients that dial an address ask for no name.
+#[test]
+fn for_an_address() {
+    let scene = Scene::issued(Pebble::start(), &[&["127.0.0.1", "registry.test"]]);
+    assert!(scene.is_trusted("127.0.0.1") && scene.is_trusted("registry.test"));
+    assert!(scene.gate.log().contains("answered a tls-alpn-01 challenge"));
+}
+
 fn asks(tls: &mut Tls) {
     tls.send("GET /v2/ HTTP/1.1\r\nHost: registry.test\r\n\r\n");
     assert!(matches!(tls.answer(false).map(|answer| answer.status), Some(401 | 421)));
