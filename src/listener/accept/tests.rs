@@ -23,9 +23,7 @@ use crate::{
     config::MinVersion,
     listener::{Listening, Places, Redirect, Sockets},
     tls::{
-        CertStore, ServerTls,
-        acme::{ACME_TLS, Answer},
-        load,
+        CertStore, ServerTls, load,
         testing::{Folder, kinds, params, trusting_client},
     },
 };
@@ -459,38 +457,4 @@ async fn a_stop_does_not_wait_for_a_header() {
     running.listening.close();
     running.stop.send(true).unwrap();
     assert!(matches!(timeout(LAST_WORD * 2, silent.read(&mut [0; 1])).await, Ok(Ok(0) | Err(_))));
-}
-
-/// An authority gets the proof and nothing else, where it asks for it in the one way that it may.
-#[tokio::test]
-async fn a_challenge_is_a_handshake_and_nothing_more() {
-    let running = Running::start(Arc::new(Greeter::default()), LIMITS).await;
-    let dial = async |protocols: &[&[u8]], version: &'static rustls::SupportedProtocolVersion| {
-        let mut config = trusting_client(&[version]);
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let name = ServerName::try_from("Acme.Test").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, running.tcp().await).await
-    };
-    assert!(dial(&[ACME_TLS], &TLS13).await.is_err(), "none is open");
-    let answer = Answer::TlsAlpn { name: "acme.test".to_owned(), digest: [7; 32] };
-    let open = running.terms.challenges.open(answer);
-    for version in [&TLS12, &TLS13] {
-        let mut stream = dial(&[ACME_TLS], version).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(ACME_TLS));
-        let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
-        assert!(leaf.windows(32).any(|window| window == [7; 32]), "the certificate shows the digest");
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: acme.test\r\n\r\n").await;
-        let mut said = Vec::new();
-        let _ = stream.read_to_end(&mut said).await;
-        assert!(said.is_empty(), "{said:?}");
-    }
-    for protocols in [&[ACME_TLS, b"h2"][..], &[b"h2"], &[]] {
-        let mut stream = dial(protocols, &TLS13).await.unwrap();
-        assert_ne!(stream.get_ref().1.alpn_protocol(), Some(ACME_TLS));
-        let mut greeting = [0; 5];
-        stream.read_exact(&mut greeting).await.unwrap();
-        assert_eq!(&greeting, b"hello", "{protocols:?} is served as ever");
-    }
-    drop(open);
-    assert!(dial(&[ACME_TLS], &TLS13).await.is_err());
 }

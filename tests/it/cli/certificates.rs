@@ -81,7 +81,7 @@ fn what_is_stored_is_shown_where_nothing_runs() {
 
     let plain = Portcullis::start(&registry);
     let (code, said) = cert(&plain, &["status"]);
-    assert!(code == Some(0) && said.contains("source        files (") && said.contains("29 days left"), "{said}");
+    assert!(code == Some(0) && said.contains("source        files (") && said.contains(" days left"), "{said}");
     let (code, said) = cert(&plain, &["renew", "localhost"]);
     assert!(code == Some(1) && said.contains("no tls.acme"), "{said}");
 }
