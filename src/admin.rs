@@ -115,17 +115,20 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     }
 }
 
-/// Clients trust no temporary certificate, so there is nobody to send here.
+/// Where clients trust nothing that is shown there is nobody to send here. One name that waits for its certificate keeps
+/// nobody from the others.
 fn ready_or_not(shown: &Shown) -> Response<Full<Bytes>> {
-    let missing = shown.runtime.load().certificates.missing();
+    let runtime = shown.runtime.load();
+    let missing = runtime.certificates.missing().join(", ");
+    let told = |word: &str| format!("{word}: a temporary self-signed certificate alone for {missing}\n");
     if !shown.readiness.get() {
         text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     } else if missing.is_empty() {
         text(StatusCode::OK, "ready\n")
+    } else if runtime.certificates.has_lasting() {
+        text(StatusCode::OK, told("ready"))
     } else {
-        let missing = missing.join(", ");
-        let told = format!("not ready: a temporary self-signed certificate alone for {missing}\n");
-        text(StatusCode::SERVICE_UNAVAILABLE, told)
+        text(StatusCode::SERVICE_UNAVAILABLE, told("not ready"))
     }
 }
 

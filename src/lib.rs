@@ -44,7 +44,7 @@
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
-//! | which certificate | [`tls::CertStore`] |
+//! | which certificate | [`tls::CertStore`]; what an authority is shown that looks whether a name is ours: [`tls::acme::Challenges`] |
 //! | which configuration | [`reload::Reloader`]; when it is read again: `reload/watch.rs` |
 //!
 //! ## Invariants

@@ -177,6 +177,11 @@ impl CertStore {
         missing
     }
 
+    /// True where some certificate is not a temporary one.
+    pub fn has_lasting(&self) -> bool {
+        self.index.load().certificates.iter().any(|loaded| loaded.info.source != Source::Temporary)
+    }
+
     /// True for a name, lower case and without a trailing dot, that has a temporary certificate alone.
     pub fn is_missing(&self, name: &str) -> bool {
         let index = self.index.load();

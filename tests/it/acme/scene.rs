@@ -51,7 +51,7 @@ impl Scene {
     }
 
     pub(super) fn await_certificates(&self) {
-        eventually("the gate is ready", || self.gate.admin("/readyz").status == 200);
+        eventually("the gate is ready", || self.gate.admin("/readyz").text() == "ready\n");
     }
 
     /// The leaf that is shown for a name, whoever signed it.
