@@ -190,6 +190,7 @@ impl Job {
 
     /// Has every name checked that the authority has not checked lately.
     async fn prove(&self, order: &mut Order, kind: Kind) -> Result<Vec<Proof>, AttemptError> {
+        insist!(fetch_authorizations(order).await).map_err(|error| self.authority(error))?;
         let mut proofs = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -304,6 +305,15 @@ impl Job {
     fn names(&self) -> String {
         self.certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What is fetched stays in the order, so that this can be called again where it failed.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
 }
 
 fn check_profile(account: &Account, profile: &str) -> Result<(), AttemptError> {
