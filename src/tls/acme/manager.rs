@@ -191,5 +191,5 @@ pub fn survey(acme: &Acme) -> Vec<Report> {
 pub fn stored(acme: &Acme) -> Vec<CertificateInfo> {
     let storage = Storage::new(acme);
     let slots = acme.certificates.iter().map(|certificate| storage.slot(certificate));
-    slots.filter_map(|slot| Some(Known::read(&slot).issued?.loaded.info.clone())).collect()
+    slots.filter_map(|slot| Some(Known::read(&slot).issued?.loaded.info)).collect()
 }
