@@ -62,8 +62,8 @@ pub(super) enum CallError {
     Connect { host: String, reason: String },
     #[error("{host}: {reason}")]
     Tls { host: String, reason: String },
-    #[error("{host} did not answer within {} s", CALL.as_secs())]
-    Timeout { host: String },
+    #[error("{host} did not answer within {} s", .within.as_secs())]
+    Timeout { host: String, within: Duration },
     #[error("the connection to {host} failed: {reason}")]
     Broken { host: String, reason: String },
     #[error("{host} answered {status}")]
@@ -111,7 +111,7 @@ impl Client {
         let is_signed = request.method() == Method::POST;
         let host = uri.host().unwrap_or_default().to_owned();
         let answer = timeout(CALL, self.exchange(&uri, &host, request)).await;
-        let answer = answer.map_err(|_| CallError::Timeout { host: host.clone() })??;
+        let answer = answer.map_err(|_| CallError::Timeout { host: host.clone(), within: CALL })??;
         self.hear(answer.status(), answer.headers());
         let is_problem = |answer: &Response<_>| {
             let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -157,7 +157,7 @@ impl Client {
         let tcp = dial(&bare, port).await;
         let tcp = tcp.map_err(|error| CallError::Connect { host: host.to_owned(), reason: error.to_string() })?;
         let secured = timeout(CONNECT, self.tls.connect(name, tcp)).await;
-        let secured = secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let secured = secured.map_err(|_| CallError::Timeout { host: host.to_owned(), within: CONNECT })?;
         secured.map_err(|error| CallError::Tls { host: host.to_owned(), reason: explained(&error) })
     }
 
@@ -217,7 +217,6 @@ fn explained(error: &io::Error) -> String {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         )) => "its certificate is not valid at this time: is the clock of this machine right?",
-        _ if error.kind() == io::ErrorKind::TimedOut => "no TLS handshake in time",
         _ => return error.to_string(),
     };
     hint.to_owned()
@@ -231,4 +230,52 @@ fn chain(error: &dyn StdError) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn patience_is_seconds_or_a_date() {
+        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), None, "long past");
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        let left = retry_after(&httpdate::fmt_http_date(later)).unwrap();
+        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(retry_after("soon"), None);
+    }
+
+    fn client() -> Client {
+        crate::tls::install_provider();
+        let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        Client { tls: TlsConnector::from(Arc::new(config)), trusted: ContentHash::of([]), heard: Arc::default() }
+    }
+
+    async fn fails(url: &str) -> String {
+        let request = Request::builder().uri(url).body(BodyWrapper::default()).unwrap();
+        client().call(request).await.unwrap_err().to_string()
+    }
+
+    /// Time passes by itself while nothing happens.
+    #[tokio::test(start_paused = true)]
+    async fn an_authority_that_hangs_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/dir", listener.local_addr().unwrap());
+        let begun = tokio::time::Instant::now();
+        assert_eq!(fails(&url).await, "127.0.0.1 did not answer within 10 s");
+        assert!(begun.elapsed() <= CALL);
+        drop(listener);
+        assert!(fails(&url).await.starts_with("127.0.0.1 cannot be reached: "));
+    }
+
+    /// Whatever an authority says where it is to be found.
+    #[tokio::test]
+    async fn nothing_is_asked_but_over_tls() {
+        for url in ["http://127.0.0.1:1/dir", "/dir"] {
+            assert_eq!(fails(url).await, format!("{url} is no https address"));
+        }
+    }
 }

@@ -196,6 +196,8 @@ impl Keeper {
         let next = issued.life.due(None);
         tracing::info!(names = self.names(), %not_after, renewal = %next, "a certificate was issued and is in force");
         self.known = Known { stamp: self.slot.stamp(), issued: Some(issued.clone()) };
+        // Whoever is shown the certificate can read of it.
+        self.tell(&state);
         self.board.put(self.index, Some(issued));
         state
     }

@@ -1,11 +1,14 @@
 //! The process is killed at random moments of issue and renewal.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use portcullis::tls::Pair;
 use serde_json::Value;
 
-use super::scene::Scene;
+use super::scene::{Scene, orders};
 use crate::support::{Dice, Pebble, dial, eventually};
 
 /// Whatever was under way: what is stored fits together, and soon there is a certificate in force that the authority signed.
@@ -39,6 +42,29 @@ fn killed_at_any_moment() {
         });
         fits_together(&scene);
     }
+}
+
+/// Between the request for a certificate and the moment when it is stored.
+#[test]
+fn what_was_issued_is_not_lost() {
+    let mut pebble = Pebble::start();
+    pebble.process().signal("STOP");
+    let mut scene = Scene::new(pebble, &[&["registry.test"]], |_| {});
+    eventually("the folder of the certificate is there", || scene.gate.log().contains("ordering a certificate"));
+    let order = scene.slot("registry.test").join("order.json");
+    scene.pebble.signal("CONT");
+    let end = Instant::now() + Duration::from_secs(10);
+    while !order.exists() {
+        assert!(Instant::now() < end, "there is no order");
+        thread::sleep(Duration::from_millis(1));
+    }
+    scene.gate.process().kill();
+    assert!(order.exists(), "killed too late");
+    scene.gate.start_again();
+    scene.await_certificates();
+    assert!(scene.is_trusted("registry.test") && !order.exists());
+    assert!(scene.gate.log().contains("going on with an order that was not finished"));
+    assert_eq!(orders(&scene.pebble), 1);
 }
 
 fn is_at_rest(scene: &Scene) -> bool {

@@ -44,6 +44,9 @@ impl Scene {
     pub(super) fn issued(pebble: Pebble, names: &[&[&str]]) -> Self {
         let scene = Self::new(pebble, names, |_| {});
         scene.await_certificates();
+        for names in names {
+            eventually("the authority was asked for its window", || scene.state(names[0])["window"].is_object());
+        }
         scene
     }
 
@@ -92,13 +95,18 @@ impl Scene {
         let file = self.slot(name).join("state.json");
         let mut state = Value::Null;
         eventually("the authority was asked for its window", || {
-            state = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+            state = self.state(name);
             state["window"].is_object()
         });
         state["window"]["suggested"] = serde_json::json!([1, 2]);
         let beside = file.with_extension("edited");
         fs::write(&beside, state.to_string()).unwrap();
         fs::rename(beside, file).unwrap();
+    }
+
+    /// What is kept of its attempts.
+    fn state(&self, name: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.slot(name).join("state.json")).unwrap()).unwrap()
     }
 
     /// One connection that pulls until `over`, with another name and so another certificate than the next one.
