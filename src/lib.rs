@@ -52,11 +52,11 @@
 //! - No byte reaches an upstream without a permit, and the permit holds the very route that is sent.
 //! - Wrong or malformed credentials never act as anonymous.
 //! - Nothing goes to a directory but over TLS, and an empty password goes nowhere.
-//! - An unknown user costs what a known one does.
+//! - An unknown user costs what a known one does, and is refused no sooner.
 //! - A provider that cannot answer is no "unknown user".
 //! - Over `limits.failed_logins` nothing is verified for a name from a network, whether there is such a user or not; what fails
 //!   there touches no other name and no other network, and no password that was right before.
-//! - The same login at the same time is verified once; networks take turns.
+//! - The same login at the same time is verified once; networks take turns, and where no more may wait, who has most gives way.
 //! - For every accepted request, parsing what is sent upstream gives the same route.
 //! - An upload goes out as `application/octet-stream`, so that no body is read as parameters.
 //! - `Authorization`, `Cookie`, `Forwarded` and `X-…` of a client never pass.

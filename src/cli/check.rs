@@ -111,6 +111,10 @@ fn place(config: &Config, directory: &config::Ldap, problem: &DirectoryProblem) 
         DirectoryProblem::Refused { server, reason } => {
             config.error_at(&url(*server), format_args!("{}: {reason}", name(*server)))
         }
+        DirectoryProblem::Baseless { server, key } => {
+            let message = format!("{}: there is nothing, or nothing that bind_dn may see", name(*server));
+            config.error_at(&format!("{}.{key}", directory.key), message)
+        }
         DirectoryProblem::Service { server, reason } => {
             let message = format!("{}: {reason}: see bind_dn and the content of the file", name(*server));
             config.error_at(&format!("{}.bind_password_file", directory.key), message)

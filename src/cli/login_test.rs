@@ -68,7 +68,12 @@ fn password() -> anyhow::Result<Secret> {
 
 fn tell(step: &Step) {
     say(&format!("{}: {}", step.provider, step.verdict));
-    step.lines.iter().for_each(|line| say(&format!("  {line}")));
+    step.lines.iter().for_each(|line| say(&format!("  {}", printable(line))));
+}
+
+/// Names of a directory are shown on terminals, and may hold anything.
+fn printable(line: &str) -> String {
+    line.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 fn tell_rights(config: &Config, principal: &Principal) {

@@ -26,6 +26,12 @@ pub enum Provider {
     Ldap(Box<Ldap>),
 }
 
+impl Provider {
+    fn asks_as_user(&self) -> bool {
+        matches!(self, Self::Ldap(ldap) if ldap.asks_as_user())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Htpasswd {
     pub file: PathBuf,
@@ -50,6 +56,11 @@ impl Identity {
         let providers = fields.iter().filter_map(read_provider).collect::<Vec<_>>();
         check_order(&fields, &providers);
         let cache = section.duration("cache", Duration::ZERO, Duration::from_secs(5 * 60));
+        if cache.is_zero() && providers.iter().any(Provider::asks_as_user) {
+            const WHY: &str =
+                "users.dn without bind_dn knows a user for so long after a login: no token would ever be accepted";
+            section.get("cache").iter().for_each(|field| field.error(WHY));
+        }
         section.finish();
         Self { realm, disabled_users, groups, providers, cache }
     }
@@ -99,9 +110,8 @@ fn read_provider(field: &Field<'_>) -> Option<Provider> {
 /// A directory that is asked in the name of each user cannot say whose a name is.
 fn check_order(fields: &[Field<'_>], providers: &[Provider]) {
     let before_others = providers.split_last().map_or(&[][..], |(_, before)| before);
-    let vague = |provider: &Provider| matches!(provider, Provider::Ldap(ldap) if ldap.asks_as_user());
     if fields.len() == providers.len() {
-        for (field, _) in fields.iter().zip(before_others).filter(|(_, provider)| vague(provider)) {
+        for (field, _) in fields.iter().zip(before_others).filter(|(_, provider)| provider.asks_as_user()) {
             field.error(
                 "users.dn without bind_dn cannot tell an unknown user from a wrong password: put it last, or give it a bind_dn",
             );

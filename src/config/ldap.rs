@@ -271,6 +271,7 @@ fn read_groups(section: Section<'_>) -> Option<LdapGroups> {
 
 fn read_dn(field: &Field<'_>) -> Option<(String, Dn)> {
     let text = field.text()?;
+    field.name();
     let dn = Dn::parse(text);
     if dn.is_none() {
         field.error(format_args!("{text:?} {NOT_A_DN}"));

@@ -88,10 +88,9 @@ impl Admission {
 
     /// Waits for the right to have a provider check something; None where it needs none.
     pub(super) async fn turn(&self, provider: &dyn Provider, network: Network) -> Result<Option<Turn>, LoginError> {
-        if !provider.computes() {
-            return Ok(None);
-        }
-        self.turns.take(network).await.map(Some).map_err(|overload| {
+        let turns = if provider.computes() { Some(&self.turns) } else { provider.turns() };
+        let Some(turns) = turns else { return Ok(None) };
+        turns.take(network).await.map(Some).map_err(|overload| {
             metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
             LoginError::Unavailable

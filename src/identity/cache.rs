@@ -19,8 +19,9 @@ use super::{BasicCredentials, Proof, Standing};
 
 /// How many logins are remembered.
 const CAPACITY: u64 = 10_000;
-/// How long it is known that a login succeeded once. That proves nothing after its lifetime, but it is no guess.
-const KNOWN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it is known that a login succeeded once. That proves nothing after its lifetime, but it is no guess. Machines
+/// log in every night or every week, and not to the second.
+const KNOWN: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// A MAC over a provider's name and what was sent.
 pub(super) type Key = [u8; digest::SHA256_OUTPUT_LEN];

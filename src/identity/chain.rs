@@ -1,39 +1,36 @@
 //! Providers in order, groups from the configuration, disabled users, the success cache.
 
+mod build;
+mod claims;
+mod grid;
+mod member;
 mod trial;
 
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
+use self::{grid::on_grid, member::Member};
 use super::{
-    BasicCredentials, DirectoryProblem, Htpasswd, Principal, Provider, ProviderError, Standing, User,
+    BasicCredentials, Htpasswd, Outcome, Principal, Standing, User,
     admission::{Admission, Asked},
     cache::{Key, Successes},
-    ldap::{self, Ldap},
+    ldap::Ldap,
     network::Network,
     throttle::Throttled,
+    turns::Turn,
     workers::Workers,
 };
-use crate::{
-    config::{self, FailedLogins, Problem},
-    telemetry::metrics,
-    tls::FileFault,
-};
+use crate::telemetry::metrics;
 
+pub use build::ChainError;
 pub use trial::{Step, Trial};
 
-/// Failed logins are answered at multiples of this time.
-const GRID: Duration = Duration::from_millis(250);
 /// The metric's label where no provider was asked.
 const NO_PROVIDER: &str = "none";
 
@@ -59,15 +56,6 @@ impl From<Throttled> for LoginError {
     }
 }
 
-/// The chain could not be built.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct ChainError {
-    /// The file that is at fault.
-    pub file: Option<PathBuf>,
-    pub reason: String,
-}
-
 /// The providers of the configuration, asked in order, and what the configuration itself says of users.
 pub struct Chain {
     members: Vec<Member>,
@@ -77,130 +65,22 @@ pub struct Chain {
     directories: Vec<Arc<Ldap>>,
     groups: HashMap<String, Vec<Arc<str>>>,
     disabled: HashSet<String>,
+    /// The same, for providers that take several spellings for one name.
+    disabled_folded: HashSet<String>,
     lifetime: Duration,
     successes: Arc<Successes>,
     admission: Admission,
     workers: Arc<Workers>,
 }
 
-/// A provider and its name, which is unique.
-struct Member {
-    name: Arc<str>,
-    provider: Arc<dyn Provider>,
-    /// It could not answer when it was asked last.
-    troubled: AtomicBool,
-}
-
-impl Member {
-    fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
-        Self { name, provider, troubled: AtomicBool::new(false) }
-    }
-
-    /// Tells in the log when answers begin to fail and when they come again, not each that fails.
-    fn observe<T>(&self, answer: Result<T, ProviderError>) -> Result<T, LoginError> {
-        match answer {
-            Ok(answer) => {
-                if self.troubled.swap(false, Ordering::Relaxed) {
-                    tracing::info!(provider = &*self.name, "the identity provider answers again");
-                }
-                Ok(answer)
-            }
-            Err(error) => {
-                if self.troubled.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(
-                        provider = &*self.name,
-                        reason = error.reason,
-                        "an identity provider cannot answer"
-                    );
-                } else {
-                    tracing::warn!(provider = &*self.name, reason = error.reason, "an identity provider cannot answer");
-                }
-                Err(LoginError::Unavailable)
-            }
-        }
-    }
+/// Whether what a provider said earlier will do.
+#[derive(Clone, Copy)]
+enum Memory {
+    Counts,
+    DoesNot,
 }
 
 impl Chain {
-    /// Reads what the providers need. The error says which file cannot be read and what to do.
-    pub fn build(config: &config::Identity) -> Result<Self, ChainError> {
-        let without = |_| ChainError { file: None, reason: "the system gives no random numbers".to_owned() };
-        let successes = Successes::new().map_err(without)?;
-        Self::assemble(config, Arc::new(successes), Arc::new(Workers::new()), None)
-    }
-
-    /// A chain for a changed configuration. It goes on with the remembered logins of this one, as far as their proofs
-    /// still hold, so that a reload does not have everybody verified anew. A password file that it had before and that
-    /// cannot be read now keeps its last content: that must not stand in the way of a ban. One whose content did not change is not
-    /// parsed again, and a directory that is configured as before keeps its connections and what it said. What failed of late
-    /// still counts.
-    pub fn rebuild(&self, config: &config::Identity) -> Result<Self, ChainError> {
-        let next = Self::assemble(config, Arc::clone(&self.successes), Arc::clone(&self.workers), Some(self))?;
-        Ok(Self { admission: self.admission.goes_on(), ..next })
-    }
-
-    /// The chain with a limit on failed logins; without one it has none.
-    #[must_use]
-    pub fn limited(self, failed_logins: Option<FailedLogins>) -> Self {
-        Self { admission: self.admission.limited(failed_logins), ..self }
-    }
-
-    fn assemble(
-        config: &config::Identity,
-        successes: Arc<Successes>,
-        workers: Arc<Workers>,
-        before: Option<&Self>,
-    ) -> Result<Self, ChainError> {
-        let mut members = Vec::new();
-        let (mut files, mut directories) = (Vec::new(), Vec::new());
-        let known = before.map_or(&[][..], |before| &before.files);
-        let known_directories = before.map_or(&[][..], |before| &before.directories);
-        for provider in &config.providers {
-            match provider {
-                config::Provider::Htpasswd(htpasswd) => {
-                    let name = numbered("htpasswd", files.len() + 1);
-                    let open = || Htpasswd::open_as(Arc::clone(&name), htpasswd.file.clone(), Arc::clone(&workers));
-                    let file = match known.iter().find(|file| file.is(&name, &htpasswd.file)) {
-                        Some(known) => Arc::clone(known),
-                        None => Arc::new(open().map_err(|error| unreadable(&htpasswd.file, &error))?),
-                    };
-                    files.push(Arc::clone(&file));
-                    members.push(Member::new(name, file));
-                }
-                config::Provider::Ldap(settings) => {
-                    let name = numbered("ldap", directories.len() + 1);
-                    let lifetime = config.cache;
-                    let open = || Ldap::new(Arc::clone(&name), settings, lifetime);
-                    let same = |known: &&Arc<Ldap>| known.is(&name, settings, lifetime);
-                    let directory = match known_directories.iter().find(same) {
-                        Some(known) => Arc::clone(known),
-                        None => Arc::new(open().map_err(|error| untrusted(&error))?),
-                    };
-                    directories.push(Arc::clone(&directory));
-                    members.push(Member::new(name, directory));
-                }
-            }
-        }
-        let chain = Self {
-            members,
-            files,
-            directories,
-            groups: groups_by_user(config),
-            disabled: config.disabled_users.iter().cloned().collect(),
-            lifetime: config.cache,
-            successes,
-            admission: Admission::new(),
-            workers,
-        };
-        // What is new was read just now, the rest is looked at.
-        if before.is_none_or(|before| before.files.is_empty()) {
-            metrics::htpasswd_readable(true);
-        } else {
-            chain.refresh();
-        }
-        Ok(chain)
-    }
-
     /// Who presents these credentials.
     ///
     /// Providers are asked in order: one that knows the user decides, and where one cannot answer nobody after it is
@@ -223,22 +103,39 @@ impl Chain {
     /// The user of a token: still there, not disabled, with the same proof, and with a name that no provider before
     /// theirs has taken over. `Ok(None)` where not.
     pub(crate) async fn recall(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
-        if self.disabled.contains(name) {
-            return Ok(None);
-        }
+        self.recall_as(name, via, proof, Memory::Counts).await
+    }
+
+    /// The same by what the provider says at this moment, for what proves a login anew: a directory that is down proves
+    /// nothing.
+    pub(crate) async fn recall_now(&self, name: &str, via: &str, proof: &str) -> Result<Option<Arc<User>>, LoginError> {
+        self.recall_as(name, via, proof, Memory::DoesNot).await
+    }
+
+    async fn recall_as(
+        &self,
+        name: &str,
+        via: &str,
+        proof: &str,
+        memory: Memory,
+    ) -> Result<Option<Arc<User>>, LoginError> {
         let Some(place) = self.members.iter().position(|member| &*member.name == via) else {
             return Ok(None);
         };
         let (before, rest) = self.members.split_at(place);
-        let Some(member) = rest.first() else { return Ok(None) };
+        let Some(member) = rest.first().filter(|member| !self.bans(member, name)) else { return Ok(None) };
         for earlier in before {
             // One that cannot tell did not know the name when the token was issued.
             if let Ok(true) = earlier.provider.knows(name).await {
                 return Ok(None);
             }
         }
-        let standing = member.observe(member.provider.standing(name).await)?;
-        Ok(standing
+        let standing = match memory {
+            Memory::Counts => member.provider.standing(name).await,
+            Memory::DoesNot => member.provider.standing_now(name).await,
+        };
+        Ok(member
+            .observe(standing)?
             .filter(|standing| standing.proof.as_str() == proof && &*standing.name == name)
             .map(|standing| self.user(member, standing)))
     }
@@ -249,10 +146,11 @@ impl Chain {
         if self.disabled.contains(name) {
             return Ok(None);
         }
-        for member in &self.members {
+        for (place, member) in self.members.iter().enumerate() {
             let standing = member.provider.standing(name).await.map_err(|_| LoginError::Unavailable)?;
-            if let Some(standing) = standing.filter(|standing| !self.disabled.contains(&*standing.name)) {
-                return Ok(Some(Arc::unwrap_or_clone(self.user(member, standing))));
+            if let Some(standing) = standing.filter(|standing| !self.bans(member, &standing.name)) {
+                let taken = self.is_taken(place, name, &standing.name).await?;
+                return Ok((!taken).then(|| Arc::unwrap_or_clone(self.user(member, standing))));
             }
             if member.provider.knows(name).await.map_err(|_| LoginError::Unavailable)? {
                 return Ok(None);
@@ -264,61 +162,6 @@ impl Chain {
     /// Groups the configuration gives a name (for `acl explain`).
     pub fn configured_groups(&self, name: &str) -> Vec<Arc<str>> {
         self.groups.get(name).cloned().unwrap_or_default()
-    }
-
-    /// Reads what the providers need and keeps nothing of it: the lines that will never match, and each file that cannot
-    /// be read.
-    pub fn check(config: &config::Identity) -> (Vec<Problem>, Vec<ChainError>) {
-        let (mut problems, mut errors) = (Vec::new(), Vec::new());
-        for provider in &config.providers {
-            match provider {
-                config::Provider::Htpasswd(htpasswd) => match Htpasswd::check_file(&htpasswd.file) {
-                    Ok(found) => problems.extend(found),
-                    Err(error) => errors.push(unreadable(&htpasswd.file, &error)),
-                },
-                config::Provider::Ldap(settings) => {
-                    errors.extend(ldap::check(settings).err().map(|error| untrusted(&error)));
-                }
-            }
-        }
-        (problems, errors)
-    }
-
-    /// Asks every server of every directory once, and says what stands in the way of each. Must not be called where a
-    /// directory's roots cannot be used: [`Chain::check`] finds that.
-    pub async fn try_out(config: &config::Identity) -> Vec<(&config::Ldap, DirectoryProblem)> {
-        let mut found = Vec::new();
-        for provider in &config.providers {
-            let config::Provider::Ldap(settings) = provider else { continue };
-            let problems = ldap::try_out(settings).await.unwrap_or_default();
-            found.extend(problems.into_iter().map(|problem| (&**settings, problem)));
-        }
-        found
-    }
-
-    /// Takes the directory servers that are no longer asked out of the metrics.
-    pub fn retires(&self, before: &Self) {
-        let servers = |chain: &Self| -> HashSet<(String, String)> {
-            let all = chain.directories.iter().flat_map(|directory| directory.servers());
-            all.map(|(provider, server)| (provider.to_owned(), server.to_owned())).collect()
-        };
-        for (provider, server) in servers(before).difference(&servers(self)) {
-            metrics::ldap_gone(provider, server);
-        }
-    }
-
-    /// The files that cannot be read now, and why; what they said last is in force.
-    pub fn unreadable(&self) -> impl Iterator<Item = (&Path, String)> {
-        self.files.iter().filter_map(|file| Some((file.path(), file.trouble()?)))
-    }
-
-    /// Looks at changed files once; called at `reload.interval`. Blocks while the files are read.
-    pub fn refresh(&self) {
-        if self.files.is_empty() {
-            return;
-        }
-        let unreadable = self.files.iter().filter(|file| !file.reread()).count();
-        metrics::htpasswd_readable(unreadable == 0);
     }
 
     async fn decide(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
@@ -342,7 +185,7 @@ impl Chain {
         let ask = async {
             if disabled {
                 metrics::login(NO_PROVIDER, "rejected");
-                return self.spend(&self.members, network).await;
+                return self.spend(&self.members, network, Duration::ZERO).await;
             }
             self.ask(login, network).await
         };
@@ -365,10 +208,13 @@ impl Chain {
                 return None;
             }
         }
+        if self.is_taken(place, &login.username, &success.name).await != Ok(false) {
+            return None;
+        }
         let member = self.members.get(place)?;
         let standing = member.provider.standing(&success.name).await.ok()?;
         match standing.filter(|standing| standing.proof == success.proof && standing.name == success.name) {
-            Some(standing) if !self.disabled.contains(&*standing.name) => {
+            Some(standing) if !self.bans(member, &standing.name) => {
                 metrics::login(&member.name, "cached");
                 Some(self.user(member, standing))
             }
@@ -379,41 +225,67 @@ impl Chain {
         }
     }
 
-    /// Asks the providers. Every way to a refusal costs what an unknown user costs at all of them.
+    /// Asks the providers. Every way to a refusal costs and takes what an unknown user costs and takes at all of them.
     async fn ask(&self, login: &BasicCredentials, network: Network) -> Result<Arc<User>, LoginError> {
-        let mut members = self.members.iter();
-        while let Some(member) = members.next() {
-            let turn = self.admission.turn(&*member.provider, network).await?;
-            let outcome = member.provider.authenticate(login).await;
-            drop(turn);
+        let (mut unasked, mut owed) = (Vec::new(), Duration::ZERO);
+        let mut members = self.members.iter().enumerate();
+        for (place, member) in members.by_ref() {
+            // What this costs is spent at a refusal alone: most who are not in a file are in the directory behind it.
+            if member.provider.computes()
+                && let Ok(false) = member.provider.knows(&login.username).await
+            {
+                metrics::login(&member.name, "unknown");
+                unasked.push(member);
+                continue;
+            }
+            let turn = self.turn(member, network).await?;
+            let begun = Instant::now();
+            let outcome = member.authenticate(login, turn).await;
+            owed += member.owes(begun.elapsed());
             match member.observe(outcome) {
-                Ok(super::Outcome::Accepted(standing)) if !self.disabled.contains(&*standing.name) => {
+                Ok(Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
                     metrics::login(&member.name, "accepted");
                     self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
                 }
-                Ok(super::Outcome::Accepted(_) | super::Outcome::Rejected) => {
+                Ok(Outcome::Accepted(_) | Outcome::Rejected) => {
                     metrics::login(&member.name, "rejected");
-                    self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
-                    return self.spend(members.as_slice(), network).await;
+                    break;
                 }
-                Ok(super::Outcome::Unknown) => metrics::login(&member.name, "unknown"),
+                Ok(Outcome::Unknown) => metrics::login(&member.name, "unknown"),
                 Err(error) => {
                     metrics::login(&member.name, "error");
                     return Err(error);
                 }
             }
         }
+        // Whoever it was right for before is gone, or has another password: from now on it is a guess like any other.
+        self.members.iter().for_each(|member| self.successes.forget(&self.key(member, login)));
+        unasked.extend(members.map(|(_, member)| member));
+        self.spend(unasked, network, owed).await
+    }
+
+    /// Refuses after the work of these providers, and once they and those that were asked would have refused anybody: so
+    /// much longer than they did is owed. Where there is no turn to be had for it, that shows here as in [`Self::ask`].
+    async fn spend<'a>(
+        &self,
+        members: impl IntoIterator<Item = &'a Member> + Send,
+        network: Network,
+        mut owed: Duration,
+    ) -> Result<Arc<User>, LoginError> {
+        for member in members {
+            let turn = self.turn(member, network).await?;
+            let begun = Instant::now();
+            member.provider.spend().await;
+            drop(turn);
+            owed += member.owes(begun.elapsed());
+        }
+        tokio::time::sleep(owed).await;
         Err(LoginError::Rejected)
     }
 
-    /// Refuses after the work of these providers. Where there is no turn to be had for it, that shows here as in [`Self::ask`].
-    async fn spend(&self, members: &[Member], network: Network) -> Result<Arc<User>, LoginError> {
-        for member in members {
-            let _turn = self.admission.turn(&*member.provider, network).await?;
-            member.provider.spend().await;
-        }
-        Err(LoginError::Rejected)
+    async fn turn(&self, member: &Member, network: Network) -> Result<Option<Turn>, LoginError> {
+        self.admission.turn(&*member.provider, network).await
     }
 
     fn user(&self, member: &Member, standing: Standing) -> Arc<User> {
@@ -421,56 +293,6 @@ impl Chain {
         let groups = self.configured_groups(&name);
         Arc::new(User { name, groups, directory_groups, via: Arc::clone(&member.name), proof })
     }
-}
-
-/// Waits until an error may be told.
-async fn on_grid(begun: Instant, error: LoginError) -> LoginError {
-    match error {
-        LoginError::Rejected | LoginError::Unavailable => {
-            tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
-        }
-        LoginError::Throttled { .. } => {}
-    }
-    error
-}
-
-/// The first point of the grid after the elapsed time.
-fn next_tick(elapsed: Duration) -> Duration {
-    let passed = elapsed.as_millis() / GRID.as_millis();
-    GRID.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1))
-}
-
-/// `htpasswd`, `htpasswd-2`, …: tokens say by it who proved the name.
-fn numbered(kind: &str, number: usize) -> Arc<str> {
-    if number == 1 { Arc::from(kind) } else { Arc::from(format!("{kind}-{number}")) }
-}
-
-fn unreadable(file: &Path, error: &std::io::Error) -> ChainError {
-    let reason = format!(
-        "cannot read the password file {}: {error}; make it with `portcullis hash USER`, and let the user that portcullis runs as read it",
-        file.display()
-    );
-    ChainError { file: Some(file.to_owned()), reason }
-}
-
-fn untrusted(error: &FileFault) -> ChainError {
-    let file = error.file.clone();
-    let reason = file.as_ref().map_or_else(|| error.reason.clone(), |file| format!("{}: {error}", file.display()));
-    ChainError { file, reason }
-}
-
-fn groups_by_user(config: &config::Identity) -> HashMap<String, Vec<Arc<str>>> {
-    let mut groups: HashMap<String, Vec<Arc<str>>> = HashMap::new();
-    for (group, users) in &config.groups {
-        let group: Arc<str> = Arc::from(group.as_str());
-        for user in users {
-            let of_user = groups.entry(user.clone()).or_default();
-            if !of_user.contains(&group) {
-                of_user.push(Arc::clone(&group));
-            }
-        }
-    }
-    groups
 }
 
 #[cfg(test)]

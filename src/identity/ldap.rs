@@ -10,6 +10,7 @@ mod connection;
 mod fault;
 mod frame;
 mod groups;
+mod pace;
 mod reason;
 mod servers;
 mod session;
@@ -25,18 +26,20 @@ use std::{
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use moka::sync::Cache;
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 pub use self::try_out::DirectoryProblem;
 pub(super) use self::try_out::{check, try_out};
 use self::{
     account::Account,
+    pace::Pace,
     servers::{Admission, Server, Service},
     session::{Answer, Question, Session},
 };
 use super::{
     BasicCredentials, Outcome, Provider, ProviderError, Standing,
     cache::{Flights, Key},
+    turns::Turns,
 };
 use crate::{
     config,
@@ -45,6 +48,10 @@ use crate::{
 
 /// How many users are remembered.
 const CAPACITY: u64 = 10_000;
+
+/// How long a question may wait until it is asked. From then on it has `timeout`, so that a crowd is not taken for a server
+/// that does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory.
 pub(super) struct Ldap(Arc<Directory>);
@@ -59,12 +66,19 @@ struct Directory {
     lifetime: Duration,
     known: Cache<String, Known>,
     flights: Flights<Result<Seen, ProviderError>>,
+    pace: Pace,
+    /// Logins: networks take turns, before their time runs.
+    turns: Arc<Turns>,
+    /// As many as are asked at a time: no more than one server has connections for.
+    places: Semaphore,
 }
 
 /// What a directory answered, and how.
 struct Reply {
     answer: Answer,
     server: String,
+    /// From when it was asked, whoever had to wait for that.
+    took: Duration,
     /// What stood in the way at the servers before.
     before: Vec<String>,
 }
@@ -96,8 +110,20 @@ impl Ldap {
         let servers = settings.servers.iter().map(server).collect();
         let known = Cache::builder().max_capacity(CAPACITY).time_to_live(lifetime).build();
         let (settings, content) = (settings.clone(), files.content());
-        let flights = Flights::new();
-        Ok(Self(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights })))
+        let (flights, pace) = (Flights::new(), Pace::default());
+        let (turns, places) = (Arc::new(Turns::new(settings.pool)), Semaphore::new(settings.pool));
+        Ok(Self(Arc::new(Directory {
+            name,
+            settings,
+            content,
+            servers,
+            lifetime,
+            known,
+            flights,
+            pace,
+            turns,
+            places,
+        })))
     }
 
     /// True for the provider of this name with these settings, where the files are as they were.
@@ -150,7 +176,12 @@ impl Provider for Ldap {
         if password.reveal().is_empty() || !account::is_usable(&user) {
             return Ok(Outcome::Unknown);
         }
-        let answer = Arc::clone(&self.0).ask(Question::Login { user: user.clone(), password }).await?.answer;
+        let question = Question::Login { user: user.clone(), password };
+        let Reply { answer, before, took, .. } = Arc::clone(&self.0).ask(question).await?;
+        // What another server cost that did not answer shows in all refusals of the time.
+        if before.is_empty() {
+            self.0.pace.note(took, answer.shows_a_bind());
+        }
         match &answer {
             Answer::Wrong(why) => tracing::debug!(provider = &*self.0.name, user, why, "the directory refuses a login"),
             Answer::Unusable(why) => tracing::warn!(provider = &*self.0.name, user, why, "a login cannot succeed"),
@@ -161,14 +192,30 @@ impl Provider for Ldap {
     }
 
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
-        Ok(match self.0.seen(user).await? {
-            Seen::Account(account) => Some(account.standing.clone()),
-            Seen::Nobody | Seen::Barred => None,
-        })
+        Ok(self.0.seen(user).await?.standing())
+    }
+
+    async fn standing_now(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        if self.0.settings.asks_as_user() || !account::is_usable(user) {
+            return self.standing(user).await;
+        }
+        Ok(self.0.look(user).await?.standing())
+    }
+
+    fn longest_refusal(&self) -> Duration {
+        self.0.pace.longest()
     }
 
     async fn trial(&self, login: &BasicCredentials) -> (Vec<String>, Result<Outcome, ProviderError>) {
         trial::of(&self.0, login).await
+    }
+
+    fn folds_names(&self) -> bool {
+        true
+    }
+
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        Some(&self.0.turns)
     }
 
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
@@ -191,6 +238,13 @@ fn outcome(answer: Answer) -> Outcome {
 impl Seen {
     fn of(account: Arc<Account>) -> Self {
         if account.disabled { Self::Barred } else { Self::Account(account) }
+    }
+
+    fn standing(self) -> Option<Standing> {
+        match self {
+            Self::Account(account) => Some(account.standing.clone()),
+            Self::Nobody | Self::Barred => None,
+        }
     }
 }
 
@@ -240,7 +294,12 @@ impl Directory {
     /// cannot read.
     async fn ask(self: Arc<Self>, question: Question) -> Result<Reply, ProviderError> {
         let name = Arc::clone(&self.name);
-        let reason = match tokio::spawn(async move { self.ask_in_turn(&question).await }).await {
+        let work = async move {
+            let place = time::timeout(PATIENCE, self.places.acquire()).await;
+            let _place = place.map_err(|_| "too many ask at once".to_owned())?;
+            self.ask_in_turn(&question).await
+        };
+        let reason = match tokio::spawn(work).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(reason)) => reason,
             Err(_) => "the answer cannot be read".to_owned(),
@@ -265,7 +324,8 @@ impl Directory {
 
     /// The first server that can answer does. Each gets its share of the time that is left.
     async fn ask_in_turn(&self, question: &Question) -> Result<Reply, String> {
-        let end = time::Instant::now() + self.settings.timeout;
+        let begun = time::Instant::now();
+        let end = begun + self.settings.timeout;
         let mut reasons = Vec::new();
         let admitted = self.admitted();
         for ((server, admission), left) in admitted.iter().zip((1..=admitted.len()).rev()) {
@@ -274,9 +334,10 @@ impl Directory {
             match session.answer(question).await {
                 Ok(answer) => {
                     server.succeeded();
-                    return Ok(Reply { answer, server: server.name.clone(), before: reasons });
+                    return Ok(Reply { answer, server: server.name.clone(), took: begun.elapsed(), before: reasons });
                 }
                 Err(fault) => {
+                    let fault = fault.after(share);
                     server.failed(&fault, *admission);
                     reasons.push(format!("{}: {fault}", server.name));
                 }

@@ -7,11 +7,12 @@ mod chain;
 mod htpasswd;
 mod ldap;
 mod network;
+mod spelling;
 mod throttle;
 mod turns;
 mod workers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -20,6 +21,7 @@ pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
 pub use ldap::DirectoryProblem;
 
+use self::turns::Turns;
 use crate::{
     config::GroupKey,
     registry::{Actions, RepositoryName, ScopePatterns, ScopeSet},
@@ -96,6 +98,10 @@ pub trait Provider: Send + Sync {
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError>;
     /// The present standing of a user that this provider accepted earlier; None where it is gone.
     async fn standing(&self, user: &str) -> Result<Option<Standing>, ProviderError>;
+    /// The same as the provider says at this moment, where it can be asked; never from memory then.
+    async fn standing_now(&self, user: &str) -> Result<Option<Standing>, ProviderError> {
+        self.standing(user).await
+    }
     /// True where the name is this provider's, though its user may be unable to log in: no provider after it is asked.
     async fn knows(&self, user: &str) -> Result<bool, ProviderError> {
         Ok(self.standing(user).await?.is_some())
@@ -108,9 +114,22 @@ pub trait Provider: Send + Sync {
     /// Spends what `authenticate` costs for an unknown user, and tells nothing. Called where a refusal is certain
     /// without this provider, so that the time of the answer does not say so.
     async fn spend(&self) {}
+    /// How long `authenticate` takes to refuse somebody, whoever it is, as far as is known: a refusal waits for so long.
+    /// Zero where all refusals take the same, and `spend` as long as they.
+    fn longest_refusal(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// True where it takes several spellings for one name.
+    fn folds_names(&self) -> bool {
+        false
+    }
     /// True where checking is computing: then logins are checked in turns, so many at a time as there are threads for it.
     fn computes(&self) -> bool {
         false
+    }
+    /// Where it checks only so many logins at a time for another reason: the turns for that.
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        None
     }
 }
 

@@ -1,4 +1,5 @@
-//! How many failed logins a network may have: token buckets, one for each name in each network, one for each network.
+//! How many failed logins a network may have: token buckets, one for each name in each network, one for each network, and
+//! the same again for each site of IPv6, whose 65,536 networks may be one client's.
 //!
 //! A bucket is the time at which it is empty again: a failure moves that on by `per / count`, and there is room as long as
 //! it is no more than `per` away. A login takes its place before it is verified, so that however many come at a time, no
@@ -17,13 +18,15 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::network::Network;
+use super::{network::Network, spelling};
 use crate::{config::FailedLogins, telemetry::metrics};
 
 /// How often as many a network may have over all names: trying one password on many names is bounded too. So many people
 /// behind one address may still log in at a time.
 const NAMES: u32 = 100;
-/// How many buckets are kept, those of logins under way apart: about 10 MiB.
+/// How often as many a site may have over all of its networks: it may as well be many clients'.
+const NETWORKS: u32 = 16;
+/// How many buckets are kept, those of logins under way apart: 25 MiB at most.
 const CAPACITY: usize = 65_536;
 /// How often the log speaks of one bucket.
 const TELLING: Duration = Duration::from_secs(60);
@@ -45,7 +48,7 @@ pub(super) struct Throttle {
     table: Mutex<Table>,
 }
 
-/// A name in a network; without a name the network itself.
+/// A name in a network or site; without a name the network or site itself.
 type Key = (Network, Option<u64>);
 
 #[derive(Default)]
@@ -75,18 +78,23 @@ struct Rate {
     per: Duration,
 }
 
-/// Of a name and of its network.
-fn rates(limit: FailedLogins) -> [Rate; 2] {
-    let count = limit.count.max(1);
-    [count, count.saturating_mul(NAMES)].map(|count| Rate { step: limit.per / count, per: limit.per })
-}
-
-/// The bucket of a name, and that of its network.
-fn both(key: Key) -> [Key; 2] {
-    [key, (key.0, None)]
+/// The bucket of a name, that of its network, and both of its site.
+fn all(key: Key) -> impl Iterator<Item = Key> {
+    let (network, name) = key;
+    [Some(network), network.site()].into_iter().flatten().flat_map(move |from| [(from, name), (from, None)])
 }
 
 impl Rate {
+    /// Of a bucket.
+    fn of((network, name): Key, limit: FailedLogins) -> Self {
+        let names = if name.is_some() { 1 } else { NAMES };
+        let networks = match network {
+            Network::V4(_) | Network::V6(_) => 1,
+            Network::Site(_) => NETWORKS,
+        };
+        Self { step: limit.per / limit.count.max(1).saturating_mul(names * networks), per: limit.per }
+    }
+
     /// How long until there is room for one more; zero: there is.
     fn wait(self, bucket: Bucket, now: Duration) -> Duration {
         let taken = self.step.saturating_mul(bucket.under_way.saturating_add(1));
@@ -130,11 +138,11 @@ impl Throttle {
         let mut table = self.lock();
         table.obey(limit, now);
         match table.room(key, now) {
-            Ok(()) => both(key).into_iter().for_each(|key| table.begin(key)),
+            Ok(()) => all(key).for_each(|key| table.begin(key)),
             Err(full) => {
                 let tell = table.tells(full.key, now);
                 drop(table);
-                return Err(full.says(name, network, tell));
+                return Err(full.says(name, tell));
             }
         }
         Ok(Attempt(Some(Place { throttle: Arc::clone(self), key })))
@@ -150,17 +158,16 @@ impl Throttle {
         self.admit(limit, name, network).map(drop)
     }
 
-    /// Directories compare names without case and blanks: what differs in these alone shares a bucket.
+    /// What a directory may take for one name shares a bucket: else each spelling had its own guesses.
     fn key(&self, name: &str, network: Network) -> Key {
-        let folded: String = name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
-        (network, Some(self.hasher.hash_one(folded)))
+        (network, Some(self.hasher.hash_one(spelling::outline(name))))
     }
 
     fn settle(&self, key: Key, failed: bool) {
         let now = self.epoch.elapsed();
         let mut table = self.lock();
-        for (key, rate) in both(key).into_iter().zip(rates(table.limit)) {
-            table.end(key, now, failed.then_some(rate));
+        for key in all(key) {
+            table.end(key, now, failed);
         }
         table.tidy(now, self.capacity);
     }
@@ -172,19 +179,19 @@ impl Throttle {
 
 /// There is no room in a bucket.
 struct Full {
-    of: &'static str,
     key: Key,
     wait: Duration,
 }
 
 impl Full {
-    fn says(&self, name: &str, network: Network, tell: bool) -> Throttled {
+    fn says(&self, name: &str, tell: bool) -> Throttled {
         let retry_after = whole_seconds(self.wait);
-        metrics::login_throttled(self.of);
+        let (network, of) = (self.key.0, if self.key.1.is_some() { "name" } else { "network" });
+        metrics::login_throttled(of);
         if tell {
             let name: String = name.chars().take(LONGEST_NAME).collect();
             let seconds = retry_after.as_secs();
-            tracing::warn!(%network, name, of = self.of, retry_after = seconds, "too many failed logins, none is verified");
+            tracing::warn!(%network, name, of, retry_after = seconds, "too many failed logins, none is verified");
         }
         Throttled { retry_after }
     }
@@ -197,12 +204,9 @@ impl Table {
             return;
         }
         for (key, bucket) in &mut self.buckets {
-            let kind = usize::from(key.1.is_none());
-            let [before, after] = [self.limit, limit].map(|limit| rates(limit).into_iter().nth(kind));
-            if let (Some(before), Some(after)) = (before, after) {
-                let owed = after.step.as_secs_f64() * before.failures(*bucket, now);
-                bucket.empty = now + Duration::try_from_secs_f64(owed).unwrap_or(after.per).min(after.per);
-            }
+            let [before, after] = [self.limit, limit].map(|limit| Rate::of(*key, limit));
+            let owed = after.step.as_secs_f64() * before.failures(*bucket, now);
+            bucket.empty = now + Duration::try_from_secs_f64(owed).unwrap_or(after.per).min(after.per);
         }
         self.limit = limit;
         let idle = self.buckets.iter().filter(|(_, bucket)| bucket.under_way == 0);
@@ -211,11 +215,10 @@ impl Table {
 
     /// The error is of the bucket that has no room for the longest.
     fn room(&self, key: Key, now: Duration) -> Result<(), Full> {
-        let full =
-            ["name", "network"].into_iter().zip(both(key)).zip(rates(self.limit)).filter_map(|((of, key), rate)| {
-                let wait = rate.wait(*self.buckets.get(&key)?, now);
-                (!wait.is_zero()).then_some(Full { of, key, wait })
-            });
+        let full = all(key).filter_map(|key| {
+            let wait = Rate::of(key, self.limit).wait(*self.buckets.get(&key)?, now);
+            (!wait.is_zero()).then_some(Full { key, wait })
+        });
         full.max_by_key(|full| full.wait).map_or(Ok(()), Err)
     }
 
@@ -225,12 +228,12 @@ impl Table {
         self.idle.remove(&(bucket.empty, key));
     }
 
-    /// Ends what [`Table::begin`] began; with a rate it has failed.
-    fn end(&mut self, key: Key, now: Duration, failed: Option<Rate>) {
+    /// Ends what [`Table::begin`] began.
+    fn end(&mut self, key: Key, now: Duration, failed: bool) {
         let Some(bucket) = self.buckets.get_mut(&key) else { return };
         bucket.under_way = bucket.under_way.saturating_sub(1);
-        if let Some(rate) = failed {
-            bucket.empty = rate.after_failure(*bucket, now);
+        if failed {
+            bucket.empty = Rate::of(key, self.limit).after_failure(*bucket, now);
         }
         if bucket.under_way == 0 {
             self.idle.insert((bucket.empty, key));

@@ -90,7 +90,7 @@ impl Verifier {
         })
     }
 
-    /// The user of a refresh token, not limited by it.
+    /// The user of a refresh token, not limited by it, as its provider knows it at this moment.
     ///
     /// # Errors
     /// As [`Verifier::access`].
@@ -200,7 +200,12 @@ async fn standing(
     subject: &Subject,
     chain: &Chain,
 ) -> Result<Principal, VerifyError> {
-    match chain.recall(&subject.name, &subject.via, &subject.proof).await {
+    let Subject { name, via, proof } = subject;
+    let recalled = match kind {
+        TokenKind::Access | TokenKind::Deploy => chain.recall(name, via, proof).await,
+        TokenKind::Refresh => chain.recall_now(name, via, proof).await,
+    };
+    match recalled {
         Ok(Some(user)) => Ok(Principal::user(user)),
         Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
         Err(LoginError::Unavailable | LoginError::Throttled { .. }) => Err(VerifyError::Unavailable),

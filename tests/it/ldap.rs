@@ -5,6 +5,8 @@ mod groups;
 mod logins;
 mod outages;
 mod revoking;
+mod sizes;
+mod spelling;
 mod trying;
 
 use serde_json::{Value, json};

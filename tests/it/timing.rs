@@ -10,7 +10,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::support::{Dice, Portcullis, Registry, Tls, dial, dialled};
+use crate::support::{
+    Dice, LDAP_ALICE, LDAP_BOB, Portcullis, Registry, Slapd, SlowRelay, Tls, dial, dialled, ldap_provider,
+    service_secret,
+};
 
 const PASSWORD: &str = "the password of all";
 
@@ -28,9 +31,25 @@ enum Kind {
     Disabled,
     /// A line without a hash.
     Locked,
+    /// The wrong password of a user of the directory, which is asked last.
+    Directory,
+    /// The right password of one whom the directory does not let in.
+    Barred,
+    /// The right password of one whom the configuration does not let in.
+    Banned,
 }
 
-const KINDS: [Kind; 6] = [Kind::Unknown, Kind::Cheap, Kind::Dear, Kind::Second, Kind::Disabled, Kind::Locked];
+const KINDS: [Kind; 9] = [
+    Kind::Unknown,
+    Kind::Cheap,
+    Kind::Dear,
+    Kind::Second,
+    Kind::Disabled,
+    Kind::Locked,
+    Kind::Directory,
+    Kind::Barred,
+    Kind::Banned,
+];
 
 impl Kind {
     fn user(self) -> &'static str {
@@ -41,11 +60,21 @@ impl Kind {
             Self::Second => "second-one",
             Self::Disabled => "disabled-1",
             Self::Locked => "locked-one",
+            Self::Directory => LDAP_ALICE.name,
+            Self::Barred => "locked",
+            Self::Banned => LDAP_BOB.name,
         }
     }
 
     fn password(self, number: u64) -> String {
-        if self == Self::Disabled { PASSWORD.to_owned() } else { format!("guess number {number:06}") }
+        match self {
+            Self::Disabled => PASSWORD.to_owned(),
+            Self::Barred => "lockedpw".to_owned(),
+            Self::Banned => LDAP_BOB.password.to_owned(),
+            Self::Unknown | Self::Cheap | Self::Dear | Self::Second | Self::Locked | Self::Directory => {
+                format!("guess number {number:06}")
+            }
+        }
     }
 }
 
@@ -59,8 +88,8 @@ struct Sample {
 #[test]
 fn kinds_of_failure_are_answered_alike() {
     let registry = Registry::start();
-    let gate = gate(&registry);
-    let samples = samples(&gate, dialled("TIMING_LOGINS", 24), dialled("TIMING_AT_A_TIME", 4));
+    let scene = Scene::new(&registry);
+    let samples = samples(&scene.gate, dialled("TIMING_LOGINS", 27), dialled("TIMING_AT_A_TIME", 4));
     for sample in &samples {
         assert_eq!(sample.answer, samples[0].answer, "{:?} and {:?}", sample.kind, samples[0].kind);
     }
@@ -80,28 +109,41 @@ fn kinds_of_failure_are_answered_alike() {
     assert!(worst <= most);
 }
 
-fn gate(registry: &Registry) -> Portcullis {
-    let (cheap, dear) = (dial("TIMING_CHEAP", 4), dial("TIMING_DEAR", 6));
-    let gate = Portcullis::before(registry)
-        .with(|config| {
-            config["identity"]["disabled_users"] = json!([Kind::Disabled.user()]);
-            config["limits"] = json!({ "failed_logins": null });
-        })
-        .start();
-    let hash = |cost: u64| bcrypt::hash(PASSWORD, u32::try_from(cost).unwrap()).unwrap();
-    let first = [(Kind::Cheap, hash(cheap)), (Kind::Dear, hash(dear)), (Kind::Disabled, hash(cheap))];
-    let lines = |lines: &[(Kind, String)]| -> String {
-        lines.iter().map(|(kind, hash)| format!("{}:{hash}\n", kind.user())).collect()
-    };
-    fs::write(gate.htpasswd(), lines(&first) + &lines(&[(Kind::Locked, "!".to_owned())])).unwrap();
-    fs::write(gate.dir().join("second"), lines(&[(Kind::Second, hash(dear))])).unwrap();
-    gate.until_it_says("is in force", || {
-        gate.change_configuration(|config| {
-            let second = json!({ "htpasswd": { "file": "second" } });
-            config["identity"]["providers"].as_array_mut().unwrap().push(second);
+/// A gate in front of two password files and a directory.
+struct Scene {
+    gate: Portcullis,
+    _directory: (Slapd, SlowRelay),
+}
+
+impl Scene {
+    fn new(registry: &Registry) -> Self {
+        let (cheap, dear) = (dial("TIMING_CHEAP", 4), dial("TIMING_DEAR", 6));
+        let gate = Portcullis::before(registry)
+            .with(|config| {
+                config["identity"]["disabled_users"] = json!([Kind::Disabled.user(), Kind::Banned.user()]);
+                config["limits"] = json!({ "failed_logins": null });
+            })
+            .start();
+        let hash = |cost: u64| bcrypt::hash(PASSWORD, u32::try_from(cost).unwrap()).unwrap();
+        let first = [(Kind::Cheap, hash(cheap)), (Kind::Dear, hash(dear)), (Kind::Disabled, hash(cheap))];
+        let lines = |lines: &[(Kind, String)]| -> String {
+            lines.iter().map(|(kind, hash)| format!("{}:{hash}\n", kind.user())).collect()
+        };
+        fs::write(gate.htpasswd(), lines(&first) + &lines(&[(Kind::Locked, "!".to_owned())])).unwrap();
+        fs::write(gate.dir().join("second"), lines(&[(Kind::Second, hash(dear))])).unwrap();
+        let slapd = Slapd::start(gate.pki());
+        let relay = SlowRelay::to(slapd.ldaps_port(), Duration::from_millis(dial("TIMING_DIRECTORY_MS", 5)));
+        let secret = service_secret(gate.dir());
+        let mut ldap = ldap_provider(&[format!("ldaps://127.0.0.1:{}", relay.port())], &gate.pki().ca_file(), &secret);
+        ldap["timeout"] = json!("10s");
+        gate.until_it_says("is in force", || {
+            gate.change_configuration(|config| {
+                let others = [json!({ "htpasswd": { "file": "second" } }), json!({ "ldap": ldap })];
+                config["identity"]["providers"].as_array_mut().unwrap().extend(others);
+            });
         });
-    });
-    gate
+        Self { gate, _directory: (slapd, relay) }
+    }
 }
 
 /// Failed logins of all kinds in random order.
@@ -112,6 +154,7 @@ fn samples(gate: &Portcullis, count: usize, at_a_time: usize) -> Vec<Sample> {
         kinds.swap(place, usize::try_from(dice.between(0, place as u64 + 1)).unwrap());
     }
     let (left, samples) = (Mutex::new(kinds.into_iter().enumerate()), Mutex::new(Vec::new()));
+    let busy = KINDS.map(|_| Mutex::new(()));
     thread::scope(|scope| {
         for _ in 0..at_a_time {
             scope.spawn(|| {
@@ -119,13 +162,21 @@ fn samples(gate: &Portcullis, count: usize, at_a_time: usize) -> Vec<Sample> {
                 tls.patience(Duration::from_secs(120));
                 loop {
                     let Some((number, kind)) = left.lock().unwrap().next() else { return };
-                    let sample = sample(gate, &mut tls, kind, number as u64);
+                    let sample = sample_alone(gate, &mut tls, kind, number as u64, &busy);
                     samples.lock().unwrap().push(sample);
                 }
             });
         }
     });
     samples.into_inner().unwrap()
+}
+
+/// Logins alike that are under way at a time are verified once, for which of them one did not wait from the beginning.
+fn sample_alone(gate: &Portcullis, tls: &mut Tls, kind: Kind, number: u64, busy: &[Mutex<()>]) -> Sample {
+    let alike = kind.password(number) == kind.password(number + 1);
+    let place = KINDS.iter().position(|one| *one == kind).unwrap();
+    let _alone = alike.then(|| busy[place].lock().unwrap());
+    sample(gate, tls, kind, number)
 }
 
 fn sample(gate: &Portcullis, tls: &mut Tls, kind: Kind, number: u64) -> Sample {

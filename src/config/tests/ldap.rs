@@ -125,6 +125,20 @@ fn names_filters_and_accounts() {
     }
 }
 
+/// What was seen at a login is all that is known of its user.
+#[test]
+fn who_is_asked_as_the_user_needs_a_memory() {
+    let identity = |users: &str, cache: &str| {
+        told(&with_line(7, &format!("identity: {{ providers: [{{ ldap: {{ {URLS}, {users} }} }}], cache: {cache} }}")))
+    };
+    let direct = "users: { dn: \"uid=$user,dc=x\" }";
+    let told = identity(direct, "0s");
+    assert!(matches!(told.as_slice(), [one] if one.contains("identity.cache: users.dn without bind_dn")), "{told:#?}");
+    for (users, cache) in [(direct, "1s"), (USERS, "0s")] {
+        assert_eq!(identity(users, cache), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn who_cannot_tell_users_apart_comes_last() {
     let direct = format!("ldap: {{ {URLS}, users: {{ dn: \"uid=$user,dc=x\" }} }}");

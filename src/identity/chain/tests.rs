@@ -11,10 +11,13 @@ use std::{
 use async_trait::async_trait;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    grid::{GRID, next_tick},
+    *,
+};
 use crate::{
-    config::{GroupKey, Secret},
-    identity::{Outcome, Proof, ProviderError},
+    config::{self, GroupKey, Secret},
+    identity::{Proof, Provider, ProviderError, turns::Turns},
 };
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -81,6 +84,14 @@ struct Directory {
     asked: AtomicUsize,
     spent: AtomicUsize,
     down: bool,
+    /// Logins find nobody, whether it is down or not.
+    knows_nobody: bool,
+    turns: Option<Arc<Turns>>,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+    longest: Duration,
+    computes: bool,
+    empty: bool,
 }
 
 #[async_trait]
@@ -91,7 +102,13 @@ impl Provider for Directory {
 
     async fn authenticate(&self, login: &BasicCredentials) -> Result<Outcome, ProviderError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_under_way.fetch_max(under_way, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(20)).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        if self.knows_nobody {
+            return Ok(Outcome::Unknown);
+        }
         Ok(match self.standing(&login.username).await? {
             Some(standing) if login.password.reveal() == "directory" => Outcome::Accepted(standing),
             Some(_) => Outcome::Rejected,
@@ -103,15 +120,31 @@ impl Provider for Directory {
         if self.down {
             return Err(ProviderError { provider: "directory".to_owned(), reason: "down".to_owned() });
         }
-        Ok(user.eq_ignore_ascii_case("dora").then(|| Standing {
+        Ok((!self.empty && user.eq_ignore_ascii_case("dora")).then(|| Standing {
             name: Arc::from("dora"),
             groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
             proof: Proof("proof".to_owned()),
         }))
     }
 
+    fn folds_names(&self) -> bool {
+        true
+    }
+
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
+    }
+
     async fn spend(&self) {
         self.spent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn longest_refusal(&self) -> Duration {
+        self.longest
+    }
+
+    fn computes(&self) -> bool {
+        self.computes
     }
 }
 
@@ -167,6 +200,21 @@ async fn the_hash_of_the_empty_password_admits_nobody() {
     assert_eq!(refused(&chain, "alice", "").await, LoginError::Rejected);
 }
 
+/// Whoever goes away while it is asked leaves no room for the next one before it is done.
+#[tokio::test]
+async fn a_directory_is_asked_about_so_many_at_a_time() {
+    let directory = Arc::new(Directory { turns: Some(Arc::new(Turns::new(2))), ..Directory::default() });
+    let chain = Arc::new(with_directory(Files::new(&[]).chain(), 0, &directory));
+    for number in 0..10 {
+        let chain = Arc::clone(&chain);
+        let gone = tokio::spawn(async move { refused(&chain, "dora", &format!("guess {number}")).await });
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        gone.abort();
+    }
+    accepted(&chain, "dora", "directory").await;
+    assert_eq!(directory.most_under_way.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn the_first_provider_that_knows_a_user_decides() {
     let files = Files::new(&[
@@ -220,6 +268,50 @@ async fn a_disabled_user_is_refused_in_every_spelling() {
     assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Rejected, "and is not remembered");
 }
 
+/// A ban holds in whatever letter case the operator wrote a directory's name; names in files are what they are.
+#[tokio::test]
+async fn a_directorys_user_is_disabled_in_every_spelling_of_the_ban() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[&line("alice", "secret")]).disabled("Alice").disabled("D\u{ff4f}ra");
+    let chain = with_directory(files.chain(), 1, &directory);
+    assert_eq!(refused(&chain, "dora", "directory").await, LoginError::Rejected);
+    assert_eq!(chain.recall("dora", "directory", "proof").await, Ok(None));
+    assert_eq!(chain.find("dora").await, Ok(None));
+    accepted(&chain, "alice", "secret").await;
+}
+
+/// A name is the first provider's that holds it, also where somebody types it so that only a later one finds it.
+#[tokio::test]
+async fn nobody_takes_a_name_by_spelling_it_otherwise() {
+    let directory = Arc::new(Directory::default());
+    let files = Files::new(&[""]);
+    let chain = with_directory(files.chain(), 1, &directory);
+    accepted(&chain, "DORA", "directory").await;
+    for content in ["dora:!\n", &line("dora", "secret")] {
+        files.write(0, content);
+        chain.refresh();
+        for name in ["DORA", "dora"] {
+            assert_eq!(refused(&chain, name, "directory").await, LoginError::Rejected, "{name}");
+            assert!(chain.trial(&login(name, "directory")).await.outcome.is_err(), "{name}");
+        }
+        assert!(chain.find("DORA").await.unwrap().is_none_or(|user| &*user.via == "htpasswd"));
+    }
+    files.write(0, "");
+    chain.refresh();
+    accepted(&chain, "DORA", "directory").await;
+}
+
+#[tokio::test]
+async fn one_that_is_down_keeps_its_names_in_every_spelling() {
+    let up = Arc::new(Directory::default());
+    let chain = with_directory(Files::new(&[]).chain(), 0, &up);
+    // It knows what was typed, and cannot say whose the name is.
+    let chain =
+        with_directory(chain, 0, &Arc::new(Directory { down: true, knows_nobody: true, ..Directory::default() }));
+    assert_eq!(refused(&chain, "DORA", "directory").await, LoginError::Unavailable);
+    assert_eq!(chain.trial(&login("DORA", "directory")).await.outcome.err(), Some(LoginError::Unavailable));
+}
+
 #[tokio::test]
 async fn a_refusal_costs_the_work_of_all_providers() {
     let directory = Arc::new(Directory::default());
@@ -231,6 +323,21 @@ async fn a_refusal_costs_the_work_of_all_providers() {
     assert_eq!((asked(&directory), directory.spent.load(Ordering::SeqCst)), (0, 2));
     accepted(&chain, "alice", "secret").await;
     assert_eq!(directory.spent.load(Ordering::SeqCst), 2, "a success spends nothing");
+}
+
+/// Somebody whom a file does not hold may be in the directory behind it: only a refusal has to take as long as hashing.
+#[tokio::test]
+async fn no_hash_is_computed_for_a_user_of_a_directory_behind_a_file() {
+    let file = Arc::new(Directory { computes: true, empty: true, ..Directory::default() });
+    let directory = Arc::new(Directory::default());
+    let chain = with_directory(with_directory(Files::new(&[]).chain(), 0, &directory), 0, &file);
+    let spent = || (asked(&file), file.spent.load(Ordering::SeqCst));
+    accepted(&chain, "dora", "directory").await;
+    assert_eq!(spent(), (0, 0));
+    refused(&chain, "dora", "wrong").await;
+    assert_eq!(spent(), (0, 1));
+    refused(&chain, "nobody", "wrong").await;
+    assert_eq!(spent(), (0, 2));
 }
 
 /// H17
@@ -250,6 +357,24 @@ async fn failures_wait_for_the_grid_and_successes_do_not() {
         shortest = shortest.min(begun.elapsed());
     }
     assert!(shortest < GRID, "{shortest:?}");
+}
+
+/// H17: of whichever kind, and however little of it the provider itself took.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_as_long_as_the_longest() {
+    let directory = Arc::new(Directory { longest: GRID + Duration::from_millis(1), ..Directory::default() });
+    let files = Files::new(&[&line("alice", "secret")]).disabled("bob");
+    for place in [0, 1] {
+        let chain = with_directory(files.chain(), place, &directory);
+        for (username, password) in [("dora", "x"), ("nobody", "x"), ("alice", "x"), ("bob", "x")] {
+            let begun = Instant::now();
+            refused(&chain, username, password).await;
+            assert_eq!(begun.elapsed(), 2 * GRID, "{username}");
+        }
+        let begun = Instant::now();
+        accepted(&chain, "alice", "secret").await;
+        assert!(begun.elapsed() < GRID, "who is let in does not wait");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A login with every step of it told, for who administers the gate.
 
-use super::{Chain, LoginError};
-use crate::identity::{BasicCredentials, Outcome, Principal};
+use std::sync::Arc;
+
+use super::{Chain, LoginError, member::Member};
+use crate::identity::{BasicCredentials, Outcome, Principal, Standing};
 
 /// What became of a login.
 #[derive(Debug)]
@@ -43,15 +45,10 @@ impl Chain {
             steps.push(step("identity", Vec::new(), "refused: the name is in disabled_users".to_owned()));
             return Err(LoginError::Rejected);
         }
-        for member in &self.members {
+        for (place, member) in self.members.iter().enumerate() {
             let (lines, answer) = member.provider.trial(login).await;
             let (verdict, outcome) = match answer {
-                Ok(Outcome::Accepted(standing)) if self.disabled.contains(&*standing.name) => {
-                    (format!("refused: {:?} is in disabled_users", standing.name), Some(Err(LoginError::Rejected)))
-                }
-                Ok(Outcome::Accepted(standing)) => {
-                    (format!("accepted as {:?}", standing.name), Some(Ok(Principal::user(self.user(member, standing)))))
-                }
+                Ok(Outcome::Accepted(standing)) => self.judge(place, member, login, standing).await,
                 Ok(Outcome::Rejected) => (
                     "refused: it has this name, and no other provider is asked".to_owned(),
                     Some(Err(LoginError::Rejected)),
@@ -65,5 +62,29 @@ impl Chain {
             }
         }
         Err(LoginError::Rejected)
+    }
+    async fn judge(
+        &self,
+        place: usize,
+        member: &Member,
+        login: &BasicCredentials,
+        standing: Standing,
+    ) -> (String, Option<Result<Principal, LoginError>>) {
+        let name = Arc::clone(&standing.name);
+        if self.bans(member, &name) {
+            return (format!("refused: {name:?} is in disabled_users"), Some(Err(LoginError::Rejected)));
+        }
+        match self.is_taken(place, &login.username, &name).await {
+            Ok(false) => (format!("accepted as {name:?}"), Some(Ok(Principal::user(self.user(member, standing))))),
+            Ok(true) => {
+                let why =
+                    format!("refused: it calls the user {name:?}, which is the name of one of a provider before it");
+                (why, Some(Err(LoginError::Rejected)))
+            }
+            Err(error) => {
+                let why = format!("cannot tell: it calls the user {name:?}, and a provider before it does not answer");
+                (why, Some(Err(error)))
+            }
+        }
     }
 }

@@ -57,10 +57,12 @@ impl Account {
     }
 }
 
-/// The values of an attribute; letter case does not count in its name.
+/// The values of an attribute; letter case does not count in its name. Active Directory shows the first 1,500 of more
+/// values as `memberOf;range=0-1499`, and may show the attribute itself without any.
 pub(super) fn values<'e>(entry: &'e SearchEntry, attribute: &str) -> &'e [String] {
-    let found = entry.attrs.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
-    found.map(|(_, values)| values.as_slice()).unwrap_or_default()
+    let is_it = |name: &str| name.split(";range=").next().is_some_and(|name| name.eq_ignore_ascii_case(attribute));
+    let found = entry.attrs.iter().filter(|(name, _)| is_it(name)).map(|(_, values)| values.as_slice());
+    found.max_by_key(|values| values.len()).unwrap_or_default()
 }
 
 /// Of several values the one in the entry's own name, else the first in order: always the same, whatever was typed.
@@ -160,6 +162,15 @@ mod tests {
         for values in [&[][..], &[""], &["a:b"], &["a\nb"], &[" a"], &["a "]] {
             assert!(account("cn=x", &[("uid", values)]).is_err(), "{values:?}");
         }
+    }
+
+    #[test]
+    fn the_first_of_very_many_values() {
+        let many =
+            entry(ALICE, &[("memberOf", &[]), ("memberof;range=0-1499", &["a", "b"]), ("memberOf;x-other", &["c"])]);
+        assert_eq!(values(&many, "memberOf"), ["a", "b"]);
+        assert_eq!(values(&entry(ALICE, &[("memberOf", &["a"])]), "MEMBEROF"), ["a"]);
+        assert_eq!(values(&many, "member"), <[&str; 0]>::default());
     }
 
     #[test]

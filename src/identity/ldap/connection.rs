@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) entries: Vec<SearchEntry>,
     /// There were more than the server or the caller would have.
     pub(super) cut: bool,
+    /// Nothing is where the search begins, as far as the server says.
+    pub(super) baseless: bool,
 }
 
 /// What is searched for.
@@ -100,11 +102,11 @@ impl Connection {
         let cut = match result.rc {
             SUCCESS => false,
             SIZE_LIMIT_EXCEEDED => true,
-            NO_SUCH_OBJECT => return Ok(Found::default()),
+            NO_SUCH_OBJECT => return Ok(Found { baseless: true, ..Found::default() }),
             _ => return Err(refusal("the search", result)),
         };
         let entries = entries.into_iter().filter(|entry| !entry.is_ref() && !entry.is_intermediate());
-        Ok(Found { entries: entries.map(SearchEntry::construct).collect(), cut })
+        Ok(Found { entries: entries.map(SearchEntry::construct).collect(), cut, baseless: false })
     }
 
     fn broken(&self, error: LdapError) -> Fault {

@@ -1,5 +1,7 @@
 //! Why a server could not be asked.
 
+use std::time::Duration;
+
 /// Why a server gave no answer about a user.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Fault {
@@ -9,8 +11,11 @@ pub(super) enum Fault {
     Tls(String),
     #[error("StartTLS is refused: {0}")]
     StartTls(String),
-    #[error("no answer in time while {0}")]
-    Timeout(&'static str),
+    #[error("no answer in time while {step}")]
+    Timeout { step: &'static str, waited: Duration },
+    /// The time was up after other steps had taken most of it.
+    #[error("the time was up while {0}")]
+    Late(&'static str),
     #[error("no connection became free in time")]
     Crowded,
     /// The connection ended while it was used.
@@ -41,13 +46,25 @@ const BUSY: u32 = 51;
 const UNAVAILABLE: u32 = 52;
 
 impl Fault {
+    /// The same, where the server had so much time for everything. One that was silent for less than half of it is not
+    /// taken for one that hangs: waiting for a free connection took the time, or a user with many groups.
+    pub(super) fn after(self, share: Duration) -> Self {
+        if let Self::Timeout { step, waited } = self
+            && waited < share / 2
+        {
+            return Self::Late(step);
+        }
+        self
+    }
+
     /// For metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::StartTls(_) => "starttls",
-            Self::Timeout(_) => "timeout",
+            Self::Timeout { .. } => "timeout",
+            Self::Late(_) => "late",
             Self::Crowded => "crowded",
             Self::Lost(_) => "lost",
             Self::Service(_) => "bind",
@@ -63,10 +80,10 @@ impl Fault {
             Self::Connect(_)
             | Self::Tls(_)
             | Self::StartTls(_)
-            | Self::Timeout(_)
+            | Self::Timeout { .. }
             | Self::Lost(_)
             | Self::Service(_) => true,
-            Self::Crowded | Self::Answer(_) => false,
+            Self::Crowded | Self::Late(_) | Self::Answer(_) => false,
             Self::Result(refusal) => [BUSY, UNAVAILABLE].contains(&refusal.code),
         }
     }

@@ -37,10 +37,10 @@ pub(super) async fn of(
     deadline: Instant,
 ) -> Result<Vec<GroupKey>, Fault> {
     let Some(groups) = &settings.groups else { return Ok(Vec::new()) };
-    let mut walk = Walk { connection, groups, deadline, found: Keys::default() };
+    let mut walk = Walk { connection, groups, user, deadline, found: Keys::default() };
     match &groups.source {
         LdapGroupSource::Attribute { attribute, base } => walk.by_attribute(entry, attribute, base.as_ref()).await?,
-        LdapGroupSource::Search { base, filter } => walk.by_search(entry, user, base, filter).await?,
+        LdapGroupSource::Search { base, filter } => walk.by_search(entry, base, filter).await?,
     }
     if walk.found.dns.len() >= MOST {
         tracing::warn!(user, most = MOST, "the user is in more groups than are looked at");
@@ -51,6 +51,7 @@ pub(super) async fn of(
 struct Walk<'a> {
     connection: &'a mut Connection,
     groups: &'a LdapGroups,
+    user: &'a str,
     deadline: Instant,
     found: Keys,
 }
@@ -83,8 +84,8 @@ impl Keys {
 
 impl Walk<'_> {
     /// Level by level; a group that was seen is not looked at again, so that a loop ends.
-    async fn by_search(&mut self, entry: &SearchEntry, user: &str, base: &str, filter: &Template) -> Result<(), Fault> {
-        let user = ldap_escape(user);
+    async fn by_search(&mut self, entry: &SearchEntry, base: &str, filter: &Template) -> Result<(), Fault> {
+        let user = ldap_escape(self.user);
         let name = self.groups.name.clone();
         let mut level = vec![entry.dn.clone()];
         for _ in 0..=DEEPEST {
@@ -141,9 +142,10 @@ impl Walk<'_> {
     ) -> Result<Vec<SearchEntry>, Fault> {
         let most = i32::try_from(MOST).unwrap_or(i32::MAX);
         let search = Search { base, scope, filter, attributes, most };
-        let Found { entries, cut } = self.connection.search(search, self.deadline).await?;
+        let Found { entries, cut, .. } = self.connection.search(search, self.deadline).await?;
         if cut {
-            tracing::warn!(base, "the server does not show all groups of a user");
+            let (user, shown) = (self.user, entries.len());
+            tracing::warn!(user, base, shown, "the server does not show all groups of a user: see its size limit");
         }
         Ok(entries)
     }

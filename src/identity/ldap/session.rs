@@ -16,6 +16,8 @@ use crate::config::{Ldap, LdapFind, Secret};
 
 /// Finds every entry.
 const ANY: &str = "(objectClass=*)";
+/// Asks for entries alone (RFC 4511, section 4.5.1.8).
+const NO_ATTRIBUTE: &str = "1.1";
 
 /// What is asked of a directory.
 #[derive(Clone)]
@@ -34,6 +36,16 @@ pub(super) enum Answer {
     /// Of this entry, which the password is not; in words for the log.
     Wrong(String),
     Account(Arc<Account>),
+}
+
+impl Answer {
+    /// True where the password was tried.
+    pub(super) fn shows_a_bind(&self) -> bool {
+        match self {
+            Self::Wrong(_) | Self::Account(_) => true,
+            Self::Nobody | Self::Unusable(_) => false,
+        }
+    }
 }
 
 /// What one server is asked until the deadline.
@@ -62,6 +74,15 @@ impl Session<'_> {
         }
     }
 
+    /// True where a search below this finds nothing because nothing is there.
+    pub(super) async fn is_baseless(&self, base: &str) -> Result<bool, Fault> {
+        let mut lease = self.server.searching(self.deadline).await?;
+        let search = Search { base, scope: Scope::Base, filter: ANY, attributes: &[NO_ATTRIBUTE], most: 1 };
+        let found = lease.search(search, self.deadline).await?;
+        lease.give_back();
+        Ok(found.baseless)
+    }
+
     async fn try_answer(&self, question: &Question) -> Result<Answer, Fault> {
         match (question, &self.settings.users.find) {
             (Question::Look { user }, _) => match self.find(user).await? {
@@ -73,7 +94,7 @@ impl Session<'_> {
                 Entry::None => Ok(Answer::Nobody),
                 Entry::Several => Ok(several()),
                 Entry::One(entry) => match self.prove(&entry.dn, password).await? {
-                    Bound::Yes => self.account(&entry).await,
+                    Bound::Yes => self.proven(user, &entry).await,
                     Bound::No(why) => Ok(Answer::Wrong(why)),
                     Bound::NoEntry => Ok(Answer::Wrong("the entry is gone".to_owned())),
                 },
@@ -105,7 +126,7 @@ impl Session<'_> {
             }
         };
         let search = Search { base: &base, scope, filter: &filter, attributes: &attributes, most: 2 };
-        let Found { mut entries, cut } = connection.search(search, self.deadline).await?;
+        let Found { mut entries, cut, .. } = connection.search(search, self.deadline).await?;
         Ok(match (entries.pop(), entries.is_empty() && !cut) {
             (None, _) => Entry::None,
             (Some(entry), true) => Entry::One(Box::new(entry)),
@@ -118,6 +139,22 @@ impl Session<'_> {
         let bound = lease.bind(dn, password, self.deadline).await?;
         lease.give_back();
         Ok(bound)
+    }
+
+    /// The account of who typed this name and proved to be it. It is looked up again by its own name alone, so that has to
+    /// lead to it.
+    async fn proven(&self, typed: &str, entry: &SearchEntry) -> Result<Answer, Fault> {
+        let answer = self.account(entry).await?;
+        let Answer::Account(account) = &answer else { return Ok(answer) };
+        let name = &*account.standing.name;
+        if name == typed || matches!(self.find(name).await?, Entry::One(found) if found.dn == entry.dn) {
+            return Ok(answer);
+        }
+        let attribute = &self.settings.users.attribute;
+        Ok(Answer::Unusable(format!(
+            "{} is called {name:?} by its {attribute}, and that name does not find it",
+            entry.dn
+        )))
     }
 
     async fn account(&self, entry: &SearchEntry) -> Result<Answer, Fault> {
@@ -156,7 +193,7 @@ impl Session<'_> {
             (Some(answer), _) => Ok(answer),
             (None, bound) => match (self.find(user).await?, bound) {
                 (Entry::None | Entry::Several, _) => Ok(Answer::Nobody),
-                (Entry::One(entry), Bound::Yes) => self.account(&entry).await,
+                (Entry::One(entry), Bound::Yes) => self.proven(user, &entry).await,
                 (Entry::One(_), Bound::No(why)) => Ok(Answer::Wrong(why)),
                 (Entry::One(_), Bound::NoEntry) => Ok(Answer::Nobody),
             },

@@ -28,10 +28,11 @@ fn unreachable() -> Ldap {
         key: String::new(),
     };
     let server = server(&settings.servers[0]);
-    let (content, flights) = (ContentHash::of([]), Flights::new());
+    let (content, flights, pace) = (ContentHash::of([]), Flights::new(), Pace::default());
     let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
-    let name = Arc::from("ldap");
-    Ldap(Arc::new(Directory { name, settings, content, servers: vec![server], lifetime, known, flights }))
+    let (name, turns, places) = (Arc::from("ldap"), Arc::new(Turns::new(1)), Semaphore::new(1));
+    let servers = vec![server];
+    Ldap(Arc::new(Directory { name, settings, content, servers, lifetime, known, flights, pace, turns, places }))
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {
@@ -55,6 +56,17 @@ async fn what_nobody_can_be_is_not_asked_about() {
     let error = ldap.authenticate(&login("alice", "x")).await.expect_err("nobody listens");
     assert!(error.reason.contains("cannot connect"), "{error}");
     assert!(ldap.knows("alice").await.is_err(), "no answer is not the answer that nobody has the name");
+}
+
+/// A storm that waits for connections, or a user with many groups, says nothing of the server.
+#[test]
+fn only_silence_of_the_server_counts_as_its_own() {
+    let share = Duration::from_secs(2);
+    let timeout = |milliseconds| Fault::Timeout { step: "binding", waited: Duration::from_millis(milliseconds) };
+    for (waited, of_the_server) in [(0, false), (10, false), (999, false), (1000, true), (2000, true)] {
+        assert_eq!(timeout(waited).after(share).is_of_the_server(), of_the_server, "{waited} ms");
+    }
+    assert!(Fault::Lost(String::new()).after(share).is_of_the_server());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,10 @@ use super::{
     session::{Question, Session},
     wire,
 };
-use crate::{config, tls::FileFault};
+use crate::{
+    config::{self, LdapFind, LdapGroupSource},
+    tls::FileFault,
+};
 
 /// How long a server may take to answer when a configuration is checked.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,6 +28,8 @@ pub enum DirectoryProblem {
     Refused { server: usize, reason: String },
     /// The service account's name or password.
     Service { server: usize, reason: String },
+    /// There is nothing where a search is to begin, or nothing that the service account may see.
+    Baseless { server: usize, key: &'static str },
 }
 
 /// Whether the files can be used.
@@ -46,15 +51,45 @@ pub(in crate::identity) async fn try_out(settings: &config::Ldap) -> Result<Vec<
         } else {
             session.answer(&Question::Look { user: "portcullis-check".to_owned() }).await.map(drop).err()
         };
-        problems.extend(fault.map(|fault| judge(place, &fault)));
+        problems.extend(match fault {
+            Some(fault) => vec![judge(place, &fault)],
+            None => baseless(&session, place).await,
+        });
     }
     Ok(problems)
+}
+
+/// A search below what is not there finds nobody, and looks like an unknown user.
+async fn baseless(session: &Session<'_>, server: usize) -> Vec<DirectoryProblem> {
+    let mut problems = Vec::new();
+    for (key, base) in bases(session.settings) {
+        match session.is_baseless(base).await {
+            Ok(true) => problems.push(DirectoryProblem::Baseless { server, key }),
+            Ok(false) => {}
+            Err(fault) => problems.push(judge(server, &fault)),
+        }
+    }
+    problems
+}
+
+/// Where searches begin, and the keys that say so.
+fn bases(settings: &config::Ldap) -> impl Iterator<Item = (&'static str, &str)> {
+    let users = match &settings.users.find {
+        LdapFind::Search { base, .. } => Some(("users.base", base.as_str())),
+        LdapFind::Direct { .. } => None,
+    };
+    let groups = settings.groups.as_ref().and_then(|groups| match &groups.source {
+        LdapGroupSource::Search { base, .. } => Some(("groups.base", base.as_str())),
+        LdapGroupSource::Attribute { .. } => None,
+    });
+    // One that is asked as the user shows its own to nobody else.
+    users.into_iter().chain(groups).filter(|_| !settings.asks_as_user())
 }
 
 fn judge(server: usize, fault: &Fault) -> DirectoryProblem {
     let reason = fault.to_string();
     match fault {
-        Fault::Connect(_) | Fault::Timeout(_) | Fault::Crowded | Fault::Lost(_) => {
+        Fault::Connect(_) | Fault::Timeout { .. } | Fault::Late(_) | Fault::Crowded | Fault::Lost(_) => {
             DirectoryProblem::Unreachable { server, reason }
         }
         Fault::Tls(_) | Fault::StartTls(_) | Fault::Result(_) | Fault::Answer(_) => {

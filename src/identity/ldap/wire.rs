@@ -59,7 +59,8 @@ pub(super) async fn within<T>(
     step: &'static str,
     work: impl Future<Output = T>,
 ) -> Result<T, Fault> {
-    timeout_at(deadline, work).await.map_err(|_| Fault::Timeout(step))
+    let begun = Instant::now();
+    timeout_at(deadline, work).await.map_err(|_| Fault::Timeout { step, waited: begun.elapsed() })
 }
 
 /// Nothing that came in the clear is read behind the answer: the handshake begins on what follows it.

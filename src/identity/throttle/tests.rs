@@ -60,10 +60,41 @@ async fn other_networks_and_other_names_are_not_touched() {
 async fn spellings_that_a_directory_takes_for_one_name_share_a_bucket() {
     let throttle = throttle();
     while fail(&throttle, "Ann Lee", here()).is_ok() {}
-    for name in ["ann lee", " ANN  LEE ", "annlee"] {
+    for name in [
+        "ann lee",
+        " ANN  LEE ",
+        "annlee",
+        "Änn Lee",
+        "a\u{308}nn lee",
+        "ann\u{200b}lee",
+        "ann\u{ad}lee",
+        "ann\u{3000}lee",
+        "ａｎｎｌｅｅ",
+        "𝒶nn lee",
+        "ⓐnnlee",
+    ] {
         assert!(fail(&throttle, name, here()).is_err(), "{name}");
     }
-    assert_eq!(fail(&throttle, "ann-lee", here()), Ok(()));
+    for name in ["ann-lee", "ann.lee", "李", "анн"] {
+        assert_eq!(fail(&throttle, name, here()), Ok(()), "{name}");
+    }
+    while fail(&throttle, "strauß", here()).is_ok() {}
+    assert!(fail(&throttle, "STRAUSS", here()).is_err());
+}
+
+/// A /48 is given to anybody who asks for one.
+#[tokio::test]
+async fn all_networks_of_a_site_together_are_bounded_too() {
+    let throttle = throttle();
+    let guess = |number: u32| fail(&throttle, "alice", network(&format!("2001:db8:1:{:x}::1", number % 0xffff)));
+    assert_eq!((0..10_000).filter(|number| guess(*number).is_ok()).count(), 160);
+    assert_eq!(guess(20_000), Err(2));
+    assert_eq!(fail(&throttle, "bob", network("2001:db8:1:2::1")), Ok(()), "another name");
+    assert_eq!(fail(&throttle, "alice", network("2001:db8:2:2::1")), Ok(()), "another site");
+    assert_eq!(fail(&throttle, "alice", here()), Ok(()));
+    advance(seconds(300)).await;
+    let _ = fail(&throttle, "alice", network("2001:db8:1:1::1"));
+    assert_eq!(throttle.lock().buckets.len(), 4, "what is empty is gone");
 }
 
 #[tokio::test]

@@ -82,3 +82,52 @@ async fn no_turn_is_lost_to_who_left() {
         assert!(after.is_ok());
     }
 }
+
+fn network_of_site(site: u16, number: u16) -> Network {
+    Network::of(std::net::Ipv6Addr::new(0x2001, 0xdb8, site, number, 0, 0, 0, 1).into())
+}
+
+/// Waits for a turn.
+fn hold(turns: &Arc<Turns>, network: Network) -> JoinHandle<Result<(), Overload>> {
+    let turns = Arc::clone(turns);
+    tokio::spawn(async move { turns.take(network).await.map(drop) })
+}
+
+#[tokio::test]
+async fn who_waits_most_gives_way_where_no_more_may_wait() {
+    let turns = turns(1, 4);
+    let first = turns.take(network(0)).await.expect("free");
+    let mut many: Vec<_> = (0..4).map(|_| hold(&turns, network(1))).collect();
+    task::yield_now().await;
+    assert_eq!(turns.take(network(1)).await.err(), Some(Overload::Full), "not to itself");
+    let others = [hold(&turns, network(2)), hold(&turns, network(3))];
+    task::yield_now().await;
+    for _ in 0..2 {
+        assert_eq!(many.pop().expect("four").await.expect("runs").err(), Some(Overload::Full), "the latest");
+    }
+    assert_eq!(turns.take(network(2)).await.err(), Some(Overload::Full), "all have the same then");
+    drop(first);
+    for one in others.into_iter().chain(many) {
+        assert!(one.await.expect("runs").is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_networks_of_a_site_have_one_share() {
+    let turns = turns(1, 100);
+    let first = turns.take(network(0)).await.expect("free");
+    let came = Arc::default();
+    let many: Vec<_> = (0..100).map(|number| hold(&turns, network_of_site(1, number))).collect();
+    task::yield_now().await;
+    let other = wait(&turns, 2, &came);
+    let neighbour = hold(&turns, network_of_site(1, 7));
+    task::yield_now().await;
+    assert_eq!(neighbour.await.expect("runs").err(), Some(Overload::Full), "nobody there has more");
+    drop(first);
+    assert_eq!(other.await.expect("runs"), 0);
+    let mut refused = 0;
+    for one in many {
+        refused += usize::from(one.await.expect("runs").is_err());
+    }
+    assert_eq!(refused, 1);
+}

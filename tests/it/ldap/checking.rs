@@ -53,6 +53,15 @@ fn a_directory_is_tried_out() {
         assert!(said.contains("until it answers"), "{said}");
     }
 
+    // A search that begins nowhere finds nobody, and says so to nobody.
+    for (section, base) in [("users", "ou=poeple,dc=example,dc=test"), ("groups", "ou=groups,dc=example,dc=com")] {
+        let (code, said) = check(&scene, &[], |ldap| ldap[section]["base"] = json!(base));
+        assert_eq!(code, 78, "{said}");
+        let problem = format!("ldap.{section}.base: {url}: there is nothing");
+        let line = said.lines().find(|line| line.contains(&problem)).unwrap_or_else(|| panic!("{said}"));
+        assert!(line.split(':').nth(1).unwrap().parse::<usize>().unwrap() > 1, "{line}");
+    }
+
     let (code, said) = check(&scene, &[], |ldap| ldap["ca_file"] = json!("none.crt"));
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("ldap.ca_file: ") && said.contains("cannot be read"), "{said}");

@@ -1,9 +1,11 @@
 //! Who logs in, and who does not.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Scene, nobody_is, reaches, status, status_of};
-use crate::support::{Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Slapd};
+use super::{Scene, asked, nobody_is, reaches, status, status_of};
+use crate::support::{Asked, Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Response, Slapd, SlowRelay};
 
 const HASH: Login = Login::new("#h+a=s,h;<>\"", "hashpw");
 
@@ -77,6 +79,45 @@ fn over_starttls() {
     all_logins(&scene);
     let said = scene.slapd.log();
     assert!(said.contains("STARTTLS"), "{said}");
+}
+
+/// They take longer together than the directory may take for one.
+#[test]
+fn who_comes_in_a_crowd_waits_for_a_turn() {
+    const CROWD: usize = 40;
+    const PEOPLE: &str = "dn: uid=crowd-@,ou=people,dc=example,dc=test
+objectClass: inetOrgPerson
+uid: crowd-@
+cn: crowd
+sn: C
+userPassword: crowdpw
+
+";
+    let mut scene = Scene::new(|_, _| {});
+    scene.slapd.add(&(0..CROWD).map(|number| PEOPLE.replace('@', &number.to_string())).collect::<String>());
+    let relay = SlowRelay::to(scene.slapd.ldaps_port(), Duration::from_millis(15));
+    scene.reload(|provider| {
+        provider["urls"] = json!([format!("ldaps://127.0.0.1:{}", relay.port())]);
+        provider["timeout"] = json!("1s");
+        provider["pool"] = json!(1);
+    });
+    let names: Vec<_> = (0..CROWD).map(|number| format!("crowd-{number}")).collect();
+    let http = Http2::connect(&scene.gate);
+    let all = |requests: &[Asked<'static>]| -> Vec<_> {
+        let answers = http.ask_all(requests).into_iter().map(Result::unwrap);
+        answers.inspect(|answer| assert_eq!(answer.status, 200, "{}", answer.text())).collect()
+    };
+    let path = "/token?service=localhost";
+    let tokens = all(&names.iter().map(|name| asked(name.as_bytes(), b"crowdpw", path)).collect::<Vec<_>>());
+
+    // And who comes with a token, where nobody is known any more.
+    scene.gate.reload_with(|config| config["identity"]["cache"] = json!("299s"));
+    let bearer = |answer: Response| {
+        let token = format!("Bearer {}", answer.json()["token"].as_str().unwrap());
+        Asked { method: "GET", path: "/v2/".to_owned(), headers: vec![("authorization", token)], body: None }
+    };
+    all(&tokens.into_iter().map(bearer).collect::<Vec<_>>());
+    assert!(!scene.gate.log().contains("left out"), "a crowd is no failure of the server");
 }
 
 /// Names are put into the distinguished name itself.

@@ -4,9 +4,9 @@ use std::{fs, thread, time::Duration};
 
 use serde_json::json;
 
-use super::{Scene, status};
+use super::{Scene, asked, status};
 use crate::support::{
-    CI, Ear, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Pki, Portcullis, Registry, Slapd, Slapped,
+    CI, Ear, Http2, LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Login, Pki, Portcullis, Registry, Slapd, Slapped,
     eventually, ldap_provider, service_secret,
 };
 
@@ -165,4 +165,28 @@ fn what_cannot_be_trusted_is_not_asked() {
     let url = scene.slapd.ldap();
     scene.reload(|provider| provider["urls"] = json!([url]));
     assert_eq!(login(&scene.gate, LDAP_ALICE), 200);
+}
+
+/// A directory that takes its time for each password, and many who want to log in: they wait for their turn, however
+/// long one question may take, and a server that is busy is none that fails.
+#[test]
+fn a_rush_waits_for_its_turn() {
+    // crypt with 60,000 rounds.
+    const HASH: &str = "$6$rounds=60000$saltsalt$3b4hgKJ10fysxHtqr9E0spwk1kYuY7AnuMbKhSc1p6ekL14jEzaeZgD21gj/F/rMSdOsS8jTkjhapjSDhIlNa.";
+    let mut scene = Scene::new(|provider, _| {
+        provider["pool"] = json!(1);
+        provider["timeout"] = json!("1s");
+    });
+    scene.slapd.add(&format!(
+        "dn: uid=slow,ou=people,dc=example,dc=test\nobjectClass: inetOrgPerson\nuid: slow\ncn: S\nsn: S\nuserPassword: {{CRYPT}}{HASH}\n"
+    ));
+    scene.gate.reload_with(|config| config["limits"]["failed_logins"] = json!(null));
+    let logins: Vec<_> = (0..60)
+        .map(|number| if number % 20 == 19 { b"slowpw".to_vec() } else { format!("guess {number}").into_bytes() })
+        .map(|password| asked(b"slow", &password, "/v2/"))
+        .collect();
+    for (number, answer) in Http2::connect(&scene.gate).ask_all(&logins).into_iter().enumerate() {
+        assert_eq!(answer.unwrap().status, if number % 20 == 19 { 200 } else { 401 }, "{number}");
+    }
+    assert!(!scene.gate.log().contains("left out"), "{}", scene.gate.log());
 }

@@ -84,7 +84,25 @@ fn refresh_tokens() {
     // The directory tells the time of a change to the second.
     thread::sleep(Duration::from_millis(1100));
     scene.slapd.modify(&format!("dn: {ALICE}\nchangetype: modify\nreplace: userPassword\nuserPassword: third\n"));
-    eventually("it ends with the password", || renewed() == 401);
+    assert_eq!(renewed(), 401, "it ends with the password, at once");
+}
+
+/// They prove a login, which takes a directory that answers.
+#[test]
+fn refresh_tokens_while_the_directory_is_down() {
+    let mut scene = scene();
+    scene.gate.reload_with(|config| config["identity"]["cache"] = json!("5m"));
+    scene.slapd.modify(&format!("dn: {ALICE}\nchangetype: modify\nreplace: userPassword\nuserPassword: another\n"));
+    let path = "/token?service=localhost&offline_token=true&scope=repository:devs:pull";
+    let answer = scene.gate.curl(path).user(Login::new("alice", "another")).send().json();
+    let [refresh, access] = ["refresh_token", "token"].map(|key| answer[key].as_str().unwrap().to_owned());
+    let used = |gate: &Portcullis| {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", &*refresh), ("service", "localhost")];
+        (gate.curl("/token").form(&form).send().status, with_token(gate, &access, "devs"))
+    };
+    assert_eq!(used(&scene.gate), (200, 404));
+    scene.slapd.process().kill();
+    assert_eq!(used(&scene.gate), (503, 404));
 }
 
 /// What was last known holds for `identity.cache`, then nobody knows.

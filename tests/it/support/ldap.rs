@@ -75,6 +75,10 @@ impl Slapd {
         format!("ldap://127.0.0.1:{}", self.plain)
     }
 
+    pub(crate) fn ldaps_port(&self) -> u16 {
+        self.tls
+    }
+
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }

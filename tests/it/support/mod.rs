@@ -21,6 +21,7 @@ mod raw;
 mod registry;
 mod site;
 mod skopeo;
+mod slow;
 mod token;
 mod token_keys;
 
@@ -53,6 +54,7 @@ pub(crate) use raw::{Tls, client_config, exchange, http_get, plain_from};
 pub(crate) use registry::{Acted, Registry};
 pub(crate) use site::{INDEX, Site};
 pub(crate) use skopeo::Skopeo;
+pub(crate) use slow::SlowRelay;
 pub(crate) use token::{Deploy, access, claims, forged, forged_as, form, header};
 pub(crate) use token_keys::{TokenKeys, openssl};
 

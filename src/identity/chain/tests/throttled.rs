@@ -1,6 +1,7 @@
 //! Logins that fail too often.
 
 use super::*;
+use crate::config::FailedLogins;
 
 const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const LIMIT: Option<FailedLogins> = Some(FailedLogins { count: 3, per: Duration::from_secs(300) });
@@ -92,6 +93,26 @@ async fn what_succeeded_before_and_fails_now_is_a_guess_again() {
         }
     }
     assert!(rejected <= 1 && throttled >= 4, "{rejected} rejected, {throttled} throttled");
+}
+
+/// Whoever has gone is no exception: their machines go on trying.
+#[tokio::test(start_paused = true)]
+async fn what_succeeded_before_is_a_guess_again_once_the_user_is_gone() {
+    let mut files = Files::new(&[&line("alice", "secret")]);
+    files.config.cache = Duration::ZERO;
+    let chain = files.chain().limited(LIMIT);
+    assert!(from(&chain, HERE, "alice", "secret").await.is_ok());
+    files.write(0, &line("bob", "secret"));
+    chain.refresh();
+    let mut rejected = 0;
+    while let Err(LoginError::Rejected) = from(&chain, HERE, "alice", "secret").await {
+        rejected += 1;
+    }
+    assert_eq!(rejected, 3);
+    assert!(
+        !chain.successes.knows(&chain.key(&chain.members[0], &login("alice", "secret"))),
+        "and is verified no more"
+    );
 }
 
 #[tokio::test]
