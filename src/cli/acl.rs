@@ -38,7 +38,8 @@ struct Explain {
     /// The caller's name; without it, an anonymous caller.
     #[arg(long, value_name = "U")]
     user: Option<String>,
-    /// A group of the caller, besides those that identity.groups gives; may be repeated.
+    /// A group of the caller, besides those that identity.groups gives; may be repeated. No directory is asked:
+    /// `portcullis login-test` shows its groups.
     #[arg(long = "group", value_name = "G", requires = "user")]
     groups: Vec<String>,
     /// The registry asked; without it, the first in the file.

@@ -105,7 +105,7 @@ fn place(config: &Config, directory: &config::Ldap, problem: &DirectoryProblem) 
     let name = |server: usize| directory.servers.get(server).map(ToString::to_string).unwrap_or_default();
     match problem {
         DirectoryProblem::Unreachable { server, reason } => {
-            let message = format!("{}: {reason}; until it answers nobody logs in by it", name(*server));
+            let message = format!("{}: {reason}; nobody logs in by this server until it answers", name(*server));
             Problem { severity: Severity::Warning, ..config.error_at(&url(*server), message) }
         }
         DirectoryProblem::Refused { server, reason } => {
@@ -116,7 +116,7 @@ fn place(config: &Config, directory: &config::Ldap, problem: &DirectoryProblem) 
             config.error_at(&format!("{}.{key}", directory.key), message)
         }
         DirectoryProblem::Service { server, reason } => {
-            let message = format!("{}: {reason}: see bind_dn and the content of the file", name(*server));
+            let message = format!("{}: {reason}", name(*server));
             config.error_at(&format!("{}.bind_password_file", directory.key), message)
         }
     }

@@ -307,7 +307,9 @@ fn read_filter(field: &Field<'_>) -> Option<Template> {
     if !template.fills_values_only(FILTER_DELIMITERS) {
         field.error("$user and $dn can stand for values alone, behind a =");
     } else if !text.starts_with('(') || ldap3::parse_filter(template.fill("x", "x")).is_err() {
-        field.error(format_args!("{text:?} is not a filter: write one like \"(&(objectClass=person)(uid=$user))\""));
+        field.error(format_args!(
+            "{text:?} is not a filter: write it in parentheses, like \"(uid=$user)\" or \"(member=$dn)\""
+        ));
     }
     Some(template)
 }

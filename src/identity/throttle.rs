@@ -191,7 +191,8 @@ impl Full {
         if tell {
             let name: String = name.chars().take(LONGEST_NAME).collect();
             let seconds = retry_after.as_secs();
-            tracing::warn!(%network, name, of, retry_after = seconds, "too many failed logins, none is verified");
+            let why = "too many failed logins, no password is verified for now: limits.failed_logins";
+            tracing::warn!(%network, name, of, retry_after = seconds, "{why}");
         }
         Throttled { retry_after }
     }

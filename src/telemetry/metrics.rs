@@ -117,7 +117,7 @@ fn describe() {
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
     describe_gauge!(
         LDAP_UP,
-        "1 while a directory server is asked, 0 while it is left out, NaN once it is out of the configuration."
+        "0 while a directory server is left out, 1 otherwise: only questions about users find out, there are no probes. NaN once it is out of the configuration."
     );
     describe_counter!(LDAP_ERRORS, "Questions that a directory server did not answer, by reason.");
     describe_gauge!(BUFFERS, Unit::Bytes, "Memory set aside for bodies under way and HTTP/2 windows.");

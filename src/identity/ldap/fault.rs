@@ -22,7 +22,7 @@ pub(super) enum Fault {
     #[error("the connection broke: {0}")]
     Lost(String),
     /// The service account's own bind.
-    #[error("the service account is refused: {0}")]
+    #[error("the service account is refused: {0}: see bind_dn and the content of bind_password_file")]
     Service(String),
     /// A result code that says nothing of the user.
     #[error("{0}")]

@@ -24,7 +24,7 @@ pub(super) fn of_bind(text: &str) -> String {
     let words = code.and_then(|code| ACTIVE_DIRECTORY.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)));
     match words {
         Some((code, words)) => format!("{words} (data {code})"),
-        None if text.is_empty() => "wrong password".to_owned(),
+        None if text.is_empty() => "wrong password, or the account is locked".to_owned(),
         None => printable(text),
     }
 }
@@ -56,7 +56,7 @@ mod tests {
             assert_eq!(of_bind(&text(code)), words);
         }
         assert!(of_bind(&text("999")).contains("data 999"));
-        assert_eq!(of_bind(""), "wrong password");
+        assert_eq!(of_bind(""), "wrong password, or the account is locked");
         assert_eq!(printable("a\r\nb\0"), "ab");
     }
 }

@@ -57,10 +57,13 @@ fn asked(directory: &Directory, user: &str) -> String {
 
 fn words(answer: &Answer) -> String {
     match answer {
-        Answer::Nobody => "nobody has this name".to_owned(),
+        Answer::Nobody => "nobody has this name, or the entry may not be read, or the base is wrong".to_owned(),
         Answer::Unusable(why) => why.clone(),
         Answer::Wrong(why) => format!("the bind is refused: {why}"),
-        Answer::Account(account) if account.disabled => format!("{} is disabled", account.dn),
+        Answer::Account(account) if account.disabled => format!(
+            "{} is disabled or expired: see its userAccountControl, accountExpires, nsAccountLock, pwdAccountLockedTime",
+            account.dn
+        ),
         Answer::Account(account) => format!("{}, whose password this is", account.dn),
     }
 }
@@ -73,8 +76,9 @@ fn groups(directory: &Directory, dn: &str, found: &[GroupKey]) -> Vec<String> {
             format!("below {base:?} by {}", filter.fill("$user", &ldap_escape(dn)))
         }
     };
-    let nested = if groups.nested { ", and their groups" } else { "" };
-    let mut lines = vec![format!("groups: {how}{nested}: {}", if found.is_empty() { "none" } else { "these" })];
+    let nested = if groups.nested { ", with the groups that these are in" } else { "" };
+    let mut lines =
+        vec![format!("groups: {how}{nested}: {}", if found.is_empty() { "none that may be read" } else { "these" })];
     lines.extend(found.iter().map(|group| format!("  group:{group}")));
     lines
 }

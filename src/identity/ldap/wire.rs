@@ -67,7 +67,7 @@ pub(super) async fn within<T>(
 async fn start_tls(tcp: &mut TcpStream) -> Result<(), Fault> {
     /// What servers answer has some ten bytes, and a line of text at most.
     const LONGEST: usize = 4096;
-    let broken = |error: io::Error| Fault::Connect(error.to_string());
+    let broken = |error: io::Error| Fault::Connect(format!("{error} before StartTLS: is this a port for ldaps://?"));
     let garbage = |garbage: frame::Garbage| Fault::StartTls(garbage.to_string());
     tcp.write_all(frame::STARTTLS).await.map_err(broken)?;
     let mut answer = Vec::new();
@@ -151,6 +151,8 @@ fn explained(error: &dyn std::error::Error) -> String {
         "see ca_file"
     } else if text.contains("NotValidForName") || text.contains("not valid for name") {
         "write the name that is in the certificate into urls"
+    } else if text.contains("handshake eof") || text.contains("corrupt message") {
+        "is this a port for ldap:// with starttls: true?"
     } else {
         return text;
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
 
-use super::{Moment, StoredCertificate, schedule::Life};
+use super::{Moment, StoredCertificate, schedule::Life, window};
 use crate::{
     config::AcmeName,
     tls::{ContentHash, Loaded, Pair},
@@ -51,7 +51,7 @@ fn life(leaf: &CertificateDer<'_>) -> Option<Life> {
         not_before: Moment(validity.not_before.timestamp()),
         not_after: Moment(validity.not_after.timestamp()),
         chance,
-        id: has_authority_key(&certificate).then(|| super::order::identifier(leaf)).flatten(),
+        id: has_authority_key(&certificate).then(|| window::identifier(leaf)).flatten(),
     })
 }
 

@@ -11,9 +11,10 @@ use super::{
     client::Client,
     error::AttemptError,
     issued::Issued,
-    order::{self, Job, blocking},
+    order::{Job, blocking},
     schedule::Life,
     storage::Stamp,
+    window,
 };
 use crate::{
     config::{Acme, AcmeCertificate},
@@ -220,7 +221,7 @@ impl Keeper {
 
     async fn ask(&self, lock: Lock, state: State) -> Result<(), AttemptError> {
         let Some(id) = self.life().and_then(|life| life.id.clone()) else { return Ok(()) };
-        let window = order::window(&self.storage, &self.client.fresh(), &id, state.window.as_ref()).await;
+        let window = window::ask(&self.storage, &self.client.fresh(), &id, state.window.as_ref()).await;
         if let Some((start, end)) = window.suggested
             && state.window.as_ref().and_then(|window| window.suggested) != window.suggested
         {

@@ -14,6 +14,7 @@ mod proof;
 mod report;
 mod schedule;
 mod storage;
+mod window;
 
 pub use challenge::{ACME_TLS, Answer, AnswersBeside, Challenges, Digest, OpenAnswer, Token, challenged};
 pub use manager::{Manager, Prepared, TrialError, stored, survey, try_out};

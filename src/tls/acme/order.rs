@@ -1,22 +1,19 @@
 //! One order: from names to a certificate that is stored. The only place, with `account`, that speaks ACME.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, Identifier, Key, NewOrder, Order,
-    OrderStatus, RenewalInfo, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, Error, Identifier, Key, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls_pki_types::CertificateDer;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, Window,
-    account,
+    Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, account,
     client::Client,
     error::{AttemptError, Refusal, is_account_unknown, is_passing, may_pass, words},
     issued::Issued,
-    schedule,
+    window,
 };
 use crate::config::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, Secret};
 
@@ -27,9 +24,6 @@ const PATIENCE: RetryPolicy =
 const CLOCK: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much later than here it may be where a certificate begins.
 const BEGINS: Duration = Duration::from_secs(5 * 60);
-/// When to ask for a window again where there was no answer.
-const ASK_LATER: Duration = Duration::from_secs(60 * 60);
-
 /// Calls again where the authority did not take a nonce: then it has done nothing. The library alone gives up soon.
 macro_rules! insist {
     ($call:expr) => {{
@@ -174,7 +168,8 @@ impl Job {
             let order = NewOrder::new(&identifiers);
             if let Some(profile) = &self.acme.profile { order.profile(profile) } else { order }
         };
-        let replaced = self.former.as_ref().and_then(|former| former.life.id.as_deref()).and_then(parse_identifier);
+        let replaced =
+            self.former.as_ref().and_then(|former| former.life.id.as_deref()).and_then(window::parse_identifier);
         if let Some(replaced) = replaced {
             match insist!(account.new_order(&plain().replaces(replaced.clone())).await) {
                 Ok(order) => return Ok(order),
@@ -190,6 +185,7 @@ impl Job {
 
     /// Has every name checked that the authority has not checked lately.
     async fn prove(&self, order: &mut Order, kind: Kind) -> Result<Vec<Proof>, AttemptError> {
+        insist!(fetch_authorizations(order).await).map_err(|error| self.authority(error))?;
         let mut proofs = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -306,6 +302,15 @@ impl Job {
     }
 }
 
+/// What is fetched stays in the order, so that this can be called again where it failed.
+async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        authorization?;
+    }
+    Ok(())
+}
+
 fn check_profile(account: &Account, profile: &str) -> Result<(), AttemptError> {
     let mut known: Vec<&str> = account.profiles().map(|known| known.name).collect();
     if known.contains(&profile) {
@@ -316,48 +321,6 @@ fn check_profile(account: &Account, profile: &str) -> Result<(), AttemptError> {
     Err(AttemptError::Profile { profile: profile.to_owned(), known })
 }
 
-/// When the authority would have a certificate renewed. Where it does not answer, what it said last holds.
-pub(super) async fn window(storage: &Storage, client: &Client, id: &str, known: Option<&Window>) -> Window {
-    let now = Moment::now();
-    let certificate = id.to_owned();
-    match renewal_info(storage, client, id).await {
-        Ok(Some((info, retry_after))) => {
-            let moment = |time: time::OffsetDateTime| Moment(time.unix_timestamp());
-            let suggested = (moment(info.suggested_window.start), moment(info.suggested_window.end));
-            let ask_again = schedule::ask_again(now, retry_after);
-            Window { certificate, suggested: Some(suggested), explanation: info.explanation_url, ask_again }
-        }
-        Ok(None) => {
-            let ask_again = schedule::ask_again(now, Duration::MAX);
-            Window { certificate, suggested: None, explanation: None, ask_again }
-        }
-        Err(error) => {
-            tracing::debug!(%error, "the authority did not say when to renew");
-            let ask_again = now.plus(ASK_LATER);
-            match known.filter(|window| window.certificate == id) {
-                Some(known) => Window { ask_again, ..known.clone() },
-                None => Window { certificate, suggested: None, explanation: None, ask_again },
-            }
-        }
-    }
-}
-
-/// None where there is nobody to ask, or nobody who would say.
-async fn renewal_info(
-    storage: &Storage,
-    client: &Client,
-    id: &str,
-) -> Result<Option<(RenewalInfo, Duration)>, AttemptError> {
-    let (Some(account), Some(id)) = (account::stored(storage, client).await?, parse_identifier(id)) else {
-        return Ok(None);
-    };
-    match account.renewal_info(&id).await {
-        Ok(info) => Ok(Some(info)),
-        Err(Error::Unsupported(_)) => Ok(None),
-        Err(error) => Err(authority(client, error)),
-    }
-}
-
 /// Asks the authority whether it has the profile of the configuration; for when there is no account yet.
 pub(super) async fn try_out(acme: &Acme, client: &Client) -> Result<(), AttemptError> {
     let (_, key) = Key::generate_pkcs8().map_err(internal)?;
@@ -365,19 +328,6 @@ pub(super) async fn try_out(acme: &Acme, client: &Client) -> Result<(), AttemptE
     let nobody = nobody.from_parts(String::new(), key, acme.directory.clone()).await;
     let nobody = nobody.map_err(|error| authority(client, error))?;
     acme.profile.as_deref().map_or(Ok(()), |profile| check_profile(&nobody, profile))
-}
-
-/// Of a certificate, as RFC 9773 §4.1 writes it.
-pub(super) fn identifier(leaf: &CertificateDer<'_>) -> Option<String> {
-    CertificateIdentifier::try_from(leaf).ok().map(|id| id.to_string())
-}
-
-fn parse_identifier(id: &str) -> Option<CertificateIdentifier<'static>> {
-    let (key, serial) = id.split_once('.')?;
-    Some(CertificateIdentifier {
-        authority_key_identifier: Cow::Owned(key.to_owned()),
-        serial: Cow::Owned(serial.to_owned()),
-    })
 }
 
 fn identifier_of(name: &AcmeName) -> Identifier {

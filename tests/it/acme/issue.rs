@@ -12,7 +12,9 @@ use std::{
 use serde_json::json;
 
 use super::scene::{NAMES, Scene, is_new, moment};
-use crate::support::{AtEnd, EAB_KEY, EAB_KEY_ID, Pebble, Pebbled, Tls, dial, dialled, eventually};
+use crate::support::{
+    AtEnd, EAB_KEY, EAB_KEY_ID, Pebble, Pebbled, Portcullis, Registry, Tls, dial, dialled, eventually, free_port,
+};
 
 /// As of an authority that is under load.
 fn troubled() -> Pebbled {
@@ -80,11 +82,28 @@ fn issued_and_renewed(settings: Pebbled, challenge: &'static str, answered: &str
     assert!(pulled.load(Ordering::SeqCst) > clients);
     assert!(scene.gate.log().contains(answered));
     let attempts = scene.gate.counted("portcullis_acme_attempts_total", "");
-    assert!(attempts >= 3.0 && scene.gate.counted("portcullis_acme_attempts_total", "result=\"issued\"") >= attempts);
+    let issued = scene.gate.counted("portcullis_acme_attempts_total", "result=\"issued\"");
+    assert!(attempts >= 3.0 && issued >= attempts, "{issued} of {attempts}: {}", scene.gate.log());
     assert_eq!(open_files(&scene.gate.dir().join("acme")), Vec::<String>::new());
     let answers = || fs::read_dir(scene.gate.dir().join("acme/challenges")).unwrap().count();
     eventually("answers are closed again", || answers() == 0);
     assert!(!scene.gate.log().contains("PRIVATE KEY") && !scene.gate.log().contains(EAB_KEY));
+}
+
+/// Where port 443 of the name does not lead here, port 80 does.
+#[test]
+fn by_the_other_kind_where_the_first_fails() {
+    let registry = Registry::start();
+    let pebble = Pebble::start();
+    let [_, http] = pebble.ports();
+    let gate = pebble.guards(Portcullis::before(&registry), &[&["registry.test"]]).ports([free_port(), http]).start();
+    eventually("the gate is ready", || gate.admin("/readyz").status == 200);
+    assert!(pebble.dial(gate.port(), "registry.test").is_ok());
+    let log = gate.log();
+    assert!(
+        log.contains("tls-alpn-01 failed and another kind was tried") && log.contains("answered an http-01 challenge")
+    );
+    assert_eq!(gate.counted("portcullis_acme_attempts_total", ""), 1.0);
 }
 
 /// Clients that dial an address ask for no name.

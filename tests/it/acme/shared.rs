@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::scene::{leaf, orders};
+use super::scene::{NAMES, Scene, leaf, orders};
 use crate::support::{Pebble, Portcullis, Registry, eventually};
 
 /// One of them orders; the authority asks the other one, which knows the answer from the folder; both serve what was issued.
@@ -40,4 +40,17 @@ fn one_orders_and_both_serve() {
         assert!(is_asked.log().contains("a certificate was found in storage and is in force"));
         assert!(!is_asked.log().contains("ordering a certificate"));
     }
+}
+
+/// While the binary is exchanged there are two processes for a time.
+#[test]
+fn another_process_goes_on_with_what_is_stored() {
+    let scene = Scene::issued(Pebble::start(), NAMES);
+    let before = scene.leaf("hub.test");
+    scene.gate.upgrade();
+    assert_eq!(scene.leaf("hub.test"), before);
+    scene.make_due("hub.test");
+    eventually("the certificate is renewed", || scene.leaf("hub.test") != before);
+    assert!(scene.is_trusted("hub.test") && scene.is_trusted("registry.test"));
+    assert_eq!(orders(&scene.pebble), NAMES.len() + 1);
 }

@@ -114,6 +114,7 @@ async fn answers_of_other_processes_are_looked_for_last_and_for_configured_names
 
 /// A folder that hangs holds up nobody else, and no more threads than there are places.
 #[tokio::test(start_paused = true)]
+#[allow(clippy::await_holding_lock, reason = "nothing that is awaited takes it for good")]
 async fn a_folder_that_hangs_is_given_up() {
     #[derive(Debug)]
     struct Hanging(AtomicBool, AtomicUsize);
