@@ -100,6 +100,8 @@ async fn serve(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms, head_timeout: 
         .max_buf_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
         .keep_alive(false)
+        // A client that has said all it wants to say is answered all the same.
+        .half_close(true)
         .serve_connection(TokioIo::new(tcp), service);
     let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     linger(&mut connection.into_parts().io.into_inner().into_tcp()).await;

@@ -100,7 +100,8 @@ fn http_01_is_answered_while_it_is_open_and_nothing_else() {
     assert_eq!(plain(&gate, "GET", "localhost", &path).status, 404, "another name has not this token");
     let absolute =
         format!("GET http://registry.test{path} HTTP/1.1\r\nHost: registry.test\r\nConnection: close\r\n\r\n");
-    assert!(String::from_utf8(exchange(gate.http_port(), absolute)).unwrap().starts_with("HTTP/1.1 400 "));
+    let answer = String::from_utf8(exchange(gate.http_port(), absolute)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 
     // All else is as ever, and the other name is no registry.
     assert_eq!(plain(&gate, "GET", "registry.test", "/v2/").status, 308);
