@@ -66,7 +66,8 @@ fn filters(log: &Log) -> [Targets; 2] {
         .with_target("access", access)
         .with_target("pingora_core", engine)
         .with_target("h2", engine)
-        .with_target("rustls", engine);
+        // Whole handshakes are nobody's business.
+        .with_target("rustls", engine.min(LevelFilter::WARN));
     let nothing = Targets::new().with_default(LevelFilter::OFF);
     match log.format {
         LogFormat::Json => [targets, nothing],
