@@ -28,7 +28,7 @@ fn certificates_are_shown_and_renewed_by_hand() {
     eventually("a certificate was issued", ready);
     let (code, said) = cert(&gate, &["status"]);
     assert_eq!(code, Some(0), "{said}");
-    for words in ["registry.test, localhost\n", "source        acme (", "89 days left", "next attempt  20"] {
+    for words in ["registry.test, localhost\n", "source        acme (", " days left", "next attempt  20"] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let before = found(&gate);
@@ -68,7 +68,7 @@ fn what_is_stored_is_shown_where_nothing_runs() {
     gate.process().stop();
     let (code, said) = cert(&gate, &["status"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("so this is what is stored") && said.contains("89 days left"), "{said}");
+    assert!(said.contains("so this is what is stored") && said.contains(" days left"), "{said}");
 
     let file = gate.configuration();
     let mut renew = portcullis();
