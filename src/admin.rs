@@ -1,10 +1,13 @@
 //! Health, metrics and status for operators, on an address of their own, in plain HTTP.
 
+mod certificates;
 mod status;
+
+pub use certificates::{AcmeStatus, CertificateStatus, WindowStatus};
 
 use std::{
     convert::Infallible,
-    future::ready,
+    future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{listener::Door, runtime::Runtime};
+use crate::{listener::Door, runtime::Runtime, tls::acme};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -50,11 +53,17 @@ struct Shown {
     handle: PrometheusHandle,
     readiness: Readiness,
     runtime: Arc<ArcSwap<Runtime>>,
+    issued: Arc<acme::Manager>,
 }
 
 impl Admin {
-    pub fn new(handle: PrometheusHandle, readiness: Readiness, runtime: Arc<ArcSwap<Runtime>>) -> Self {
-        Self { shown: Shown { handle, readiness, runtime } }
+    pub fn new(
+        handle: PrometheusHandle,
+        readiness: Readiness,
+        runtime: Arc<ArcSwap<Runtime>>,
+        issued: Arc<acme::Manager>,
+    ) -> Self {
+        Self { shown: Shown { handle, readiness, runtime, issued } }
     }
 
     /// Serves until it is dropped, or nothing is listened on for good. From then on each connection gets one more answer:
@@ -73,7 +82,7 @@ impl Admin {
                     if open.has_changed().is_err() {
                         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
-                    ready(Ok::<_, Infallible>(answer))
+                    future::ready(Ok::<_, Infallible>(answer))
                 });
                 let _ = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -92,18 +101,34 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if shown.readiness.get() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/readyz" => ready_or_not(shown),
         "/metrics" => {
             status::refresh(&shown.runtime.load());
             text(StatusCode::OK, shown.handle.render())
         }
         "/status" => {
-            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load()));
+            let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), shown.issued.reports()));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
         _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics and /status\n"),
+    }
+}
+
+/// Where clients trust nothing that is shown there is nobody to send here. One name that waits for its certificate keeps
+/// nobody from the others.
+fn ready_or_not(shown: &Shown) -> Response<Full<Bytes>> {
+    let runtime = shown.runtime.load();
+    let missing = runtime.certificates.missing().join(", ");
+    let told = |word: &str| format!("{word}: a temporary self-signed certificate alone for {missing}\n");
+    if !shown.readiness.get() {
+        text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    } else if missing.is_empty() {
+        text(StatusCode::OK, "ready\n")
+    } else if runtime.certificates.has_lasting() {
+        text(StatusCode::OK, told("ready"))
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, told("not ready"))
     }
 }
 

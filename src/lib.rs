@@ -44,7 +44,8 @@
 //! | what the client is told | `proxy/respond.rs`: status, error code, challenge |
 //! | whose upload session, at which server | `token::Seals`, asked in `proxy/gate.rs` |
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
-//! | which certificate | [`tls::CertStore`] |
+//! | which certificate | [`tls::CertStore`]; what an authority is shown that looks whether a name is ours: [`tls::acme::Challenges`] |
+//! | when a certificate is ordered | `tls/acme/schedule.rs`, asked in `tls/acme/keeper.rs`; what is stored: `tls/acme/order.rs`, after a look |
 //! | which configuration | [`reload::Reloader`]; when it is read again: `reload/watch.rs` |
 //!
 //! ## Invariants
@@ -71,6 +72,9 @@
 //! - While more than half of that is used, one client gets no more once it holds a quarter.
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
 //!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
+//! - A certificate of an authority is stored with its key in one file, once it was seen to fit its key, its names and the clock; an
+//!   order that may have led to one is gone on with. What fails is repeated at a distance that no restart shortens.
+//! - Nothing waits for an authority, and whatever it does, what is in force stays.
 //! - A configuration is in force as a whole or not at all ([`reload::Reloader`]).
 //! - What did not change is the same afterwards, by the content of files too: upstreams and their servers, with connections and
 //!   all that is known of them ([`upstream::Plan`]), password files ([`identity::Chain::rebuild`]) and certificates

@@ -31,6 +31,7 @@ use crate::{
     identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::Route,
     telemetry::metrics,
+    tls::CertStore,
     token::{Issuer, Keys, Refusal, Seals, TokenKind, Verifier, VerifyError},
     upstream::{self, Pool},
 };
@@ -57,6 +58,8 @@ pub struct Runtime {
     pub predecessor: Arc<Predecessor>,
     /// The process that may take over from this one.
     pub awaited: Arc<Awaited>,
+    /// Those in force: it changes without the configuration.
+    pub certificates: Arc<CertStore>,
     /// What became of the configurations that were read.
     pub reloads: Arc<Reloads>,
     pub token_path: String,
@@ -84,6 +87,7 @@ impl Runtime {
             orphans: self.orphans(&next.registries),
             predecessor: Arc::clone(&self.predecessor),
             awaited: Arc::clone(&self.awaited),
+            certificates: Arc::clone(&self.certificates),
             reloads: Arc::clone(&self.reloads),
             ..next
         })
@@ -139,6 +143,7 @@ impl Runtime {
             orphans: Vec::new(),
             predecessor: Arc::default(),
             awaited: Arc::default(),
+            certificates: Arc::default(),
             reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
             prompt: config.identity.realm.clone(),
@@ -218,10 +223,10 @@ impl Runtime {
     }
 
     /// The `Strict-Transport-Security` value for a host; None for names a browser could not have learnt it for safely:
-    /// localhost, single labels, IP addresses.
+    /// localhost, single labels, IP addresses, and what has a temporary certificate.
     pub fn hsts_for(&self, host: &Host) -> Option<&str> {
         let lasting = host.name.contains('.') && !host.is_ip() && !host.name.ends_with(".localhost");
-        self.hsts.as_deref().filter(|_| lasting)
+        self.hsts.as_deref().filter(|_| lasting && !self.certificates.is_missing(&host.name))
     }
 
     /// Who is asking: by password, by token, or nobody because nothing was sent.

@@ -26,7 +26,7 @@ use crate::{
     reload::{self, First, Reloader},
     runtime::Runtime,
     telemetry::{log, metrics},
-    tls::{self, ServerTls},
+    tls::{self, ServerTls, acme},
 };
 
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -94,9 +94,9 @@ impl Server {
         for warning in &config.warnings {
             warn!("{warning}");
         }
-        let First { certificates, runtime, look } = First::load(&config)?;
+        let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
-        let terms = Terms::of(&config, tls.config(config.tls.min_version)?);
+        let terms = Terms::of(&config, tls.settings(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
         // Before anybody can ask.
         pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
@@ -114,14 +114,18 @@ impl Server {
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
         let (drain, readiness) = (Drain::default(), Readiness::default());
+        // Nobody is let in before there is something to show.
+        let issued = Arc::new(acme::Manager::new(Arc::clone(&certificates), Arc::clone(tls.challenges())));
+        issued.install(prepared);
+        reload::report_certificates(&config, &certificates);
         let gate = Arc::new(Gate::new(Arc::clone(&runtime), drain.clone()));
         let doors = [
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime));
+        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
         let reloader =
-            Reloader::new(config, look, Arc::clone(&runtime), certificates, tls, Arc::clone(&listening), log);
+            Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
             tokio::spawn(keep_metrics(handle)),

@@ -5,10 +5,12 @@ use std::{path::Path, time::SystemTime};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use super::{AcmeStatus, CertificateStatus};
 use crate::{
     config::{OpenUploads, ReadOnly},
     runtime::{PublicRegistry, Report, Runtime},
     telemetry::metrics,
+    tls::acme,
     upstream::ServerState,
 };
 
@@ -25,6 +27,10 @@ struct Status<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     predecessor: Option<u32>,
     configuration: ConfigurationStatus,
+    /// In force.
+    certificates: Vec<CertificateStatus>,
+    /// Of `tls.acme`, in its order.
+    acme: Vec<AcmeStatus>,
     /// Of all registries.
     open_writes: usize,
     registries: Vec<RegistryStatus<'a>>,
@@ -86,7 +92,7 @@ enum ReadOnlyStatus<'a> {
 
 /// The configuration in force and what is open under it. What was read-only before this call admits no write that is
 /// not counted here.
-pub(super) fn report(runtime: &Runtime) -> String {
+pub(super) fn report(runtime: &Runtime, issued: Vec<acme::Report>) -> String {
     let elsewhere = runtime.open_elsewhere();
     let registries: Vec<_> = runtime.registries().map(|registry| of(registry, elsewhere)).collect();
     let status = Status {
@@ -95,6 +101,8 @@ pub(super) fn report(runtime: &Runtime) -> String {
         portcullis: env!("CARGO_PKG_VERSION"),
         predecessor: runtime.predecessor.pid(),
         configuration: configuration(runtime),
+        certificates: runtime.certificates.infos().into_iter().map(CertificateStatus::from).collect(),
+        acme: issued.into_iter().map(AcmeStatus::from).collect(),
         open_writes: registries.iter().map(|registry| registry.open_writes).sum(),
         registries,
     };

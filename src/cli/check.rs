@@ -9,15 +9,18 @@ use crate::{
     config::{self, Config, Problem, Severity},
     identity::{Chain, DirectoryProblem, DirectoryTrouble},
     runtime::Runtime,
-    tls,
+    tls::{
+        self,
+        acme::{self, TrialError},
+    },
 };
 
 /// Check a configuration and everything it names, without listening.
 ///
 /// Reports every problem with file, line and column, then loads certificates, password files and token keys as
-/// `serve` would. Every directory server is asked once: one that cannot be reached is a warning, one that refuses us an
-/// error, or a warning where another of the same directory answers. Warnings do not fail the check unless --strict is
-/// given.
+/// `serve` would. Every directory server and the ACME authority are asked once: one that cannot be reached is a warning.
+/// One that refuses us, or has no such profile, is an error, but for a directory server where another of the same directory
+/// answers. Warnings do not fail the check unless --strict is given.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -39,6 +42,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if !args.syntax_only {
         check_files(&config, &mut report);
         check_directories(&config, &mut report)?;
+        check_authority(&config, &mut report)?;
     }
     for line in report.warnings.iter().chain(&report.errors) {
         complain(line);
@@ -77,6 +81,21 @@ fn check_directories(config: &Config, report: &mut Report) -> io::Result<()> {
         let (errors, warnings) = (&mut report.errors, &mut report.warnings);
         let told = if problem.severity == Severity::Error { errors } else { warnings };
         told.push(problem.to_string());
+    }
+    Ok(())
+}
+
+/// The authority of `tls.acme`, asked for its directory alone.
+fn check_authority(config: &Config, report: &mut Report) -> io::Result<()> {
+    let Some(acme) = config.tls.acme.as_ref().filter(|_| report.errors.is_empty()) else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(acme::try_out(acme)) {
+        Ok(()) => {}
+        Err(error @ TrialError::Refused(_)) => report.errors.push(config.error_at("tls.acme", error).to_string()),
+        Err(error @ TrialError::Unreachable(_)) => {
+            let problem = config.error_at("tls.acme", format_args!("{error}; until it answers nothing is issued"));
+            report.warnings.push(Problem { severity: Severity::Warning, ..problem }.to_string());
+        }
     }
     Ok(())
 }

@@ -1,28 +1,15 @@
 //! `portcullis healthcheck`
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
-use bytes::Bytes;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::{ConfigArgs, complain, say};
-use crate::config::{Config, parse_duration};
-
-/// Where `serve` has its admin address unless the configuration says otherwise.
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
-
-/// More of an answer than anybody reads.
-const LONGEST_ANSWER: usize = 4096;
+use super::{
+    ConfigArgs, complain,
+    running::{self, Address, parse_timeout, parse_url},
+    say,
+};
 
 /// Ask a running portcullis whether it is ready.
 ///
@@ -65,155 +52,14 @@ pub(super) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn check(args: &HealthcheckArgs, path: &str) -> anyhow::Result<String> {
-    let (addresses, doubt) = match &args.url {
-        Some(address) => (vec![address.clone()], None),
-        None => configured(args)?,
-    };
-    let asked = tokio::time::timeout(args.timeout, ask_in_turn(&addresses, path)).await;
-    let answer = asked.unwrap_or_else(|_| Err(anyhow!("{path}: no answer within {:?}", args.timeout)));
-    // Why the address was guessed matters only where the guess led nowhere.
-    match (answer, doubt) {
-        (Err(error), Some(doubt)) => Err(error.context(doubt)),
-        (answer, _) => answer,
-    }
-}
-
-/// The admin address of the configuration, in the order to try; and why it is only a guess, where it is one.
-fn configured(args: &HealthcheckArgs) -> anyhow::Result<(Vec<Address>, Option<String>)> {
-    let file = args.config.config.display();
-    match Config::admin_address(&args.config.config) {
-        Ok(None) => bail!("{file} has listen.admin switched off: give it an address, such as \"127.0.0.1:9090\""),
-        Ok(Some(address)) if address.port() == 0 => {
-            bail!("{file} has no fixed port in listen.admin: name one, or give the address with --url")
-        }
-        Ok(Some(address)) => Ok((reachable(address), None)),
-        Err(problems) => {
-            Ok((reachable(DEFAULT_ADMIN), Some(format!("{problems}\nportcullis: so the default address was asked"))))
-        }
-    }
-}
-
-/// Where a process of the same machine reaches a bound address.
-fn reachable(bound: SocketAddr) -> Vec<Address> {
-    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
-    let hosts = match bound.ip() {
-        ip if !ip.is_unspecified() => vec![ip],
-        IpAddr::V4(_) => vec![v4],
-        // It takes IPv4 as well, which may be all there is in a container.
-        IpAddr::V6(_) => vec![v6, v4],
-    };
-    hosts.into_iter().map(|ip| Address(SocketAddr::new(ip, bound.port()).to_string())).collect()
-}
-
-/// Asks the first address that can be connected to.
-async fn ask_in_turn(addresses: &[Address], path: &str) -> anyhow::Result<String> {
-    let mut refused = anyhow!("no address to ask");
-    for address in addresses {
-        match TcpStream::connect(&address.0).await {
-            Ok(stream) => return ask(stream, &address.0, path).await.with_context(|| address.url(path)),
-            Err(error) => {
-                refused = anyhow!(error).context("cannot connect; is portcullis running?").context(address.url(path));
-            }
-        }
-    }
-    Err(refused)
-}
-
 /// The first line of the answer, where it is a good one.
-async fn ask(stream: TcpStream, host: &str, path: &str) -> anyhow::Result<String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(path).header(header::HOST, host).body(Empty::<Bytes>::new())?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let said = first_line(response.into_body()).await;
-        if !status.is_success() {
-            bail!("{said} ({})", status.as_u16());
-        }
-        Ok(said)
-    };
-    // The connection works while the answer is waited for, and ends with it.
-    tokio::select! {
-        answer = answer => answer,
-        Err(error) = connection => Err(error.into()),
+async fn check(args: &HealthcheckArgs, path: &str) -> anyhow::Result<String> {
+    let answer = running::ask(&args.config.config, args.url.as_ref(), path, args.timeout).await?;
+    let text = String::from_utf8_lossy(&answer.body);
+    let said: String =
+        text.lines().next().unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(200).collect();
+    if !answer.status.is_success() {
+        bail!("{path}: {said} ({})", answer.status.as_u16());
     }
-}
-
-async fn first_line(body: Incoming) -> String {
-    let bytes = Limited::new(body, LONGEST_ANSWER).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines().next().unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(200).collect()
-}
-
-/// `HOST:PORT`
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Address(String);
-
-impl Address {
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.0)
-    }
-}
-
-fn parse_url(text: &str) -> anyhow::Result<Address> {
-    const EXPECTED: &str = "http://HOST:PORT is needed, of the admin address";
-    let url: Uri = text.parse().context(EXPECTED)?;
-    let authority = url.authority().context(EXPECTED)?;
-    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && !authority.as_str().contains('@');
-    if url.scheme_str() != Some("http") || !bare {
-        bail!(EXPECTED);
-    }
-    Ok(Address(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80))))
-}
-
-fn parse_timeout(text: &str) -> anyhow::Result<Duration> {
-    let timeout = parse_duration(text).context("a time such as 3s is needed")?;
-    if timeout.is_zero() {
-        bail!("a time above 0 is needed");
-    }
-    Ok(timeout)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_bound_is_asked_on_this_machine() {
-        for (bound, asked) in [
-            ("127.0.0.1:9090", &["127.0.0.1:9090"][..]),
-            ("0.0.0.0:1", &["127.0.0.1:1"]),
-            ("[::]:9090", &["[::1]:9090", "127.0.0.1:9090"]),
-            ("[2001:db8::1]:9090", &["[2001:db8::1]:9090"]),
-        ] {
-            let addresses = reachable(bound.parse().unwrap());
-            assert_eq!(addresses.iter().map(|address| &*address.0).collect::<Vec<_>>(), asked, "{bound}");
-        }
-    }
-
-    #[test]
-    fn urls() {
-        for (url, address) in [
-            ("http://localhost:9090", "localhost:9090"),
-            ("http://127.0.0.1:1/", "127.0.0.1:1"),
-            ("http://[::1]:9090", "[::1]:9090"),
-            ("http://gate", "gate:80"),
-        ] {
-            assert_eq!(parse_url(url).unwrap().0, address);
-        }
-        for url in
-            ["", "localhost:9090", "https://localhost:9090", "http://a:1/readyz", "http://u:p@a:1", "http://a:1?b"]
-        {
-            assert!(parse_url(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn timeouts() {
-        assert_eq!(parse_timeout("250ms").unwrap(), Duration::from_millis(250));
-        for text in ["0s", "3", "soon"] {
-            assert!(parse_timeout(text).is_err(), "{text}");
-        }
-    }
+    Ok(said)
 }

@@ -1,11 +1,13 @@
 //! The command line: each command a short function over the library.
 
 mod acl;
+mod cert;
 mod check;
 mod hash;
 mod healthcheck;
 mod login_test;
 mod quickstart;
+mod running;
 mod serve;
 mod token;
 
@@ -39,6 +41,7 @@ enum Command {
     LoginTest(login_test::LoginTestArgs),
     Quickstart(quickstart::QuickstartArgs),
     Acl(acl::AclArgs),
+    Cert(cert::CertArgs),
     Token(token::TokenArgs),
 }
 
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::LoginTest(args) => login_test::run(&args),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Acl(args) => acl::run(args),
+        Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Config, Grant, Subject,
+    AcmeChallenge, Config, Grant, Subject,
     problem::{Place, Report},
     reader::Field,
 };
@@ -95,6 +95,13 @@ fn is_subset<T>(narrow: &[T], wide: &[T], contains: impl Fn(&T, &T) -> bool) -> 
 pub(super) fn whole(config: &Config, report: &Report<'_>) {
     let nowhere = Place::default();
     let body_idle: Duration = config.limits.body_idle;
+    if let Some(acme) = &config.tls.acme
+        && acme.challenge == AcmeChallenge::Http01
+        && config.listen.http.is_empty()
+    {
+        const WHY: &str = "nothing here listens where http-01 asks: set listen.http, or another tls.acme.challenge";
+        report.warning(nowhere, format_args!("tls.acme.challenge: {WHY}"));
+    }
     for registry in &config.registries {
         let name = registry.hosts.first().map(ToString::to_string).unwrap_or_default();
         if registry.upstream.timeouts.idle >= body_idle {
@@ -105,9 +112,10 @@ pub(super) fn whole(config: &Config, report: &Report<'_>) {
             );
         }
         let by_address = registry.hosts.iter().find(|host| host.is_ip());
-        if let Some(address) =
-            by_address.filter(|_| !config.tls.certificates.iter().any(|certificate| certificate.default))
-        {
+        if let Some(address) = by_address.filter(|_| {
+            !config.tls.certificates.is_empty()
+                && !config.tls.certificates.iter().any(|certificate| certificate.default)
+        }) {
             report.warning(
                 nowhere,
                 format_args!(

@@ -6,7 +6,7 @@
 use super::{reader::Field, yaml::Value};
 
 /// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
-const UNAVAILABLE: &[(&str, &[&str])] = &[("tls.acme", &[]), ("events.endpoints", &[])];
+const UNAVAILABLE: &[(&str, &[&str])] = &[("events.endpoints", &[])];
 
 /// Keys that are read and checked, and that nothing follows yet.
 const WITHOUT_EFFECT: &[&str] = &["log.audit"];

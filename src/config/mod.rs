@@ -3,6 +3,7 @@
 //! A [`Config`] that exists is valid as a whole. The contract is `conf/portcullis.yml`.
 
 mod access;
+mod acme;
 mod advice;
 mod beside;
 mod fingerprint;
@@ -38,6 +39,7 @@ use std::{
 };
 
 pub use access::{Access, Grant, Subject};
+pub use acme::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, ExternalAccount};
 pub use beside::Beside;
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;

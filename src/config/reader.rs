@@ -302,6 +302,12 @@ impl<'a> Field<'a> {
         Some(path)
     }
 
+    /// A folder that is looked into later; a relative path starts from the configuration's folder.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        self.name();
+        self.path_in_folder()
+    }
+
     fn path_in_folder(&self) -> Option<PathBuf> {
         self.text().map(|text| self.report.folder().join(text))
     }

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::reader::{Field, Section};
+use super::{
+    Acme,
+    reader::{Field, Section},
+};
 
 /// The lowest protocol version that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +17,10 @@ pub enum MinVersion {
 #[derive(Clone, Debug)]
 pub struct Tls {
     pub min_version: MinVersion,
-    /// At least one; at most one of them is the default.
+    /// At most one of them is the default; at least one where `acme` is None.
     pub certificates: Vec<CertificateFiles>,
+    /// Certificates that an authority issues.
+    pub acme: Option<Acme>,
     /// `max-age` of Strict-Transport-Security; None: switched off ("0s").
     pub hsts: Option<Duration>,
 }
@@ -31,14 +36,20 @@ pub struct CertificateFiles {
 
 impl Tls {
     pub(super) fn read(section: Section<'_>) -> Self {
-        const HINT: &str = "write at least one certificate_file with its key_file";
+        const HINT: &str =
+            "write at least one certificate_file with its key_file, or acme with the names to have one for";
         let min_version =
             section.word("min_version", &[("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)], MinVersion::Tls12);
-        let fields = section.required("certificates", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default();
+        let acme = section.nullable("acme");
+        let fields = match &acme {
+            Some(_) => section.list("certificates"),
+            None => section.required("certificates", HINT).map(|field| field.filled_list(HINT)).unwrap_or_default(),
+        };
+        let acme = acme.and_then(|field| Acme::read(&field));
         let certificates = read_certificates(&fields);
         let hsts = section.get("hsts").map_or(Some(Duration::from_secs(365 * 24 * 60 * 60)), |field| read_hsts(&field));
         section.finish();
-        Self { min_version, certificates, hsts }
+        Self { min_version, certificates, acme, hsts }
     }
 }
 

@@ -4,12 +4,13 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
+    io::AsyncWriteExt as _,
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use super::{
     Activity, ClientStream, Drain, LAST_WORD,
@@ -21,7 +22,7 @@ use super::{
     refusals::Refusals,
     socket::{canonical, tune},
 };
-use crate::{config::Limits, telemetry::metrics};
+use crate::{config::Limits, telemetry::metrics, tls::acme::challenged};
 
 /// What is known of a connection once TLS stands.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ async fn receive(
         }
         Some(_) => {}
     }
-    let (stream, sni) = secure(tcp, peer, &terms.tls, deadline).await?;
+    let Some((stream, sni)) = secure(tcp, peer, terms, deadline).await? else { return Ok(()) };
     let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
     handler.serve(Box::new(stream), connection, shutdown).await;
     Ok(())
@@ -144,24 +145,52 @@ async fn unless_stopped<T>(awaited: impl Future<Output = T>, mut shutdown: Shutd
     }
 }
 
+/// None for a connection that was a challenge of an authority, and is over.
 async fn secure(
     tcp: BufferedTcp,
     peer: SocketAddr,
-    tls: &Arc<ServerConfig>,
+    terms: &Terms,
     deadline: Instant,
-) -> io::Result<(ClientStream, Option<Arc<str>>)> {
+) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
     let started = Instant::now();
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(tcp);
+    let handshake = handshake(tcp, peer, terms);
     let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
         if error.kind() != io::ErrorKind::TimedOut {
             metrics::connection_refused("handshake");
         }
     })?;
-    let sni = tls.get_ref().1.server_name().map(|name| {
-        let name = name.strip_suffix('.').unwrap_or(name);
-        Arc::from(name.to_ascii_lowercase())
-    });
-    Ok((ClientStream::new(tls, peer, started.elapsed()), sni))
+    Ok(tls.map(|tls| {
+        let sni = tls.get_ref().1.server_name().map(|name| {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            Arc::from(name.to_ascii_lowercase())
+        });
+        (ClientStream::new(tls, peer, started.elapsed()), sni)
+    }))
+}
+
+async fn handshake(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Result<Option<TlsStream<BufferedTcp>>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let hello = start.client_hello();
+    if let Some(name) = challenged(hello.server_name(), hello.alpn())
+        && let Some(config) = terms.challenges.tls_alpn(&name).await
+    {
+        prove(start, config, &name, peer).await;
+        return Ok(None);
+    }
+    let config = terms.tls.of_client(start.client_hello().cipher_suites());
+    start.into_stream(config).await.map(Some)
+}
+
+/// The handshake is all there is to it (RFC 8737 section 3). An authority that does not like it says so to who ordered.
+async fn prove(start: StartHandshake<BufferedTcp>, config: Arc<ServerConfig>, name: &str, peer: SocketAddr) {
+    let proven = async {
+        let mut tls = start.into_stream(config).await?;
+        tls.shutdown().await
+    };
+    match proven.await {
+        Ok(()) => tracing::info!(name, %peer, "answered a tls-alpn-01 challenge"),
+        Err(error) => tracing::info!(name, %peer, %error, "a tls-alpn-01 challenge broke off"),
+    }
 }
 
 /// Ends a while after the stop: who came just before has begun to speak by then.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{plain::Redirect, socket::Sockets};
 use crate::{
     config::{self, Config, Limits},
-    tls::ServerConfig,
+    tls::{TlsSettings, acme::Challenges},
 };
 
 /// On which terms clients are let in.
@@ -19,13 +19,14 @@ pub struct Terms {
     pub proxies: Vec<IpNet>,
     /// Networks of balancers that speak the PROXY protocol.
     pub balancers: Vec<IpNet>,
-    /// Of handshakes to come; connections that stand go on under theirs.
-    pub tls: Arc<ServerConfig>,
+    pub tls: TlsSettings,
+    /// What authorities are answered on either port.
+    pub challenges: Arc<Challenges>,
     pub redirect: Redirect,
 }
 
 impl Terms {
-    pub fn of(config: &Config, tls: Arc<ServerConfig>) -> Self {
+    pub fn of(config: &Config, tls: TlsSettings, challenges: Arc<Challenges>) -> Self {
         let hosts = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
         let listening = config.listen.https.first().map(SocketAddr::port);
         let public_port = config.listen.public_port.or(listening).unwrap_or(443);
@@ -34,6 +35,7 @@ impl Terms {
             proxies: config.listen.trusted_proxies.clone(),
             balancers: config.listen.proxy_protocol_from.clone(),
             tls,
+            challenges,
             redirect: Redirect { hosts, public_port },
         }
     }
@@ -197,7 +199,8 @@ impl Terms {
             limits,
             proxies: Vec::new(),
             balancers: Vec::new(),
-            tls: tls.config(MinVersion::Tls12).unwrap(),
+            tls: tls.settings(MinVersion::Tls12).unwrap(),
+            challenges: Arc::clone(tls.challenges()),
             redirect: Redirect { hosts: vec![Host::parse("hub.test").unwrap()], public_port: 443 },
         }
     }

@@ -1,20 +1,14 @@
-//! The plain HTTP port: redirects to https, nothing else. Nothing is proxied from here.
+//! The plain HTTP port: answers to authorities, redirects to https, nothing else. Nothing is proxied from here.
 
-use std::{
-    convert::Infallible,
-    future::{poll_fn, ready},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, X_CONTENT_TYPE_OPTIONS},
 };
 use http_body_util::Full;
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     sync::watch,
@@ -31,6 +25,7 @@ use super::{
 use crate::{
     config::{Host, Limits},
     registry::{ErrorBody, ErrorCode},
+    tls::acme::Challenges,
 };
 
 /// A redirect takes milliseconds, so this port needs fewer places than the other.
@@ -57,9 +52,10 @@ impl PlainListener {
 
     /// Answers until listening ends for good.
     ///
-    /// GET and HEAD without credentials for one of the redirect's hosts get a 308 to the same path on https. All else gets
-    /// a registry error: 421 for other hosts, 404 for ACME challenges, 400 for other methods, for credentials,
-    /// and where the target is not a path. Each connection serves one request; its head must arrive
+    /// GET and HEAD of an ACME challenge that is open get its answer, whatever else the host is. GET and HEAD without
+    /// credentials for one of the redirect's hosts get a 308 to the same path on https. All else gets
+    /// a registry error: 404 and 405 for other ACME challenges, 421 for other hosts, 400 for other methods, for
+    /// credentials, and where the target is not a path. Each connection serves one request; its head must arrive
     /// within `limits.request_head`, and a balancer's PROXY header before it within `limits.handshake`.
     pub async fn run(mut self) {
         while let Some(accepted) = self.reception.next().await {
@@ -69,7 +65,7 @@ impl PlainListener {
                     return;
                 };
                 let head = terms.limits.request_head;
-                let served = serve(tcp, peer, &terms.redirect, head);
+                let served = serve(tcp, peer, &terms, head);
                 let longest = head.saturating_add(TIME_TO_ANSWER);
                 if let Ok(Err(error)) = time::timeout(longest, served).await {
                     tracing::debug!(%peer, %error, "plain HTTP connection ended early");
@@ -89,20 +85,38 @@ fn share(terms: &Terms) -> Share {
     }
 }
 
-async fn serve(tcp: BufferedTcp, peer: SocketAddr, redirect: &Redirect, head_timeout: Duration) -> hyper::Result<()> {
+async fn serve(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms, head_timeout: Duration) -> hyper::Result<()> {
     // Without it the connection still works.
     let _ = tune(tcp.tcp());
-    let service = service_fn(|request| ready(Ok::<_, Infallible>(redirect.answer(&request, peer))));
+    let service = service_fn(|request: Request<Incoming>| {
+        Box::pin(async move {
+            let proof = challenge(&request, &terms.challenges).await;
+            Ok::<_, Infallible>(proof.unwrap_or_else(|| terms.redirect.answer(&request, peer)))
+        })
+    });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
         .keep_alive(false)
+        // A client that has said all it wants to say is answered all the same.
+        .half_close(true)
         .serve_connection(TokioIo::new(tcp), service);
     let served = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     linger(&mut connection.into_parts().io.into_inner().into_tcp()).await;
     served
+}
+
+/// The answer to an authority that asks for an open challenge.
+async fn challenge<B>(request: &Request<B>, challenges: &Challenges) -> Option<Response<Full<Bytes>>> {
+    let token = is_read(request).then(|| path(request)?.strip_prefix(ACME_CHALLENGES))??;
+    let host = host(request)?;
+    let key_authorization = challenges.http(&host.name, token).await?;
+    tracing::info!(host = %host.name, "answered an http-01 challenge");
+    let mut response = response(StatusCode::OK, key_authorization.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Some(response)
 }
 
 /// What this port knows of the world.
@@ -129,19 +143,14 @@ impl Redirect {
     }
 
     fn location<B>(&self, request: &Request<B>, has_credentials: bool) -> Result<HeaderValue, Refusal> {
+        if path(request).is_some_and(is_about_challenges) {
+            return Err(Refusal::challenge(request));
+        }
         let origin = self.origin(request)?;
         let path = path(request).ok_or_else(|| {
             Refusal::bad_request(format!("the request target is not a path of printable ASCII: use {origin}"))
         })?;
-        if path.starts_with(ACME_CHALLENGES) {
-            return Err(Refusal {
-                status: StatusCode::NOT_FOUND,
-                code: ErrorCode::NameUnknown,
-                message: "no ACME challenge is open here".to_owned(),
-            });
-        }
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        if !is_read || has_credentials {
+        if !is_read(request) || has_credentials {
             return Err(Refusal::bad_request(format!("plain HTTP is refused: use {origin}")));
         }
         HeaderValue::try_from(format!("{origin}{path}"))
@@ -187,6 +196,16 @@ fn path<B>(request: &Request<B>) -> Option<&str> {
         .filter(|path| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
+fn is_read<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// Also where it is not written as authorities write it: that is nothing to be redirected.
+fn is_about_challenges(path: &str) -> bool {
+    let prefix = ACME_CHALLENGES.trim_end_matches('/');
+    path.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+}
+
 struct Refusal {
     status: StatusCode,
     code: ErrorCode,
@@ -198,10 +217,19 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, code: ErrorCode::Unsupported, message }
     }
 
+    fn challenge<B>(request: &Request<B>) -> Self {
+        let status = if is_read(request) { StatusCode::NOT_FOUND } else { StatusCode::METHOD_NOT_ALLOWED };
+        Self { status, code: ErrorCode::NameUnknown, message: "no ACME challenge is open here".to_owned() }
+    }
+
     fn into_response(self) -> Response<Full<Bytes>> {
         let body = ErrorBody::new(self.code, self.message).to_json();
         let mut response = response(self.status, body.into());
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
         response
     }
 }

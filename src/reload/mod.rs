@@ -26,7 +26,7 @@ use crate::{
     listener::{ListenError, Listening, Places, Terms},
     runtime::{self, BuildError, Runtime},
     telemetry::{log, metrics},
-    tls::{self, CertStore, Loaded, ServerTls},
+    tls::{self, CertStore, Loaded, ServerTls, acme},
     token::Keys,
 };
 
@@ -63,6 +63,7 @@ pub struct Reloader {
     replaced: Notify,
     runtime: Arc<ArcSwap<Runtime>>,
     certificates: Arc<CertStore>,
+    issued: Arc<acme::Manager>,
     tls: ServerTls,
     listening: Arc<Listening>,
     log: log::Control,
@@ -88,6 +89,7 @@ enum Fault {
 /// What the first configuration makes.
 pub struct First {
     pub certificates: Arc<CertStore>,
+    pub acme: Option<acme::Prepared>,
     pub runtime: Runtime,
     /// How the files were found before.
     pub look: Look,
@@ -98,6 +100,7 @@ struct Built {
     config: Config,
     runtime: Runtime,
     certificates: Vec<Loaded>,
+    acme: Option<acme::Prepared>,
     places: Places,
     terms: Terms,
 }
@@ -112,29 +115,34 @@ impl First {
         let load = || {
             let certificates = config.tls.certificates.iter().map(tls::load).collect::<Result<_, _>>()?;
             let certificates = Arc::new(CertStore::new(certificates));
+            let acme = config.tls.acme.as_ref().map(acme::Prepared::new).transpose()?;
             let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
-            Ok((certificates, Runtime::build(config, keys)?))
+            let mut runtime = Runtime::build(config, keys)?;
+            runtime.certificates = Arc::clone(&certificates);
+            Ok((certificates, acme, runtime))
         };
-        let (certificates, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
+        let (certificates, acme, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
         // A key that was made just now is no change.
         look.appeared();
-        report_certificates(config, &certificates);
-        Ok(Self { certificates, runtime, look })
+        Ok(Self { certificates, acme, runtime, look })
     }
 }
 
 impl Reloader {
     /// For what is in force by now.
+    #[allow(clippy::too_many_arguments, reason = "everything that a configuration has a say in")]
     pub fn new(
         config: Config,
         look: Look,
         runtime: Arc<ArcSwap<Runtime>>,
         certificates: Arc<CertStore>,
+        issued: Arc<acme::Manager>,
         tls: ServerTls,
         listening: Arc<Listening>,
         log: log::Control,
     ) -> Self {
         metrics::in_force();
+        report_certificates(&config, &certificates);
         Self {
             file: config.path.clone(),
             config: ArcSwap::from_pointee(config),
@@ -144,6 +152,7 @@ impl Reloader {
             replaced: Notify::new(),
             runtime,
             certificates,
+            issued,
             tls,
             listening,
             log,
@@ -218,10 +227,11 @@ impl Reloader {
     fn build_from(&self, config: Config) -> Result<Built, ReloadError> {
         let load = || {
             let certificates = self.certificates.load(&config.tls.certificates)?;
+            let acme = config.tls.acme.as_ref().map(acme::Prepared::new).transpose()?;
             let keys = Arc::new(Keys::open(&config.tokens.keys)?);
-            Ok((certificates, self.runtime.load().rebuild(&config, keys)?))
+            Ok((certificates, acme, self.runtime.load().rebuild(&config, keys)?))
         };
-        let (certificates, runtime) = load().map_err(|error: BuildError| ReloadError {
+        let (certificates, acme, runtime) = load().map_err(|error: BuildError| ReloadError {
             problems: error.with_all_others(&config),
             is_elsewhere: error.is_elsewhere(),
         })?;
@@ -229,21 +239,22 @@ impl Reloader {
             problems: Problems(vec![config.error_at(key, error)]),
             is_elsewhere: true,
         };
-        let tls = self.tls.config(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
-        let terms = Terms::of(&config, tls);
+        let tls = self.tls.settings(config.tls.min_version).map_err(|error| elsewhere("tls", &error))?;
+        let terms = Terms::of(&config, tls, Arc::clone(self.tls.challenges()));
         let places = self.listening.prepare(&config.listen);
         let places = places.map_err(|error: ListenError| elsewhere(error.key, &error))?;
-        Ok(Built { config, runtime, certificates, places, terms })
+        Ok(Built { config, runtime, certificates, acme, places, terms })
     }
 
     /// Nothing here can fail. Returns what was in force before.
     fn commit(&self, built: Built) -> Arc<Config> {
-        let Built { config, runtime, certificates, places, terms } = built;
+        let Built { config, runtime, certificates, acme, places, terms } = built;
         let config = Arc::new(config);
         for warning in warnings(&self.config.load(), &config) {
             warn!("{warning}");
         }
         self.certificates.install(certificates);
+        self.issued.install(acme);
         report_certificates(&config, &self.certificates);
         runtime.buffers.resize(config.limits.buffers);
         self.log.set(&config.log);
@@ -309,7 +320,7 @@ fn warnings(latest: &Config, next: &Config) -> Vec<String> {
 }
 
 /// Tells when the certificates in force end, what looks like a mistake in them, and which hosts have none.
-fn report_certificates(config: &Config, certificates: &CertStore) {
+pub fn report_certificates(config: &Config, certificates: &CertStore) {
     let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
     certificates.report(&hosts);
 }

@@ -6,7 +6,7 @@ use super::{PublicRegistry, Runtime};
 use crate::{
     config::{self, Config, Host, Problem, Problems, Severity},
     identity::{Chain, ChainError},
-    tls::{self, CertificateError},
+    tls::{self, CertificateError, FileFault, acme},
     token::{KeyError, Keys},
     upstream::SetupError,
 };
@@ -25,6 +25,8 @@ pub enum BuildError {
     NoHost,
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error("tls.acme: {0}")]
+    Acme(#[from] FileFault),
     #[error(transparent)]
     Identity(#[from] ChainError),
     #[error(transparent)]
@@ -40,6 +42,8 @@ impl BuildError {
             Self::NoHost
             | Self::Certificate(_)
             | Self::Keys(KeyError::Unusable { .. } | KeyError::NoneForRegistries) => false,
+            // A folder is looked at when it is to be written to.
+            Self::Acme(_) => true,
             Self::Identity(ChainError { file, .. }) | Self::Upstream(SetupError { file, .. }) => file.is_none(),
             Self::Keys(KeyError::None | KeyError::Signing | KeyError::Publishing) => true,
         }
@@ -70,6 +74,15 @@ impl BuildError {
             | Self::Keys(KeyError::Unusable { path: file, reason })
             | Self::Upstream(SetupError { file: Some(file), reason, .. }) => with(file, reason),
             Self::Identity(ChainError { file: Some(file), reason }) => config.error_with(section, file, reason),
+            Self::Acme(FileFault { file: Some(file), reason })
+                if config.files().iter().any(|named| named.path == *file) =>
+            {
+                with(file, reason)
+            }
+            Self::Acme(FileFault { file: Some(file), reason }) => {
+                config.error_at("tls.acme.storage", format_args!("{}: {reason}", file.display()))
+            }
+            Self::Acme(FileFault { file: None, reason }) => config.error_at("tls.acme", reason),
             Self::Identity(ChainError { file: None, .. }) => config.error_at("identity", self),
             Self::Upstream(SetupError { file: None, .. }) | Self::NoHost => {
                 config.error_at(if section.is_empty() { "registries" } else { section }, self)
@@ -87,6 +100,8 @@ impl Runtime {
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
         check.certificates(config);
+        let acme = config.tls.acme.as_ref().and_then(|acme| acme::Prepared::check(acme).err());
+        check.errors(config, "tls.acme", acme);
         check.registries(config);
         check.keys(config);
         let (problems, errors) = Chain::check(&config.identity);
@@ -114,7 +129,10 @@ impl Check {
         }
         // Where one could not be loaded, that is what has to be mended first.
         if self.errors.is_empty() {
-            let hosts: Vec<Host> = config.registries.iter().flat_map(|registry| registry.hosts.clone()).collect();
+            let issued: Vec<String> =
+                config.tls.acme.iter().flat_map(|acme| acme.names()).map(ToString::to_string).collect();
+            let hosts = config.registries.iter().flat_map(|registry| registry.hosts.clone());
+            let hosts: Vec<Host> = hosts.filter(|host| !issued.iter().any(|name| **name == *host.name)).collect();
             let uncovered = tls::uncovered(&hosts, &infos);
             self.warnings.extend(uncovered.into_iter().map(|text| warning(&config.path, text)));
         }

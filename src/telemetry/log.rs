@@ -57,15 +57,17 @@ pub fn install(log: &Log) -> Control {
 fn filters(log: &Log) -> [Targets; 2] {
     let level: LevelFilter = log.level.parse().unwrap_or(LevelFilter::INFO);
     let access = if log.access { LevelFilter::INFO } else { LevelFilter::OFF };
-    // The HTTP engine reports every client that breaks off as an error, and every frame for debugging: those lines
-    // drown what portcullis itself has to say.
+    // The HTTP engine reports every client that breaks off as an error, and every frame for debugging, and the TLS library
+    // warns of what a client provokes: those lines drown what portcullis itself has to say.
     let engine = if level >= LevelFilter::TRACE { level } else { LevelFilter::OFF };
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("portcullis", level)
         .with_target("access", access)
         .with_target("pingora_core", engine)
-        .with_target("h2", engine);
+        .with_target("h2", engine)
+        // Whole handshakes are nobody's business.
+        .with_target("rustls", engine.min(LevelFilter::WARN));
     let nothing = Targets::new().with_default(LevelFilter::OFF);
     match log.format {
         LogFormat::Json => [targets, nothing],

@@ -31,6 +31,9 @@ const OPEN_WRITES: &str = "portcullis_open_writes";
 const CONNECTIONS: &str = "portcullis_connections";
 const CONNECTIONS_REFUSED: &str = "portcullis_connections_refused_total";
 const CERTIFICATE_EXPIRY: &str = "portcullis_certificate_expiry_timestamp_seconds";
+const ACME_ATTEMPTS: &str = "portcullis_acme_attempts_total";
+const ACME_NEXT: &str = "portcullis_acme_next_attempt_timestamp_seconds";
+const ACME_WINDOW: &str = "portcullis_acme_renewal_window_start_timestamp_seconds";
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
 const LDAP_UP: &str = "portcullis_ldap_up";
 const LDAP_ERRORS: &str = "portcullis_ldap_errors_total";
@@ -98,6 +101,15 @@ fn describe() {
     );
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Client connections that were closed unserved, by reason.");
+    describe_counter!(
+        ACME_ATTEMPTS,
+        "Attempts to have a certificate issued, by what came of them: issued, or why not."
+    );
+    describe_gauge!(ACME_NEXT, "When the next attempt for a certificate of tls.acme is made, by its first name.");
+    describe_gauge!(
+        ACME_WINDOW,
+        "When the authority would have a certificate renewed at the earliest, by its first name."
+    );
     describe_gauge!(
         CERTIFICATE_EXPIRY,
         "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."
@@ -254,6 +266,32 @@ pub fn certificate_expiry(name: &str, not_after: i64) {
 /// No certificate in use has this name any more: its gauge is no time.
 pub fn certificate_gone(name: &str) {
     gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(f64::NAN);
+}
+
+/// `result` is `issued` or why not.
+pub fn acme_attempt(result: &'static str) {
+    counter!(ACME_ATTEMPTS, "result" => result).increment(1);
+}
+
+/// Unix seconds; None: not while the clock is wrong.
+pub fn acme_next_attempt(name: &str, at: Option<i64>) {
+    gauge!(ACME_NEXT, "name" => name.to_owned()).set(seconds_or_nan(at));
+}
+
+/// Unix seconds; None: the authority says nothing.
+pub fn acme_window(name: &str, start: Option<i64>) {
+    gauge!(ACME_WINDOW, "name" => name.to_owned()).set(seconds_or_nan(start));
+}
+
+/// The certificate is no longer in the configuration.
+pub fn acme_gone(name: &str) {
+    acme_next_attempt(name, None);
+    acme_window(name, None);
+}
+
+#[allow(clippy::cast_precision_loss)] // seconds since 1970 fit a double's mantissa
+fn seconds_or_nan(at: Option<i64>) -> f64 {
+    at.map_or(f64::NAN, |at| at as f64)
 }
 
 pub fn htpasswd_readable(readable: bool) {

@@ -20,7 +20,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::SubjectP
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    CertificateInfo, ContentHash,
+    CertificateInfo, ContentHash, Source,
     leaf::{Leaf, supported_key},
 };
 use crate::config::{CertificateFiles, open_regular};
@@ -57,6 +57,7 @@ pub struct Loaded {
 /// What is in a pair's files, not looked into yet.
 pub struct Pair {
     files: CertificateFiles,
+    source: Source,
     chain: Zeroizing<Vec<u8>>,
     key: Zeroizing<Vec<u8>>,
 }
@@ -81,7 +82,18 @@ impl Pair {
     /// A file that is missing, or can be no PEM file.
     pub fn read(files: &CertificateFiles) -> Result<Self, CertificateError> {
         let [chain, key] = [read(&files.certificate_file)?, read(&files.key_file)?];
-        Ok(Self { files: files.clone(), chain, key })
+        Ok(Self { files: files.clone(), source: Source::Files, chain, key })
+    }
+
+    /// A chain and its key, in PEM, that an authority issued and that are kept in `file`.
+    pub fn issued(file: &Path, chain: &str, key: &str) -> Self {
+        let file = file.to_owned();
+        Self {
+            files: CertificateFiles { certificate_file: file.clone(), key_file: file, default: false },
+            source: Source::Acme,
+            chain: Zeroizing::new(chain.as_bytes().to_vec()),
+            key: Zeroizing::new(key.as_bytes().to_vec()),
+        }
     }
 
     pub fn content(&self) -> ContentHash {
@@ -95,30 +107,40 @@ impl Pair {
     pub fn load(&self) -> Result<Loaded, CertificateError> {
         let chain = read_chain(&self.files.certificate_file, &self.chain)?;
         let key = read_key(&self.files.key_file, &self.key)?;
-        assemble(&self.files, chain, key, self.content())
+        assemble(self, chain, key)
     }
 }
 
 impl Loaded {
+    /// # Errors
+    /// Where it has ended.
+    pub(super) fn in_time(self) -> Result<Self, CertificateError> {
+        if self.info.not_after >= unix_now() {
+            return Ok(self);
+        }
+        let warning = self.warnings.into_iter().next().unwrap_or_default();
+        Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended and replaces nothing: {warning}")))
+    }
+
     /// The same for files with the same content, and what clients dislike of it by now.
     pub(super) fn again(&self, files: &CertificateFiles) -> Self {
         let mut again = Self { default: files.default, ..self.clone() };
-        again.info.file.clone_from(&files.certificate_file);
+        again.info.file = Some(files.certificate_file.clone());
         if let Ok(certificates) = parse_chain(&self.key.cert)
             && let Some((leaf, issuers)) = certificates.split_first()
         {
-            again.warnings = warnings(Leaf::examine(leaf, unix_now()).warnings, leaf, issuers);
+            again.warnings = warnings(Leaf::examine(leaf, unix_now()), self.info.source, leaf, issuers);
         }
         again
     }
 }
 
 fn assemble(
-    files: &CertificateFiles,
+    pair: &Pair,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    content: ContentHash,
 ) -> Result<Loaded, CertificateError> {
+    let Pair { files, source, .. } = pair;
     let in_chain = |reason| fault(&files.certificate_file, reason);
     let certificates = parse_chain(&chain).map_err(in_chain)?;
     let Some((leaf, issuers)) = certificates.split_first() else {
@@ -149,17 +171,23 @@ fn assemble(
 
     let facts = Leaf::examine(leaf, unix_now());
     Ok(Loaded {
-        info: CertificateInfo { names: facts.names, not_after: facts.not_after, file: files.certificate_file.clone() },
+        info: CertificateInfo {
+            names: facts.names.clone(),
+            not_after: facts.not_after,
+            source: *source,
+            file: Some(files.certificate_file.clone()),
+        },
         default: files.default,
-        warnings: warnings(facts.warnings, leaf, issuers),
-        content,
+        warnings: warnings(facts, *source, leaf, issuers),
+        content: pair.content(),
         key: Arc::new(CertifiedKey::new(chain, signing)),
     })
 }
 
-fn warnings(mut of_leaf: Vec<String>, leaf: &X509Certificate<'_>, issuers: &[X509Certificate<'_>]) -> Vec<String> {
-    of_leaf.extend(broken_link(leaf, issuers));
-    of_leaf
+fn warnings(facts: Leaf, source: Source, leaf: &X509Certificate<'_>, issuers: &[X509Certificate<'_>]) -> Vec<String> {
+    // What an authority issued is renewed in time, and where it is not, that is told with the reason.
+    let soon = facts.soon.filter(|_| source == Source::Files);
+    facts.warnings.into_iter().chain(soon).chain(broken_link(leaf, issuers)).collect()
 }
 
 fn read_chain(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
@@ -316,7 +344,7 @@ fn fault(file: &Path, reason: String) -> CertificateError {
     CertificateError { file: file.to_owned(), reason }
 }
 
-fn unix_now() -> i64 {
+pub(super) fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))

@@ -27,6 +27,8 @@ pub(super) struct Leaf {
     pub(super) not_after: i64,
     /// What clients may dislike. Nothing here keeps the certificate from being served.
     pub(super) warnings: Vec<String>,
+    /// That it is time to renew it.
+    pub(super) soon: Option<String>,
 }
 
 impl Leaf {
@@ -36,7 +38,8 @@ impl Leaf {
         let names = names(certificate, &mut warnings);
         lifetime(certificate, now, &mut warnings);
         purpose(certificate, &mut warnings);
-        Self { names, not_after: certificate.validity().not_after.timestamp(), warnings }
+        let not_after = certificate.validity().not_after;
+        Self { names, not_after: not_after.timestamp(), warnings, soon: soon(not_after, now) }
     }
 }
 
@@ -150,13 +153,16 @@ fn lifetime(certificate: &X509Certificate<'_>, now: i64, warnings: &mut Vec<Stri
         warnings.push(format!("expired on {}", day(until)));
     } else if from.timestamp() > now {
         warnings.push(format!("not valid before {}", day(from)));
-    } else if until.timestamp() - now < SOON * DAY {
-        warnings.push(format!("ends on {}, in {} days", day(until), (until.timestamp() - now) / DAY));
     }
     let days = until.timestamp().saturating_sub(from.timestamp()) / DAY;
     if days > LONGEST_LIFE {
         warnings.push(format!("valid for {days} days: some clients refuse more than {LONGEST_LIFE}"));
     }
+}
+
+fn soon(until: ASN1Time, now: i64) -> Option<String> {
+    let left = until.timestamp() - now;
+    (0..SOON * DAY).contains(&left).then(|| format!("ends on {}, in {} days", day(until), left / DAY))
 }
 
 fn day(time: ASN1Time) -> String {

@@ -1,19 +1,21 @@
 //! Which certificate: exact name, wildcard, default.
 
+mod index;
+
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use rustls::{
-    SignatureAlgorithm, SignatureScheme,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use super::{CertificateError, Loaded, Pair};
+use self::index::Index;
+use super::{CertificateError, Loaded, Pair, files::unix_now, temporary};
 use crate::{
     config::{CertificateFiles, Host},
     telemetry::metrics,
@@ -26,8 +28,20 @@ pub struct CertificateInfo {
     pub names: Vec<String>,
     /// Unix seconds.
     pub not_after: i64,
-    /// The certificate file.
-    pub file: PathBuf,
+    pub source: Source,
+    /// Where it is kept; None for a temporary one.
+    pub file: Option<PathBuf>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// `tls.certificates`
+    Files,
+    /// `tls.acme`
+    Acme,
+    /// Made here, self-signed, for names of `tls.acme` that have no certificate yet.
+    Temporary,
 }
 
 /// What to say of hosts that no certificate is for: a client that dials one accepts its name, or one with a wildcard for
@@ -46,11 +60,21 @@ pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String
         .collect()
 }
 
-/// The certificates in force; replaced as a whole, without touching connections that stand.
+/// The certificates in force; those of each source are replaced as a whole, without touching connections that stand.
 #[derive(Debug)]
 pub struct CertStore {
+    parts: Mutex<Parts>,
     index: ArcSwap<Index>,
     told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    files: Vec<Loaded>,
+    /// For which there is to be a certificate of an authority, by certificate.
+    wanted: Vec<Vec<String>>,
+    acme: Vec<Loaded>,
+    temporary: Vec<Loaded>,
 }
 
 /// Of a certificate, or of a host that has none.
@@ -59,41 +83,71 @@ type Warning = (Option<PathBuf>, String);
 /// What was said last of the certificates in force.
 #[derive(Debug, Default)]
 struct Told {
+    /// None: nothing was said yet.
+    hosts: Option<Vec<Host>>,
     warnings: HashSet<Warning>,
     /// Whose end is shown in metrics.
     names: HashSet<String>,
 }
 
+impl Default for CertStore {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
 impl CertStore {
-    /// A store that serves `certificates`; with none of them every handshake is refused.
-    pub fn new(certificates: Vec<Loaded>) -> Self {
-        Self { index: ArcSwap::from_pointee(Index::new(certificates)), told: Mutex::default() }
+    /// A store that serves `files`; with none of them every handshake is refused.
+    pub fn new(files: Vec<Loaded>) -> Self {
+        let parts = Parts { files, ..Parts::default() };
+        let index = ArcSwap::from_pointee(parts.index());
+        Self { parts: Mutex::new(parts), index, told: Mutex::default() }
     }
 
     /// Reads what is to be installed. A pair with the content of one in force is that one, its key included.
     ///
     /// # Errors
-    /// The first that cannot be used.
+    /// The first that cannot be used, or is another one than those in force and has ended: that is no renewal.
     pub fn load(&self, pairs: &[CertificateFiles]) -> Result<Vec<Loaded>, CertificateError> {
-        let index = self.index.load();
-        let known: HashMap<_, _> = index.certificates.iter().map(|loaded| (loaded.content, loaded)).collect();
+        let parts = self.parts();
+        let known: HashMap<_, _> = parts.files.iter().map(|loaded| (loaded.content, loaded.clone())).collect();
+        drop(parts);
         let load = |files: &CertificateFiles| {
             let pair = Pair::read(files)?;
-            known.get(&pair.content()).map_or_else(|| pair.load(), |known| Ok(known.again(files)))
+            match known.get(&pair.content()) {
+                Some(known) => Ok(known.again(files)),
+                None => pair.load()?.in_time(),
+            }
         };
         pairs.iter().map(load).collect()
     }
 
-    /// Serves `certificates` from the next handshake on, in place of all others.
-    pub fn install(&self, certificates: Vec<Loaded>) {
-        self.index.store(Arc::new(Index::new(certificates)));
+    /// Serves `files` from the next handshake on, in place of all that came from files.
+    pub fn install(&self, files: Vec<Loaded>) {
+        self.replace(|parts| parts.files = files);
+    }
+
+    /// Serves what an authority issued from the next handshake on, in place of all that came from there, and tells what is
+    /// to be told of it. Of `wanted`, the names of each certificate that there is to be, those for which there is none from
+    /// either source get a temporary one.
+    pub fn install_acme(&self, wanted: Vec<Vec<String>>, issued: Vec<Loaded>) {
+        self.replace(|parts| (parts.wanted, parts.acme) = (wanted, issued));
+        let hosts = self.told().hosts.clone();
+        hosts.iter().for_each(|hosts| self.report(hosts));
+    }
+
+    fn replace(&self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = self.parts();
+        change(&mut parts);
+        parts.fill();
+        self.index.store(Arc::new(parts.index()));
     }
 
     /// Says in the log what looks like a mistake, as far as it was not said when this was called last, and which of `hosts`
     /// have no certificate; shows in metrics when those in force end.
     pub fn report(&self, hosts: &[Host]) {
         let index = self.index.load();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told();
         let warnings = index.warnings(hosts);
         for warning in warnings.iter().filter(|warning| !told.warnings.contains(*warning)) {
             match warning {
@@ -101,100 +155,77 @@ impl CertStore {
                 (None, text) => tracing::warn!("{text}"),
             }
         }
-        let infos = || index.certificates.iter().map(|loaded| &loaded.info);
+        let lasting = index.certificates.iter().filter(|loaded| loaded.info.source != Source::Temporary);
+        let infos = || lasting.clone().map(|loaded| &loaded.info);
         let names: HashSet<String> = infos().flat_map(|info| info.names.iter().cloned()).collect();
         told.names.difference(&names).for_each(|name| metrics::certificate_gone(name));
         for info in infos() {
             info.names.iter().for_each(|name| metrics::certificate_expiry(name, info.not_after));
         }
-        *told = Told { warnings: warnings.into_iter().collect(), names };
+        *told = Told { hosts: Some(hosts.to_vec()), warnings: warnings.into_iter().collect(), names };
     }
 
-    /// What is in force, in the order of the configuration.
+    /// What is in force: files, what an authority issued, and temporary ones, each in the order of the configuration.
     pub fn infos(&self) -> Vec<CertificateInfo> {
         self.index.load().infos()
+    }
+
+    /// The names that have a temporary certificate alone, in order.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<String> = self.index.load().missing.iter().cloned().collect();
+        missing.sort_unstable();
+        missing
+    }
+
+    /// True where some certificate is not a temporary one.
+    pub fn has_lasting(&self) -> bool {
+        self.index.load().certificates.iter().any(|loaded| loaded.info.source != Source::Temporary)
+    }
+
+    /// True for a name, lower case and without a trailing dot, that has a temporary certificate alone.
+    pub fn is_missing(&self, name: &str) -> bool {
+        let index = self.index.load();
+        !index.missing.is_empty() && index.missing.contains(name)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parts {
+    /// Has a temporary certificate for every name that lacks one, those of before where they are for the same names.
+    fn fill(&mut self) {
+        let known = std::mem::take(&mut self.temporary);
+        let lasting = self.index();
+        for wanted in &self.wanted {
+            let names: Vec<String> = wanted.iter().filter(|name| !lasting.has(name)).cloned().collect();
+            if names.is_empty() {
+                continue;
+            }
+            let made = match known.iter().find(|known| known.info.names == names) {
+                Some(known) => Ok(known.clone()),
+                None => temporary::make(&names),
+            };
+            match made {
+                Ok(temporary) => self.temporary.push(temporary),
+                Err(error) => tracing::error!(?names, %error, "cannot make a temporary certificate"),
+            }
+        }
+    }
+
+    fn index(&self) -> Index {
+        Index::new([&self.files, &self.acme, &self.temporary].into_iter().flatten().cloned().collect())
     }
 }
 
 impl ResolvesServerCert for CertStore {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.index.load().choose(hello.server_name(), hello.signature_schemes())
-    }
-}
-
-type Keys = Vec<Arc<CertifiedKey>>;
-
-/// Lists hold the cheapest signature first, otherwise the order of the configuration.
-#[derive(Debug)]
-struct Index {
-    exact: HashMap<String, Keys>,
-    /// By the part behind `*.`.
-    wildcard: HashMap<String, Keys>,
-    default: Keys,
-    /// In the order of the configuration.
-    certificates: Vec<Loaded>,
-}
-
-impl Index {
-    fn new(mut certificates: Vec<Loaded>) -> Self {
-        if !certificates.iter().any(|loaded| loaded.default)
-            && let Some(first) = certificates.first_mut()
-        {
-            first.default = true;
-        }
-        let (mut exact, mut wildcard, mut default) = (HashMap::<_, Keys>::new(), HashMap::<_, Keys>::new(), Vec::new());
-        let mut cheapest_first: Vec<&Loaded> = certificates.iter().collect();
-        cheapest_first.sort_by_key(|loaded| loaded.key.key.algorithm() == SignatureAlgorithm::RSA);
-        for loaded in cheapest_first {
-            for name in &loaded.info.names {
-                let (names, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut wildcard, parent),
-                    None => (&mut exact, name.as_str()),
-                };
-                names.entry(name.to_owned()).or_default().push(Arc::clone(&loaded.key));
-            }
-            if loaded.default {
-                default.push(Arc::clone(&loaded.key));
-            }
-        }
-        Self { exact, wildcard, default, certificates }
-    }
-
-    fn infos(&self) -> Vec<CertificateInfo> {
-        self.certificates.iter().map(|loaded| loaded.info.clone()).collect()
-    }
-
-    fn warnings(&self, hosts: &[Host]) -> Vec<Warning> {
-        let of = |loaded: &Loaded| {
-            let file = loaded.info.file.clone();
-            loaded.warnings.clone().into_iter().map(move |warning| (Some(file.clone()), warning)).collect::<Vec<_>>()
-        };
-        let of_hosts = uncovered(hosts, &self.infos()).into_iter().map(|warning| (None, warning));
-        self.certificates.iter().flat_map(of).chain(of_hosts).collect()
-    }
-
-    /// The first candidate whose key can sign for this client; failing that the first, so that the
-    /// client gets an alert about signatures.
-    fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let candidates = name
-            .map(|name| self.named(name))
-            .filter(|named| !named.is_empty())
-            .unwrap_or_else(|| self.default.iter().collect());
-        candidates
-            .iter()
-            .find(|candidate| candidate.key.choose_scheme(schemes).is_some())
-            .or(candidates.first())
-            .map(|chosen| Arc::clone(chosen))
-    }
-
-    /// Exact names before wildcards, which stand for exactly one label (RFC 6125 section 6.4.3).
-    fn named(&self, name: &str) -> Vec<&Arc<CertifiedKey>> {
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let wildcard = name
-            .split_once('.')
-            .filter(|(label, _)| !label.is_empty())
-            .and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(&name).into_iter().chain(wildcard).flatten().collect()
+        self.index.load().choose(hello.server_name(), hello.signature_schemes(), unix_now())
     }
 }
 

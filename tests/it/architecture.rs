@@ -31,8 +31,8 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("anyhow", &["cli/", "server.rs", "main.rs"]),
     ("bcrypt", &["identity/htpasswd"]),
     ("clap", &["cli/", "main.rs"]),
-    ("hyper", &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs"]),
-    ("hyper_util", &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/healthcheck.rs"]),
+    ("hyper", HTTP),
+    ("hyper_util", HTTP),
     ("instant_acme", &["tls/acme/"]),
     ("jsonwebtoken", &["token/"]),
     ("ldap3", &["config/ldap", "identity/ldap"]),
@@ -40,12 +40,16 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["server/handover.rs", "token/keys"]),
+    ("rustix", &["server/handover.rs", "tls/acme/storage/", "token/keys"]),
     ("rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),
     ("tokio_rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
 ];
+
+/// Who speaks HTTP without a session of the gate.
+const HTTP: &[&str] =
+    &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/running.rs", "tls/acme/client.rs"];
 
 /// Words that only some files may contain, with the reason.
 const WORDS: &[(&str, &[&str], &str)] = &[
@@ -54,7 +58,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     (".limited(", PRINCIPAL, "a principal is made by identity and the token verifier alone"),
     (
         "StatusCode",
-        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/"],
+        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/", "tls/acme/", "cli/running.rs"],
         "a status belongs to what answers",
     ),
 ];

@@ -1,15 +1,16 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, curl, htpasswd, openssl, skopeo, podman, buildah, containerd and
-//! docker
-//! (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
-//! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary.
+//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, pebble, testssl.sh, curl, htpasswd, openssl,
+//! skopeo, podman, buildah, containerd and docker (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
+//! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary, `PORTCULLIS_TEST_PEBBLE` another
+//! pebble.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 #![allow(clippy::print_stderr, reason = "the logs of a failed test")]
 
 mod support;
 
+mod acme;
 mod affinity;
 mod answers;
 mod architecture;

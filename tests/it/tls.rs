@@ -1,8 +1,15 @@
 //! Certificates by name, plain HTTP where it does not belong, redirects, HSTS, hosts that are not ours.
 
+mod challenges;
+mod pairs;
+mod quality;
+
+use std::{net::TcpStream, sync::Arc};
+
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName};
 use serde_json::{Value, json};
 
-use crate::support::{ALICE, Curl, Image, Leaf, Pki, Portcullis, Registry, Skopeo, Tls, exchange};
+use crate::support::{ALICE, Curl, Image, Leaf, Pki, Portcullis, Registry, Skopeo, Tls, client_config, exchange};
 
 fn entry(leaf: &Leaf, default: bool) -> Value {
     json!({ "certificate_file": leaf.certificate, "key_file": leaf.key, "default": default })
@@ -56,6 +63,25 @@ fn the_oldest_version_is_configured() {
     let newest = Portcullis::before(&registry).with(|config| config["tls"]["min_version"] = "1.3".into()).start();
     assert!(newest.curl("/v2/").argument("--tls-max").argument("1.2").attempt().is_err());
     assert_eq!(newest.curl("/v2/").argument("--tlsv1.3").send().status, 401);
+}
+
+/// What is sent before the handshake is over could be sent again by anybody.
+#[test]
+fn sessions_go_on_without_early_data() {
+    let gate = Portcullis::start(&Registry::start());
+    let mut config = ClientConfig::clone(&client_config(gate.pki(), &["http/1.1"]));
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    let mut first = Tls::configured(Arc::clone(&config), gate.port(), "localhost").unwrap();
+    first.send(format!("GET /v2/ HTTP/1.1\r\nHost: {}\r\n\r\n", gate.host()));
+    assert_eq!(first.answer(false).unwrap().status, 401);
+    let mut second = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();
+    assert!(second.early_data().is_none(), "the ticket allows none");
+    let mut socket = TcpStream::connect(("127.0.0.1", gate.port())).unwrap();
+    while second.is_handshaking() {
+        second.complete_io(&mut socket).unwrap();
+    }
+    assert_eq!(second.handshake_kind(), Some(HandshakeKind::Resumed), "there was a ticket");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{
         problem::Report,
         yaml::{self, Node, Value},
     },
-    tells, told, with_line, with_more,
+    tells, told, with_more,
 };
 
 /// Every key once; values that this version refuses stand where the contract shows them.
@@ -129,11 +129,7 @@ shutdown: { drain: "30s" }
 
 #[test]
 fn every_key_is_known_and_what_is_not_available_is_said() {
-    let expected = [
-        ("tls.acme: is not available", "error"),
-        ("events.endpoints: is not available", "error"),
-        ("log.audit: has no effect", "warning"),
-    ];
+    let expected = [("events.endpoints: is not available", "error"), ("log.audit: has no effect", "warning")];
     let told = told(CONTRACT);
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, (words, severity)) in told.iter().zip(expected) {
@@ -158,7 +154,7 @@ fn every_other_key_is_unknown() {
                 && told.contains(&format!("unknown key \"zz-{key}\""))
         });
         // Nothing is read below what is not available, and the names of groups are free.
-        let opaque = ["tls.acme.", "events.endpoints[].", "identity.groups."];
+        let opaque = ["events.endpoints[].", "identity.groups."];
         let expected = !opaque.iter().any(|start| path.starts_with(start));
         assert_eq!(unknown, expected, "{path}: {told:#?}");
     }
@@ -180,26 +176,10 @@ fn collect(node: &Node, path: &str, keys: &mut Vec<(String, String, usize, usize
 
 #[test]
 fn what_is_not_available_is_an_error() {
-    for (text, key) in [
-        (
-            with_line(
-                3,
-                "tls: { acme: { directory: letsencrypt }, certificates: [{ certificate_file: a, key_file: b }] }",
-            ),
-            "tls.acme",
-        ),
-        (with_more("events: { endpoints: [{ name: x }] }\n"), "events.endpoints"),
-    ] {
-        tells(&text, "", &format!("error: {key}: is not available in this version"));
-    }
+    tells(&with_more("events: { endpoints: [{ name: x }] }\n"), "", "error: events.endpoints: is not available");
 }
 
 #[test]
 fn neutral_values_of_what_is_not_available_are_accepted() {
-    for text in [
-        with_line(3, "tls: { acme: null, certificates: [{ certificate_file: a, key_file: b }] }"),
-        with_more("events: { endpoints: [] }\n"),
-    ] {
-        assert_eq!(told(&text), Vec::<String>::new(), "{text}");
-    }
+    assert_eq!(told(&with_more("events: { endpoints: [] }\n")), Vec::<String>::new());
 }

@@ -61,7 +61,7 @@ fn the_examples_are_accepted() {
         assert!(config.warnings.iter().zip(expected).all(|(warning, start)| warning.message.starts_with(start)));
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod acme;
 mod beside;
 mod contract;
 mod errors;

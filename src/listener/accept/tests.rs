@@ -77,11 +77,12 @@ impl Running {
 
     async fn with(handler: Arc<dyn Handler>, limits: Limits, kind: &'static rcgen::SignatureAlgorithm) -> Self {
         let pair = Folder::new().signed_and_loaded(kind);
-        let tls = ServerTls::new(Arc::new(CertStore::new(vec![pair]))).unwrap().config(MinVersion::Tls12).unwrap();
+        let server = ServerTls::new(Arc::new(CertStore::new(vec![pair]))).unwrap();
+        let (tls, challenges) = (server.settings(MinVersion::Tls12).unwrap(), Arc::clone(server.challenges()));
         let places = Places { https: loopback(), ..Places::default() };
         let address = places.https.local_addresses()[0];
         let redirect = Redirect { hosts: Vec::new(), public_port: 443 };
-        let terms = Terms { limits, proxies: Vec::new(), balancers: Vec::new(), tls, redirect };
+        let terms = Terms { limits, proxies: Vec::new(), balancers: Vec::new(), tls, challenges, redirect };
         let listening = Listening::new(places, terms.clone());
         let (stop, shutdown) = watch::channel(false);
         let drain = Drain::default();

@@ -1,3 +1,4 @@
+use http_body_util::BodyExt as _;
 use std::net::Ipv4Addr;
 
 use tokio::{
@@ -7,7 +8,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::listener::{Listening, Places, Sockets};
+use crate::{
+    listener::{Listening, Places, Sockets},
+    tls::acme::{Answer, Token},
+};
 
 fn redirect(hosts: &[&str], public_port: u16) -> Redirect {
     Redirect { hosts: hosts.iter().map(|host| Host::parse(host).unwrap()).collect(), public_port }
@@ -98,12 +102,55 @@ fn all_else_is_refused() {
         ("POST", "/", vec![("host", "evil.test")], 421),
         ("GET", "/.well-known/acme-challenge/abc", vec![host], 404),
         ("GET", "/.well-known/acme-challenge/", vec![host], 404),
+        ("GET", "/.well-known/acme-challenge", vec![host], 404),
+        ("GET", "/.well-known/acme-challenge/../../../etc/passwd", vec![host], 404),
+        ("GET", "/.well-known/acme-challenge%2f..", vec![host], 404),
+        ("GET", "/.Well-Known/ACME-challenge/abc", vec![host], 404),
+        ("GET", "/.well-known/acme-challenge/abc", vec![("host", "evil.test")], 404),
+        ("POST", "/.well-known/acme-challenge/abc", vec![host], 405),
+        ("DELETE", "/.well-known/acme-challenge/abc", vec![("host", "evil.test")], 405),
     ] {
         let response = answer(&ours, method, target, &headers);
         assert_eq!(response.status(), status, "{method} {target} {headers:?}");
         assert_eq!(location(&response), None);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        assert_eq!(response.headers().contains_key(ALLOW), status == 405);
     }
+}
+
+#[tokio::test]
+async fn an_open_challenge_is_answered_at_its_host_alone() {
+    let challenges = Arc::new(Challenges::default());
+    let token = Token::parse("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA").unwrap();
+    let path = format!("/.well-known/acme-challenge/{}", token.as_str());
+    let key_authorization = "the authorization".to_owned();
+    let open = challenges.open(Answer::Http { name: "acme.test".to_owned(), token, key_authorization });
+    let ask = async |method: &str, host: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).header(HOST, host).body(()).unwrap();
+        challenge(&request, &challenges).await
+    };
+    for (method, host) in [("GET", "acme.test"), ("HEAD", "ACME.test."), ("GET", "acme.test:80")] {
+        let answer = ask(method, host, &path).await.unwrap();
+        assert_eq!((answer.status(), location(&answer)), (StatusCode::OK, None));
+        assert_eq!(answer.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "the authorization");
+    }
+    for (method, host, path) in [
+        ("POST", "acme.test", path.clone()),
+        ("GET", "other.test", path.clone()),
+        ("GET", "acme.test", format!("{path}/")),
+        ("GET", "acme.test", format!("{path}?a")),
+        ("GET", "acme.test", format!("{path}%00")),
+        ("GET", "acme.test", path.replace("acme-challenge/", "acme-challenge//")),
+        ("GET", "acme.test", path.replace("acme-challenge/", "acme-challenge/./")),
+        ("GET", "acme.test", path.replace(".well", ".Well")),
+        ("GET", "acme.test", format!("http://acme.test{path}")),
+    ] {
+        assert!(ask(method, host, &path).await.is_none(), "{method} {host} {path}");
+    }
+    drop(open);
+    assert!(ask("GET", "acme.test", &path).await.is_none());
 }
 
 struct Running {

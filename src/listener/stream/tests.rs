@@ -27,7 +27,8 @@ async fn connected(alpn: &[&[u8]]) -> (client::TlsStream<TcpStream>, ClientStrea
     let folder = Folder::new();
     let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
     let store = Arc::new(CertStore::new(vec![load(&pair).unwrap()]));
-    let acceptor = TlsAcceptor::from(ServerTls::new(store).unwrap().config(MinVersion::Tls12).unwrap());
+    let acceptor =
+        TlsAcceptor::from(ServerTls::new(store).unwrap().settings(MinVersion::Tls12).unwrap().of_client(&[]));
     let mut config = trusting_client(&[&rustls::version::TLS13]);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
 

@@ -46,7 +46,7 @@ fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, name: &str) -> 
 fn config(folder: &Folder, min_version: MinVersion) -> Arc<ServerConfig> {
     let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
     let store = CertStore::new(vec![load(&pair).unwrap()]);
-    ServerTls::new(Arc::new(store)).unwrap().config(min_version).unwrap()
+    ServerTls::new(Arc::new(store)).unwrap().settings(min_version).unwrap().ours
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_key_serves_both_versions_to_a_client_that_checks() {
     for (name, kind) in kinds() {
         let pair = folder.signed(name, &params(&["a.test"]), kind);
         let store = Arc::new(CertStore::new(vec![load(&pair).unwrap()]));
-        let server = ServerTls::new(store).unwrap().config(MinVersion::Tls12).unwrap();
+        let server = ServerTls::new(store).unwrap().settings(MinVersion::Tls12).unwrap().ours;
         for version in [&TLS12, &TLS13] {
             let client = Arc::new(folder.verifying_client(&[version]));
             let done = shake(&server, &client, "a.test").unwrap();
@@ -116,7 +116,7 @@ fn a_new_certificate_is_shown_at_the_next_handshake() {
     let (old, new) = (load("old"), load("new"));
     let leaves = [&old, &new].map(|loaded| loaded.key.cert[0].clone());
     let store = Arc::new(CertStore::new(vec![old]));
-    let server = ServerTls::new(Arc::clone(&store)).unwrap().config(MinVersion::Tls12).unwrap();
+    let server = ServerTls::new(Arc::clone(&store)).unwrap().settings(MinVersion::Tls12).unwrap().ours;
     let shown = || {
         let client = Arc::new(trusting_client(&[&TLS13]));
         let done = shake(&server, &client, "a.test").unwrap();
@@ -134,8 +134,11 @@ fn a_client_of_tls_1_2_with_rsa_suites_alone_gets_the_rsa_certificate() {
         .map(|(name, kind)| load(&folder.signed(name, &params(&["a.test"]), kind)).unwrap());
     let rsa = certificates[1].key.clone();
     assert_eq!(rsa.key.algorithm(), SignatureAlgorithm::RSA);
-    let server =
-        ServerTls::new(Arc::new(CertStore::new(certificates.into()))).unwrap().config(MinVersion::Tls12).unwrap();
+    let server = ServerTls::new(Arc::new(CertStore::new(certificates.into())))
+        .unwrap()
+        .settings(MinVersion::Tls12)
+        .unwrap()
+        .ours;
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("ECDHE_RSA"));
     let client = Arc::new(trusting_client_with(provider, &[&TLS12]));
@@ -150,4 +153,24 @@ fn installing_the_provider_twice_is_harmless() {
     let provider = rustls::crypto::CryptoProvider::get_default().unwrap();
     // Only aws-lc-rs has the hybrid group.
     assert!(provider.kx_groups.iter().any(|group| group.name() == NamedGroup::X25519MLKEM768));
+}
+
+#[test]
+fn our_order_of_suites_holds_but_for_clients_without_aes() {
+    let folder = Folder::new();
+    let pair = folder.signed("a", &params(&["a.test"]), &PKCS_ECDSA_P256_SHA256);
+    let store = CertStore::new(vec![load(&pair).unwrap()]);
+    let settings = ServerTls::new(Arc::new(store)).unwrap().settings(MinVersion::Tls12).unwrap();
+    for version in [&TLS12, &TLS13] {
+        for (first, expected) in [("AES_128", "AES_256"), ("AES_256", "AES_256"), ("CHACHA20", "CHACHA20")] {
+            let mut provider = aws_lc_rs::default_provider();
+            provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains(first));
+            let offered: Vec<CipherSuite> = provider.cipher_suites.iter().map(|suite| suite.suite()).collect();
+            let offered = [&[CipherSuite::Unknown(0x0a0a)], offered.as_slice()].concat();
+            let client = Arc::new(trusting_client_with(provider, &[version]));
+            let done = shake(&settings.of_client(&offered), &client, "a.test").unwrap();
+            let chosen = format!("{:?}", done.server.negotiated_cipher_suite().unwrap().suite());
+            assert!(chosen.contains(expected), "{first} first: {chosen}");
+        }
+    }
 }

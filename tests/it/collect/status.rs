@@ -55,6 +55,12 @@ fn the_status_says_what_is_open() {
     assert_eq!(status.header("content-type"), Some("application/json"));
     let mut shown = status.json();
     let configuration = shown["configuration"].take();
+    let certificates = shown["certificates"].take();
+    assert_eq!(
+        (&certificates[0]["source"], certificates.as_array().unwrap().len()),
+        (&json!("files"), 1),
+        "{certificates}"
+    );
     let file = gate.configuration().display().to_string();
     assert_eq!((&configuration["file"], &configuration["generation"]), (&json!(file), &json!(1)), "{configuration}");
     assert_eq!((&configuration["error"], &configuration["failed_at"]), (&json!(null), &json!(null)), "{configuration}");
@@ -69,6 +75,8 @@ fn the_status_says_what_is_open() {
             "pid": gate.pid(),
             "portcullis": env!("CARGO_PKG_VERSION"),
             "configuration": null,
+            "certificates": null,
+            "acme": [],
             "open_writes": 0,
             "registries": [
                 {

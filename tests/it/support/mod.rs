@@ -10,6 +10,7 @@ mod http2;
 mod image;
 mod ldap;
 mod notary;
+mod pebble;
 mod pki;
 mod place;
 mod portcullis;
@@ -40,6 +41,7 @@ pub(crate) use http2::{Asked, Http2, Stream, Waiting};
 pub(crate) use image::{Hash, Image, digest};
 pub(crate) use ldap::{LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Slapd, Slapped, ldap_provider, service_secret};
 pub(crate) use notary::{Notary, NotaryServer};
+pub(crate) use pebble::{EAB_KEY, EAB_KEY_ID, Pebble, Pebbled};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
 pub(crate) use portcullis::{

@@ -42,6 +42,8 @@ pub(crate) const ADMIN: Login = Login::new("admin", "admin-password");
 /// The product.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 
+const READY: &str = "/readyz";
+
 fn own_binary(dir: &Path) -> PathBuf {
     dir.join("portcullis")
 }
@@ -76,6 +78,10 @@ pub(crate) struct Setup {
     changes: Vec<Change>,
     environment: Vec<(String, String)>,
     own_binary: bool,
+    /// For https and http.
+    ports: Option<[u16; 2]>,
+    /// What says that it has started.
+    sign: &'static str,
 }
 
 /// A running gate.
@@ -87,6 +93,7 @@ pub(crate) struct Portcullis {
     port: u16,
     http: u16,
     admin: u16,
+    sign: &'static str,
 }
 
 impl Portcullis {
@@ -113,6 +120,8 @@ impl Portcullis {
             changes: Vec::new(),
             environment: Vec::new(),
             own_binary: false,
+            ports: None,
+            sign: READY,
         }
     }
 
@@ -246,7 +255,13 @@ impl Portcullis {
         assert!(self.process.stop().expect("ends on SIGTERM").success());
         self.change_configuration(change);
         self.process = serve(self.dir.path(), &[]);
-        assert!(await_ready(&mut self.process, self.admin), "portcullis ended:\n{}", self.process.log());
+        assert!(await_sign(&mut self.process, self.admin, self.sign), "portcullis ended:\n{}", self.process.log());
+    }
+
+    /// After it ended, at the same addresses with the same configuration.
+    pub(crate) fn start_again(&mut self) {
+        self.process = serve(self.dir.path(), &[]);
+        assert!(await_sign(&mut self.process, self.admin, self.sign), "portcullis ended:\n{}", self.process.log());
     }
 
     pub(crate) fn process(&mut self) -> &mut Process {
@@ -371,11 +386,22 @@ impl Setup {
         Self { own_binary: true, ..self }
     }
 
+    /// Listens there, for https and http.
+    pub(crate) fn ports(self, ports: [u16; 2]) -> Self {
+        Self { ports: Some(ports), ..self }
+    }
+
+    /// Counts as started while there is something that keeps it from being ready.
+    pub(crate) fn before_it_is_ready(self) -> Self {
+        Self { sign: "/healthz", ..self }
+    }
+
     pub(crate) fn start(self) -> Portcullis {
-        let Self { pki, upstream, hosts, changes, environment, own_binary: own } = self;
+        let Self { pki, upstream, hosts, changes, environment, own_binary: own, ports, sign } = self;
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
-            let [port, http, admin] = [free_port(), free_port(), free_port()];
+            let [port, http] = ports.unwrap_or_else(|| [free_port(), free_port()]);
+            let admin = free_port();
             let mut config = configuration(&pki, &upstream, &hosts, [port, http, admin]);
             changes.iter().for_each(|change| change(&mut config));
             fs::write(dir.path().join("htpasswd"), default_htpasswd()).unwrap();
@@ -386,8 +412,8 @@ impl Setup {
                 copy_binary(Path::new(BINARY), &own_binary(dir.path()));
             }
             let mut process = serve(dir.path(), &environment);
-            if await_ready(&mut process, admin) {
-                return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin };
+            if await_sign(&mut process, admin, sign) {
+                return Portcullis { process, dir, pki, host: hosts[0].clone(), port, http, admin, sign };
             }
             assert!(process.log().to_lowercase().contains("in use"), "portcullis ended:\n{}", process.log());
         }
@@ -410,11 +436,11 @@ fn serve(dir: &Path, environment: &[(String, String)]) -> Process {
 }
 
 /// False where the process ended instead.
-fn await_ready(process: &mut Process, admin: u16) -> bool {
+fn await_sign(process: &mut Process, admin: u16, sign: &str) -> bool {
     let mut ended = false;
-    eventually("portcullis is ready", || {
+    eventually("portcullis has started", || {
         ended = process.ended().is_some();
-        ended || http_get(admin, "/readyz").is_some_and(|answer| answer.status == 200)
+        ended || http_get(admin, sign).is_some_and(|answer| answer.status == 200)
     });
     !ended
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -142,8 +143,13 @@ impl Read for Tls {
 
 /// Trusts this CA alone and offers these protocols.
 pub(crate) fn client_config(pki: &Pki, protocols: &[&str]) -> Arc<ClientConfig> {
+    trusting(&pki.ca_file(), protocols)
+}
+
+/// Trusts the CA of this file alone.
+pub(crate) fn trusting(ca_file: &Path, protocols: &[&str]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(pki.ca_file()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();

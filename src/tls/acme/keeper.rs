@@ -1,0 +1,355 @@
+//! Looks after one certificate: has it issued, has it renewed in time, sees what others on the folder did.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Challenges, Failure, Lock, Moment, Report, Slot, State, Storage,
+    board::Board,
+    client::Client,
+    error::AttemptError,
+    issued::Issued,
+    order::{Job, blocking},
+    schedule::Life,
+    storage::Stamp,
+    window,
+};
+use crate::{
+    config::{Acme, AcmeCertificate},
+    telemetry::metrics,
+};
+
+/// How often the folder is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// An attempt that takes longer has failed.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(6 * 60);
+/// After a folder could not be written to.
+const PAUSE: Duration = Duration::from_secs(60);
+
+pub(super) struct Keeper {
+    pub(super) acme: Arc<Acme>,
+    pub(super) certificate: AcmeCertificate,
+    pub(super) storage: Storage,
+    pub(super) slot: Slot,
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) client: Client,
+    pub(super) board: Arc<Board>,
+    /// Of the certificate in the configuration.
+    pub(super) index: usize,
+    pub(super) known: Known,
+    /// What may make an attempt go otherwise than the last one.
+    pub(super) settings: String,
+    /// The settings are others than at the last attempt, so that its failure says nothing of the next one.
+    pub(super) is_changed: bool,
+}
+
+/// What was found in storage, and is in force.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    stamp: Option<Stamp>,
+    pub(super) issued: Option<Issued>,
+}
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Wait,
+    /// The authority is to be asked when to renew.
+    Ask,
+    Order,
+}
+
+impl Known {
+    /// Blocks.
+    pub(super) fn read(slot: &Slot) -> Self {
+        Self::default().again(slot)
+    }
+
+    /// What is there by now; what cannot be used is told once, and what was there before stays. Blocks.
+    fn again(&self, slot: &Slot) -> Self {
+        let stamp = slot.stamp();
+        if stamp == self.stamp {
+            return self.clone();
+        }
+        let file = slot.path();
+        let stored = slot.certificate().map_err(|error| error.reason);
+        let issued = stored.and_then(|stored| stored.map(|stored| Issued::load(&stored, &file)).transpose());
+        let issued = issued.unwrap_or_else(|reason| {
+            tracing::error!(file = %file.display(), reason, "a stored certificate cannot be used: what was in force stays, else another one is ordered");
+            None
+        });
+        Self { stamp, issued: issued.or_else(|| self.issued.clone()) }
+    }
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) {
+        let mut told_clock = false;
+        self.begin().await;
+        loop {
+            self.look().await;
+            let state = self.state().await;
+            let now = Moment::now();
+            if !now.is_plausible() && !told_clock {
+                tracing::error!(%now, "the clock of this machine is wrong: set it; no certificate is ordered before");
+            }
+            told_clock = !now.is_plausible();
+            self.tell(&state);
+            let step = step(now, self.life(), &state, self.is_asked().await);
+            let pause = match step {
+                Step::Wait => self.pause(&state),
+                Step::Ask | Step::Order => match self.locked(step).await {
+                    Ok(true) => Duration::ZERO,
+                    // Somebody else is at it.
+                    Ok(false) => LOOK,
+                    Err(error) => {
+                        tracing::error!(names = self.names(), %error, "the certificate cannot be looked after");
+                        PAUSE
+                    }
+                },
+            };
+            sleep(pause).await;
+        }
+    }
+
+    async fn begin(&mut self) {
+        let state = self.state().await;
+        self.is_changed = state.settings.as_ref().is_some_and(|settings| *settings != self.settings);
+        if let (Some(not_before), Some(error)) = (state.not_before, &state.error)
+            && not_before > Moment::now()
+            && !self.is_changed
+        {
+            tracing::warn!(
+                names = self.names(),
+                next_attempt = %not_before,
+                "the last attempt failed, and the next one has its time; `portcullis cert renew` has one made at once: {}",
+                error.reason,
+            );
+        }
+    }
+
+    /// Puts in force what another one stored.
+    async fn look(&mut self) {
+        let (slot, known) = (self.slot.clone(), self.known.clone());
+        let found = blocking(move || Ok::<_, AttemptError>(known.again(&slot))).await;
+        let Ok(found) = found else { return };
+        if found.stamp != self.known.stamp {
+            self.known = found;
+            if let Some(issued) = &self.known.issued {
+                tracing::info!(names = self.names(), not_after = %issued.life.not_after, "a certificate was found in storage and is in force");
+            }
+            self.board.put(self.index, self.known.issued.clone());
+        }
+    }
+
+    /// Does what is due, unless another one holds the lock, or has done it by now.
+    async fn locked(&mut self, step_before: Step) -> Result<bool, AttemptError> {
+        let slot = self.slot.clone();
+        let Some(lock) = blocking(move || slot.lock()).await? else { return Ok(false) };
+        self.look().await;
+        let (found, now) = (self.state().await, Moment::now());
+        let state = found.found(now);
+        if state != found {
+            self.save(&state).await?;
+        }
+        match step(now, self.life(), &state, self.is_asked().await) {
+            Step::Order => self.attempt(lock, state).await?,
+            Step::Ask => self.ask(lock, state).await?,
+            Step::Wait => {
+                drop(lock);
+                tracing::debug!(?step_before, "done by another portcullis, or not to be done yet");
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the attempt was for holds, whatever comes of it.
+    async fn attempt(&mut self, lock: Lock, state: State) -> Result<(), AttemptError> {
+        let state = state.begins(Moment::now(), &self.settings);
+        self.is_changed = false;
+        self.save(&state).await?;
+        let slot = self.slot.clone();
+        blocking(move || slot.renewal_begins()).await?;
+        self.tell(&state);
+        tracing::info!(names = self.names(), directory = self.acme.directory, "ordering a certificate");
+        // In a task of its own: what an authority sends must not end this one.
+        let attempt = AbortOnDropHandle::new(tokio::spawn(self.job().run()));
+        let outcome = match timeout(LONGEST_ATTEMPT, attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Err(AttemptError::Internal(error.to_string())),
+            Err(_) => Err(AttemptError::Timeout(LONGEST_ATTEMPT)),
+        };
+        let state = match outcome {
+            Ok(issued) => self.succeeded(issued, &state),
+            Err(error) => self.failed(&error, &state),
+        };
+        let saved = self.save(&state).await;
+        drop(lock);
+        saved
+    }
+
+    fn succeeded(&mut self, issued: Issued, state: &State) -> State {
+        metrics::acme_attempt("issued");
+        let state = state.succeeded();
+        let not_after = issued.life.not_after;
+        let next = issued.life.due(None);
+        tracing::info!(names = self.names(), %not_after, renewal = %next, "a certificate was issued and is in force");
+        self.known = Known { stamp: self.slot.stamp(), issued: Some(issued.clone()) };
+        // Whoever is shown the certificate can read of it.
+        self.tell(&state);
+        self.board.put(self.index, Some(issued));
+        state
+    }
+
+    fn failed(&self, error: &AttemptError, state: &State) -> State {
+        metrics::acme_attempt(error.kind());
+        let now = Moment::now();
+        let state = state.failed(Failure { at: now, reason: error.to_string() }, error.retry_after());
+        let next_attempt = state.not_before.unwrap_or(now);
+        match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
+            Some(until) => {
+                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {error}");
+            }
+            None => {
+                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {error}");
+            }
+        }
+        state
+    }
+
+    async fn ask(&self, lock: Lock, state: State) -> Result<(), AttemptError> {
+        let Some(id) = self.life().and_then(|life| life.id.clone()) else { return Ok(()) };
+        let window = window::ask(&self.storage, &self.client.fresh(), &id, state.window.as_ref()).await;
+        if let Some((start, end)) = window.suggested
+            && state.window.as_ref().and_then(|window| window.suggested) != window.suggested
+        {
+            let explanation = window.explanation.as_deref();
+            tracing::info!(names = self.names(), %start, %end, explanation, "the authority says when to renew");
+        }
+        let saved = self.save(&State { window: Some(window), ..state }).await;
+        drop(lock);
+        saved
+    }
+
+    fn job(&self) -> Job {
+        Job {
+            acme: Arc::clone(&self.acme),
+            certificate: self.certificate.clone(),
+            storage: self.storage.clone(),
+            slot: self.slot.clone(),
+            challenges: Arc::clone(&self.challenges),
+            client: self.client.fresh(),
+            former: self.known.issued.clone(),
+        }
+    }
+
+    /// Until the next step, but no longer than until the folder is looked at again.
+    fn pause(&self, state: &State) -> Duration {
+        let now = Moment::now();
+        let next = [self.life().map(|life| life.due(state.window.as_ref())), state.not_before];
+        let next = next.into_iter().flatten().filter(|next| *next > now).min();
+        next.map_or(LOOK, |next| next.since(now).min(LOOK))
+    }
+
+    fn life(&self) -> Option<&Life> {
+        self.known.issued.as_ref().map(|issued| &issued.life)
+    }
+
+    fn tell(&self, state: &State) {
+        self.board.tell(self.index, Report::new(&self.certificate, self.life(), state));
+    }
+
+    async fn state(&self) -> State {
+        let slot = self.slot.clone();
+        let state = blocking(move || Ok::<_, AttemptError>(slot.state())).await.unwrap_or_default();
+        State { not_before: state.not_before.filter(|_| !self.is_changed), ..state }
+    }
+
+    async fn save(&self, state: &State) -> Result<(), AttemptError> {
+        let (slot, state) = (self.slot.clone(), state.clone());
+        blocking(move || slot.set_state(&state)).await
+    }
+
+    async fn is_asked(&self) -> bool {
+        let slot = self.slot.clone();
+        blocking(move || Ok::<_, AttemptError>(slot.is_renewal_asked())).await.unwrap_or(false)
+    }
+
+    fn names(&self) -> String {
+        self.certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What a person asks for comes at once; otherwise patience counts after a failure.
+fn step(now: Moment, life: Option<&Life>, state: &State, is_asked: bool) -> Step {
+    if !now.is_plausible() {
+        return Step::Wait;
+    }
+    if is_asked {
+        return Step::Order;
+    }
+    let window = state.window.as_ref();
+    if life.and_then(|life| life.ask(window)).is_some_and(|ask| ask <= now) {
+        return Step::Ask;
+    }
+    let is_due = life.is_none_or(|life| life.due(window) <= now);
+    let may = state.not_before.is_none_or(|not_before| not_before <= now);
+    if is_due && may { Step::Order } else { Step::Wait }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::acme::Window;
+
+    /// Seconds after a moment at which clocks are believed.
+    fn at(seconds: i64) -> Moment {
+        Moment(1_800_000_000 + seconds)
+    }
+
+    fn life() -> Life {
+        Life { not_before: at(0), not_after: at(9_000_000), chance: 0, id: Some("a.b".to_owned()) }
+    }
+
+    fn asked(ask_again: i64) -> State {
+        let window =
+            Window { certificate: "a.b".to_owned(), suggested: None, explanation: None, ask_again: at(ask_again) };
+        State { window: Some(window), ..State::default() }
+    }
+
+    #[test]
+    fn each_thing_has_its_time() {
+        let patient = State { not_before: Some(at(100)), ..State::default() };
+        assert_eq!(step(at(0), None, &State::default(), false), Step::Order);
+        assert_eq!(step(at(99), None, &patient, false), Step::Wait);
+        assert_eq!(step(at(100), None, &patient, false), Step::Order);
+        assert_eq!(step(at(0), Some(&life()), &State::default(), false), Step::Ask);
+        assert_eq!(step(at(0), Some(&life()), &asked(7_000_000), false), Step::Wait);
+        assert_eq!(step(at(6_000_000), Some(&life()), &asked(7_000_000), false), Step::Order);
+        assert_eq!(
+            step(at(7_000_000), Some(&life()), &asked(7_000_000), false),
+            Step::Ask,
+            "it may know better by now"
+        );
+    }
+
+    #[test]
+    fn a_person_need_not_wait() {
+        let patient = State { not_before: Some(at(100)), ..asked(7_000_000) };
+        assert_eq!(step(at(0), Some(&life()), &patient, true), Step::Order);
+    }
+
+    /// A machine whose clock starts in 1970 would take every certificate for one of the future, or order one for a year
+    /// long past.
+    #[test]
+    fn a_wrong_clock_orders_nothing() {
+        for now in [Moment(0), Moment(1_700_000_000)] {
+            for is_asked in [true, false] {
+                assert_eq!(step(now, None, &State::default(), is_asked), Step::Wait);
+                assert_eq!(step(now, Some(&life()), &State::default(), is_asked), Step::Wait);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The certificates of `tls.acme`, from one configuration to the next.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Challenges, Report, Storage, account,
+    board::Board,
+    client::Client,
+    error::AttemptError,
+    issued::Issued,
+    keeper::{Keeper, Known},
+    order,
+};
+use crate::{
+    config::Acme,
+    telemetry::metrics,
+    tls::{CertStore, CertificateInfo, ContentHash, FileFault},
+};
+
+/// Looks after the certificates that an authority issues, as long as it lives.
+pub struct Manager {
+    certificates: Arc<CertStore>,
+    challenges: Arc<Challenges>,
+    running: Mutex<Option<Running>>,
+}
+
+/// Everything that can fail, done.
+pub struct Prepared {
+    acme: Acme,
+    client: Client,
+    storage: Storage,
+    known: Vec<Known>,
+    stand_ins: Vec<Issued>,
+}
+
+struct Running {
+    acme: Acme,
+    client: Client,
+    board: Arc<Board>,
+    _keepers: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Prepared {
+    /// Makes the storage folder, and reads what is in it. Blocks.
+    ///
+    /// # Errors
+    /// A file or folder that cannot be used; never that the authority is away.
+    pub fn new(acme: &Acme) -> Result<Self, FileFault> {
+        account::check(acme)?;
+        let client = Client::new(acme)?;
+        let storage = Storage::new(acme);
+        storage.prepare().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })?;
+        let slots: Vec<_> = acme.certificates.iter().map(|certificate| storage.slot(certificate)).collect();
+        let known = slots.iter().map(Known::read).collect();
+        let others = storage.all().into_iter().filter(|(file, _)| slots.iter().all(|slot| slot.path() != *file));
+        let mut stand_ins: Vec<Issued> =
+            others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect();
+        stand_ins.sort_by_key(|issued| std::cmp::Reverse(issued.life.not_after));
+        Ok(Self { acme: acme.clone(), client, storage, known, stand_ins })
+    }
+
+    /// As [`Prepared::new`], without making anything. Blocks.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn check(acme: &Acme) -> Result<(), FileFault> {
+        account::check(acme)?;
+        Client::new(acme)?;
+        Storage::new(acme).check().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })
+    }
+}
+
+/// What an authority said when it was tried out.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// It does not answer as an ACME directory.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not have what the configuration asks for.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks the authority for its directory, and whether it has the profile. Makes nothing there.
+///
+/// # Errors
+/// What a person should know.
+pub async fn try_out(acme: &Acme) -> Result<(), TrialError> {
+    let refused = |error: FileFault| TrialError::Refused(error.to_string());
+    let client = Client::new(acme).map_err(refused)?;
+    order::try_out(acme, &client).await.map_err(|error| {
+        if matches!(error, AttemptError::Profile { .. }) {
+            TrialError::Refused(error.to_string())
+        } else {
+            TrialError::Unreachable(error.to_string())
+        }
+    })
+}
+
+impl Manager {
+    /// Nothing is looked after yet.
+    pub fn new(certificates: Arc<CertStore>, challenges: Arc<Challenges>) -> Self {
+        Self { certificates, challenges, running: Mutex::default() }
+    }
+
+    /// From now on these certificates are looked after, and no others; what is stored is in force when this returns. To be
+    /// called within a tokio runtime.
+    pub fn install(&self, prepared: Option<Prepared>) {
+        let mut running = self.running();
+        if let (Some(running), Some(prepared)) = (running.as_ref(), &prepared)
+            && running.acme == prepared.acme
+            && running.client.trusted() == prepared.client.trusted()
+        {
+            return;
+        }
+        let before = running.take();
+        *running = prepared.map(|prepared| self.run(prepared));
+        if running.is_none() && before.is_some() {
+            self.challenges.expect([], None);
+            self.certificates.install_acme(Vec::new(), Vec::new());
+        }
+        let named = |running: &Option<Running>| running.iter().flat_map(|running| running.firsts()).collect::<Vec<_>>();
+        let names = named(&running);
+        named(&before).iter().filter(|name| !names.contains(name)).for_each(|name| metrics::acme_gone(name));
+    }
+
+    /// How the certificates stand, in the order of the configuration.
+    pub fn reports(&self) -> Vec<Report> {
+        self.running().as_ref().map(|running| running.board.reports()).unwrap_or_default()
+    }
+
+    fn run(&self, prepared: Prepared) -> Running {
+        let Prepared { acme, client, storage, known, stand_ins } = prepared;
+        self.challenges.expect(acme.names().map(ToString::to_string), Some(Arc::new(storage.clone())));
+        let issued = known.iter().map(|known| known.issued.clone()).collect();
+        let board = Arc::new(Board::new(Arc::clone(&self.certificates), &acme, issued, stand_ins));
+        board.install();
+        let shared = Arc::new(acme.clone());
+        let settings = settings(&acme, &client);
+        let keepers = acme.certificates.iter().zip(known).enumerate().map(|(index, (certificate, known))| Keeper {
+            acme: Arc::clone(&shared),
+            certificate: certificate.clone(),
+            storage: storage.clone(),
+            slot: storage.slot(certificate),
+            challenges: Arc::clone(&self.challenges),
+            client: client.clone(),
+            board: Arc::clone(&board),
+            index,
+            known,
+            settings: settings.clone(),
+            is_changed: false,
+        });
+        let keepers = keepers.map(|keeper| AbortOnDropHandle::new(tokio::spawn(keeper.run()))).collect();
+        Running { acme, client, board, _keepers: keepers }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// What metrics call each certificate by.
+    fn firsts(&self) -> impl Iterator<Item = String> {
+        self.acme.certificates.iter().filter_map(|certificate| certificate.names.first()).map(ToString::to_string)
+    }
+}
+
+/// Stands for all that may make an attempt go otherwise, but for the names, which have a place of their own each.
+fn settings(acme: &Acme, client: &Client) -> String {
+    let Acme { contact, challenge, profile, external_account, .. } = acme;
+    let said = format!("{contact:?} {challenge:?} {profile:?} {external_account:?}");
+    let hash = ContentHash::of([said.as_bytes(), client.trusted().as_ref()]);
+    hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How certificates stand by what is stored, for when nobody looks after them. Blocks.
+pub fn survey(acme: &Acme) -> Vec<Report> {
+    let storage = Storage::new(acme);
+    let report = |certificate| {
+        let slot = storage.slot(certificate);
+        let issued = Known::read(&slot).issued;
+        Report::new(certificate, issued.as_ref().map(|issued| &issued.life), &slot.state())
+    };
+    acme.certificates.iter().map(report).collect()
+}
+
+/// The certificates of the configuration that are stored, as far as they can be used. Blocks.
+pub fn stored(acme: &Acme) -> Vec<CertificateInfo> {
+    let storage = Storage::new(acme);
+    let slots = acme.certificates.iter().map(|certificate| storage.slot(certificate));
+    slots.filter_map(|slot| Some(Known::read(&slot).issued?.loaded.info)).collect()
+}

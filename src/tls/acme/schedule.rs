@@ -1,0 +1,226 @@
+//! When a certificate is renewed, and when a failed attempt is followed by another. Nothing here asks a clock.
+
+use std::time::Duration;
+
+use super::{Moment, State, Window};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// Seconds from one failure in a row to the next attempt; the last one holds from then on.
+const RETRIES: &[u64] = &[
+    MINUTE,
+    2 * MINUTE,
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    10 * MINUTE,
+    10 * MINUTE,
+    20 * MINUTE,
+    20 * MINUTE,
+    20 * MINUTE,
+    20 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    HOUR,
+    HOUR,
+    2 * HOUR,
+    2 * HOUR,
+    3 * HOUR,
+    3 * HOUR,
+    6 * HOUR,
+];
+
+/// An authority may ask for more patience, but not for more than this.
+const MOST_PATIENCE: Duration = Duration::from_secs(DAY);
+/// Attempts in a row that ended with their process and are followed by another at once.
+const CUT_OFF: u32 = 3;
+/// Certificates with a shorter life are renewed at half of it.
+const SHORT_LIFE: Duration = Duration::from_secs(10 * DAY);
+/// How often an authority is asked for its window: more often would bother it, less often could miss a change.
+const ASKING: (Duration, Duration) = (Duration::from_secs(MINUTE), Duration::from_secs(12 * HOUR));
+
+/// What counts of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) not_before: Moment,
+    pub(super) not_after: Moment,
+    /// Another one for each certificate, evenly spread, and the same for every portcullis.
+    pub(super) chance: u32,
+    /// As RFC 9773 §4.1 writes it; None where the certificate does not say whose key signed it.
+    pub(super) id: Option<String>,
+}
+
+impl Life {
+    /// When it is time for another one: in the authority's window, else when a third of the life is left, of a short one a
+    /// half; and not later than when a twentieth is left.
+    pub(super) fn due(&self, window: Option<&Window>) -> Moment {
+        let life = self.not_after.since(self.not_before);
+        let last = self.not_after.minus(life / 20);
+        let suggested = window.filter(|window| self.id.as_ref() == Some(&window.certificate));
+        if let Some((start, end)) = suggested.and_then(|window| window.suggested) {
+            return start.plus(self.part_of(end.since(start))).min(last);
+        }
+        let left = if life < SHORT_LIFE { life / 2 } else { life / 3 };
+        // Not all at once that were issued at once.
+        self.not_after.minus(left + self.part_of(life / 50))
+    }
+
+    /// When the authority is to be asked for its window; None where it cannot be.
+    pub(super) fn ask(&self, window: Option<&Window>) -> Option<Moment> {
+        let id = self.id.as_ref()?;
+        let known = window.filter(|window| window.certificate == *id);
+        Some(known.map_or(self.not_before, |window| window.ask_again))
+    }
+
+    fn part_of(&self, span: Duration) -> Duration {
+        span.mul_f64(f64::from(self.chance) / f64::from(u32::MAX))
+    }
+}
+
+/// When to ask for a window again that was answered now; `retry_after` is what the authority said.
+pub(super) fn ask_again(now: Moment, retry_after: Duration) -> Moment {
+    now.plus(retry_after.clamp(ASKING.0, ASKING.1))
+}
+
+impl State {
+    /// An attempt begins; whatever becomes of the process, it was made.
+    pub(super) fn begins(&self, now: Moment, settings: &str) -> Self {
+        Self { began: Some(now), settings: Some(settings.to_owned()), ..self.clone() }
+    }
+
+    pub(super) fn succeeded(&self) -> Self {
+        Self { window: self.window.clone(), settings: self.settings.clone(), ..Self::default() }
+    }
+
+    /// The next attempt waits for as long as the schedule says, longer where the authority asked for it.
+    pub(super) fn failed(&self, failure: super::Failure, retry_after: Option<Duration>) -> Self {
+        let step = usize::try_from(self.failures).unwrap_or(usize::MAX);
+        let seconds = RETRIES.get(step).or(RETRIES.last()).copied().unwrap_or(HOUR);
+        let pause = retry_after.unwrap_or_default().min(MOST_PATIENCE).max(Duration::from_secs(seconds));
+        Self {
+            began: None,
+            cut_off: 0,
+            failures: self.failures.saturating_add(1),
+            not_before: Some(failure.at.plus(pause)),
+            error: Some(failure),
+            settings: self.settings.clone(),
+            window: self.window.clone(),
+        }
+    }
+
+    /// What to make of a state that was found with nobody at work: an attempt ended with its process. A process that ends in
+    /// each attempt makes no more of them than one whose attempts fail.
+    pub(super) fn found(&self, now: Moment) -> Self {
+        let Some(began) = self.began else { return self.clone() };
+        if self.cut_off < CUT_OFF {
+            return Self { began: None, cut_off: self.cut_off.saturating_add(1), ..self.clone() };
+        }
+        let reason = "the process ended in the middle of several attempts, one after another".to_owned();
+        let failed = self.failed(super::Failure { at: began.min(now), reason }, None);
+        Self { cut_off: self.cut_off, ..failed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::acme::Failure;
+
+    const DAYS: i64 = 86_400;
+
+    fn life(days: i64, chance: u32) -> Life {
+        Life { not_before: Moment(0), not_after: Moment(days * DAYS), chance, id: Some("a.b".to_owned()) }
+    }
+
+    fn window(certificate: &str, start: i64, end: i64) -> Window {
+        Window {
+            certificate: certificate.to_owned(),
+            suggested: Some((Moment(start), Moment(end))),
+            explanation: None,
+            ask_again: Moment(5),
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_life_is_left_and_of_a_short_one_half() {
+        assert_eq!(life(90, 0).due(None), Moment(60 * DAYS));
+        assert_eq!(life(90, u32::MAX).due(None), Moment(60 * DAYS - 90 * DAYS / 50));
+        assert_eq!(life(45, 0).due(None), Moment(30 * DAYS));
+        assert_eq!(life(6, 0).due(None), Moment(3 * DAYS));
+        let seconds = Life { not_after: Moment(6), ..life(1, 0) };
+        assert_eq!(seconds.due(None), Moment(3));
+    }
+
+    #[test]
+    fn the_authoritys_window_comes_first_but_not_too_late() {
+        let (start, end) = (10 * DAYS, 20 * DAYS);
+        let inside = window("a.b", start, end);
+        assert_eq!(life(90, 0).due(Some(&inside)), Moment(start));
+        assert_eq!(life(90, u32::MAX).due(Some(&inside)), Moment(end));
+        assert_eq!(life(90, u32::MAX / 2).due(Some(&inside)).0 / DAYS, 14);
+        assert_eq!(life(90, 0).due(Some(&window("a.b", -5, -1))), Moment(-5), "the past is now");
+        let late = window("a.b", 100 * DAYS, 200 * DAYS);
+        assert_eq!(life(90, 0).due(Some(&late)), Moment(90 * DAYS - 90 * DAYS / 20));
+        assert_eq!(life(90, 0).due(Some(&window("of.another", start, end))), Moment(60 * DAYS));
+        assert_eq!(life(90, 0).due(Some(&Window { suggested: None, ..inside })), Moment(60 * DAYS));
+    }
+
+    #[test]
+    fn the_authority_is_asked_at_its_own_pace_within_bounds() {
+        assert_eq!(life(90, 0).ask(None), Some(Moment(0)));
+        assert_eq!(life(90, 0).ask(Some(&window("a.b", 0, 1))), Some(Moment(5)));
+        assert_eq!(life(90, 0).ask(Some(&window("of.another", 0, 1))), Some(Moment(0)));
+        assert_eq!(Life { id: None, ..life(90, 0) }.ask(None), None);
+        for (said, asked) in [(0, 60), (3600, 3600), (u64::MAX, 12 * 3600)] {
+            assert_eq!(ask_again(Moment(0), Duration::from_secs(said)), Moment(asked));
+        }
+    }
+
+    fn failure(at: i64) -> Failure {
+        Failure { at: Moment(at), reason: "it was away".to_owned() }
+    }
+
+    #[test]
+    fn pauses_grow_up_to_six_hours() {
+        let (mut state, mut at, mut pauses) = (State::default(), 0, Vec::new());
+        for _ in 0..30 {
+            state = state.begins(Moment(at), "").failed(failure(at), None);
+            let next = state.not_before.unwrap().0;
+            pauses.push((next - at) / 60);
+            at = next;
+        }
+        assert_eq!(&pauses[..8], [1, 2, 2, 5, 10, 10, 10, 20]);
+        assert_eq!(&pauses[23..], [180, 360, 360, 360, 360, 360, 360]);
+        assert_eq!(state.failures, 30);
+        assert_eq!(state.succeeded(), State { settings: Some(String::new()), ..State::default() });
+    }
+
+    #[test]
+    fn an_authority_may_ask_for_more_patience_and_not_for_less() {
+        for (asked, pause) in [(0, 60), (59, 60), (3600, 3600), (u64::MAX, 86_400)] {
+            let state = State::default().failed(failure(0), Some(Duration::from_secs(asked)));
+            assert_eq!(state.not_before, Some(Moment(pause)), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_always_ends_does_not_hammer() {
+        let mut state = State::default();
+        for _ in 0..3 {
+            state = state.begins(Moment(100), "").found(Moment(101));
+            assert_eq!((state.not_before, state.began), (None, None), "at once");
+        }
+        state = state.begins(Moment(100), "").found(Moment(101));
+        assert_eq!(state.not_before, Some(Moment(160)));
+        state = state.begins(Moment(160), "").found(Moment(161));
+        assert_eq!(state.not_before, Some(Moment(280)));
+        assert_eq!(state.begins(Moment(1), "").failed(failure(300), None).cut_off, 0);
+    }
+}

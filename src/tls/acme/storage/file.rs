@@ -1,0 +1,99 @@
+//! Files that are there as a whole or not at all, for their owner alone.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, access};
+use zeroize::Zeroizing;
+
+use super::StorageError;
+use crate::config::open_regular;
+
+/// Far beyond a chain of a hundred names.
+const LARGEST: u64 = 1024 * 1024;
+
+/// What changes with a file that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tls::acme) struct Stamp {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp { inode: metadata.ino(), size: metadata.len(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
+}
+
+/// None where there is no file.
+pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StorageError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = open_regular(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault(path, &error)),
+    }
+}
+
+/// Puts a file in place, on the disk when this returns. To be called by one at a time.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+    let mut beside = OsString::from(path.as_os_str());
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        // One that was left behind may have been open to others.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        sync_folder(path)
+    };
+    write().map_err(|error: io::Error| fault(path, &error))
+}
+
+/// Harmless where there is none.
+pub(super) fn remove(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path).and_then(|()| sync_folder(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault(path, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// With those above it; harmless where it is there.
+pub(super) fn make_folder(path: &Path) -> Result<(), StorageError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fault(path, &error))
+}
+
+/// A folder that is not there yet is fine.
+pub(super) fn check_folder(path: &Path) -> Result<(), StorageError> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Err(fault(path, &"this is not a folder")),
+        Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| fault(path, &format_args!("nothing can be written there: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(fault(path, &error)),
+    }
+}
+
+/// Those directly below a folder.
+pub(super) fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort_unstable();
+    folders
+}
+
+pub(super) fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StorageError {
+    StorageError { path: path.to_owned(), reason: reason.to_string() }
+}

@@ -1,0 +1,32 @@
+//! Locks between processes.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use super::{StorageError, file};
+
+/// Held until it is dropped, or its process ends in whichever way.
+#[derive(Debug)]
+#[must_use = "the lock is held for as long as this lives"]
+pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+
+impl Lock {
+    /// None while another one has it, in this process or elsewhere.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StorageError> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let lock = opened.map_err(|error| file::fault(path, &error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(lock))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(file::fault(path, &format_args!("cannot be locked: {error}"))),
+        }
+    }
+}
