@@ -93,7 +93,8 @@ fn check_authority(config: &Config, report: &mut Report) -> io::Result<()> {
         Ok(()) => {}
         Err(error @ TrialError::Refused(_)) => report.errors.push(config.error_at("tls.acme", error).to_string()),
         Err(error @ TrialError::Unreachable(_)) => {
-            let problem = config.error_at("tls.acme", format_args!("{error}; until it answers nothing is issued"));
+            let problem =
+                config.error_at("tls.acme", format_args!("{error} (until it answers as it should, nothing is issued)"));
             report.warnings.push(Problem { severity: Severity::Warning, ..problem }.to_string());
         }
     }

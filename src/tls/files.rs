@@ -119,7 +119,7 @@ impl Loaded {
             return Ok(self);
         }
         let warning = self.warnings.into_iter().next().unwrap_or_default();
-        Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended and replaces nothing: {warning}")))
+        Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended, so the one in force is kept: {warning}")))
     }
 
     /// The same for files with the same content, and what clients dislike of it by now.

@@ -53,10 +53,11 @@ pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String
         let wild = host.name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         names.contains(&*host.name) || wild.is_some_and(|wild| names.contains(&*wild))
     };
+    let others = if known.is_empty() { String::new() } else { format!("; there are some for: {}", known.join(", ")) };
     hosts
         .iter()
         .filter(|host| !covered(host))
-        .map(|host| format!("no certificate is for {}; there are some for: {}", host.name, known.join(", ")))
+        .map(|host| format!("no certificate is for {}{others}", host.name))
         .collect()
 }
 

@@ -76,8 +76,9 @@ impl Asking {
             let passed = self.begin.elapsed();
             if passed > BEGIN.min(timeout) && self.slot.is_renewal_asked() {
                 bail!(
-                    "no portcullis that runs has begun within {BEGIN:?}: the mark stays in {}, and is followed when one does",
-                    self.slot.path().display()
+                    "no portcullis that runs has begun within {:?}: is one running? The mark {} stays, and is followed when one does",
+                    BEGIN.min(timeout),
+                    self.slot.path().with_file_name("renew").display()
                 );
             }
             if passed > timeout {

@@ -87,9 +87,15 @@ impl fmt::Display for Refusal {
         write!(f, "{name} was not proven to be ours by {kind}: {reason}: ")?;
         match kind {
             Kind::TlsAlpn01 => {
-                write!(f, "the authority must reach port 443 of {name}, and what is in between must pass TLS through")
+                write!(
+                    f,
+                    "its DNS records must lead here, and port 443 be reached by the authority with TLS passed through"
+                )
             }
-            Kind::Http01 => write!(f, "the authority must reach port 80 of {name}, which listen.http answers"),
+            Kind::Http01 => write!(
+                f,
+                "its DNS records must lead here, and port 80 be reached by the authority, which listen.http answers"
+            ),
         }
     }
 }

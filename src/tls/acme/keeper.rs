@@ -207,7 +207,9 @@ impl Keeper {
         metrics::acme_attempt(error.kind());
         let now = Moment::now();
         let state = state.failed(Failure { at: now, reason: error.to_string() }, error.retry_after());
-        let next_attempt = state.not_before.unwrap_or(now);
+        // An attempt that somebody asked for before it was due is followed by the one that is.
+        let due = self.life().map(|life| life.due(state.window.as_ref()));
+        let next_attempt = [state.not_before, due].into_iter().flatten().max().unwrap_or(now);
         match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
             Some(until) => {
                 tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {error}");
