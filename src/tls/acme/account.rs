@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     Storage,
     client::Client,
-    error::AttemptError,
+    error::{AttemptError, in_one_line},
     order::{authority, blocking, insist},
     storage::{Lock, StoredAccount},
 };
@@ -73,7 +73,10 @@ async fn again(
         match insist!(account.update_contacts(&contact).await) {
             Ok(()) => save(storage, StoredAccount { contact: acme.contact.clone(), ..stored }).await?,
             // An account that is gone shows in the order.
-            Err(error) => tracing::warn!(%error, "the authority does not take the changed tls.acme.contact"),
+            Err(error) => {
+                let error = in_one_line(&error.to_string());
+                tracing::warn!(error, "the authority does not take the changed tls.acme.contact");
+            }
         }
     }
     Ok(account)

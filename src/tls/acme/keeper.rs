@@ -9,7 +9,7 @@ use super::{
     Challenges, Failure, Lock, Moment, Report, Slot, State, Storage,
     board::Board,
     client::Client,
-    error::AttemptError,
+    error::{AttemptError, in_one_line},
     issued::Issued,
     order::{Job, blocking},
     schedule::Life,
@@ -178,7 +178,7 @@ impl Keeper {
         let attempt = AbortOnDropHandle::new(tokio::spawn(self.job().run()));
         let outcome = match timeout(LONGEST_ATTEMPT, attempt).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Err(AttemptError::Internal(error.to_string())),
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(AttemptError::Timeout(LONGEST_ATTEMPT)),
         };
         let state = match outcome {
@@ -205,15 +205,15 @@ impl Keeper {
 
     fn failed(&self, error: &AttemptError, state: &State) -> State {
         metrics::acme_attempt(error.kind());
-        let now = Moment::now();
-        let state = state.failed(Failure { at: now, reason: error.to_string() }, error.retry_after());
+        let (now, reason) = (Moment::now(), in_one_line(&error.to_string()));
+        let state = state.failed(Failure { at: now, reason: reason.clone() }, error.retry_after());
         let next_attempt = state.not_before.unwrap_or(now);
         match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
             Some(until) => {
-                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {error}");
+                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {reason}");
             }
             None => {
-                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {error}");
+                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {reason}");
             }
         }
         state
@@ -221,7 +221,15 @@ impl Keeper {
 
     async fn ask(&self, lock: Lock, state: State) -> Result<(), AttemptError> {
         let Some(id) = self.life().and_then(|life| life.id.clone()) else { return Ok(()) };
-        let window = window::ask(&self.storage, &self.client.fresh(), &id, state.window.as_ref()).await;
+        let (storage, client, known) = (self.storage.clone(), self.client.fresh(), state.window.clone());
+        let asked = id.clone();
+        // In a task of its own, as an attempt.
+        let asking = tokio::spawn(async move { window::ask(&storage, &client, &asked, known.as_ref()).await });
+        let window = AbortOnDropHandle::new(asking).await;
+        let window = window.unwrap_or_else(|error| {
+            tracing::error!(names = self.names(), %error, "an error in portcullis or in what the authority sent");
+            window::unanswered(&id, state.window.as_ref())
+        });
         if let Some((start, end)) = window.suggested
             && state.window.as_ref().and_then(|window| window.suggested) != window.suggested
         {

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, account,
     client::Client,
-    error::{AttemptError, Refusal, is_account_unknown, is_passing, may_pass, words},
+    error::{AttemptError, Refusal, in_one_line, is_account_unknown, is_passing, may_pass, words},
     issued::Issued,
     window,
 };
@@ -20,6 +20,8 @@ use crate::config::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, Secret};
 /// How long an authority may take for its checks, and for the certificate.
 const PATIENCE: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(90));
+/// Bytes of PEM, far beyond a chain for a hundred names; with its key it must be readable when it is stored.
+const LARGEST_CHAIN: usize = 256 * 1024;
 /// A clock may be that wrong.
 const CLOCK: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much later than here it may be where a certificate begins.
@@ -142,7 +144,8 @@ impl Job {
             let kind = refusal.kind;
             tracing::warn!(
                 names = self.names(),
-                "{kind} failed and another kind was tried; tls.acme.challenge can leave {kind} out: {refusal}"
+                "{kind} failed and another kind was tried; tls.acme.challenge can leave {kind} out: {}",
+                in_one_line(&refusal.to_string())
             );
         }
     }
@@ -176,7 +179,12 @@ impl Job {
                 Err(error) if is_passing(&error) || is_account_unknown(&error) => return Err(self.authority(error)),
                 Err(Error::Unsupported(_)) => {}
                 Err(error) => {
-                    tracing::info!(names = self.names(), %error, "the authority does not take this for a renewal: ordering anew");
+                    let error = in_one_line(&error.to_string());
+                    tracing::info!(
+                        names = self.names(),
+                        error,
+                        "the authority does not take this for a renewal: ordering anew"
+                    );
                 }
             }
         }
@@ -271,6 +279,9 @@ impl Job {
 
     /// Nothing is stored, and so nothing served, that would not work.
     fn examine(&self, stored: &StoredCertificate) -> Result<Issued, AttemptError> {
+        if stored.chain.len() > LARGEST_CHAIN {
+            return Err(AttemptError::Unusable(format!("the chain has {} bytes", stored.chain.len())));
+        }
         let issued = Issued::load(stored, &self.slot.path()).map_err(AttemptError::Unusable)?;
         let now = Moment::now();
         if !issued.covers(&self.certificate.names) {
