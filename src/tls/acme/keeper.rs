@@ -117,8 +117,7 @@ impl Keeper {
     async fn begin(&mut self) {
         let state = self.state().await;
         self.is_changed = state.settings.as_ref().is_some_and(|settings| *settings != self.settings);
-        if let (Some(not_before), Some(error)) = (state.not_before, &state.error)
-            && not_before > Moment::now()
+        if let (Some(not_before), Some(error)) = (state.rests_until(Moment::now()), &state.error)
             && !self.is_changed
         {
             tracing::warn!(
@@ -192,7 +191,7 @@ impl Keeper {
 
     fn succeeded(&mut self, issued: Issued, state: &State) -> State {
         metrics::acme_attempt("issued");
-        let state = state.succeeded();
+        let state = state.succeeded(Moment::now(), &issued.life);
         let not_after = issued.life.not_after;
         let next = issued.life.due(None);
         tracing::info!(names = self.names(), %not_after, renewal = %next, "a certificate was issued and is in force");
@@ -256,7 +255,7 @@ impl Keeper {
     /// Until the next step, but no longer than until the folder is looked at again.
     fn pause(&self, state: &State) -> Duration {
         let now = Moment::now();
-        let next = [self.life().map(|life| life.due(state.window.as_ref())), state.not_before];
+        let next = [self.life().map(|life| life.due(state.window.as_ref())), state.rests_until(now)];
         let next = next.into_iter().flatten().filter(|next| *next > now).min();
         next.map_or(LOOK, |next| next.since(now).min(LOOK))
     }
@@ -299,12 +298,11 @@ fn step(now: Moment, life: Option<&Life>, state: &State, is_asked: bool) -> Step
         return Step::Order;
     }
     let window = state.window.as_ref();
-    if life.and_then(|life| life.ask(window)).is_some_and(|ask| ask <= now) {
+    if life.is_some_and(|life| life.is_to_be_asked(window, now)) {
         return Step::Ask;
     }
     let is_due = life.is_none_or(|life| life.due(window) <= now);
-    let may = state.not_before.is_none_or(|not_before| not_before <= now);
-    if is_due && may { Step::Order } else { Step::Wait }
+    if is_due && state.rests_until(now).is_none() { Step::Order } else { Step::Wait }
 }
 
 #[cfg(test)]
@@ -334,18 +332,20 @@ mod tests {
         assert_eq!(step(at(99), None, &patient, false), Step::Wait);
         assert_eq!(step(at(100), None, &patient, false), Step::Order);
         assert_eq!(step(at(0), Some(&life()), &State::default(), false), Step::Ask);
-        assert_eq!(step(at(0), Some(&life()), &asked(7_000_000), false), Step::Wait);
-        assert_eq!(step(at(6_000_000), Some(&life()), &asked(7_000_000), false), Step::Order);
+        assert_eq!(step(at(0), Some(&life()), &asked(600), false), Step::Wait);
+        assert_eq!(step(at(6_000_000), Some(&life()), &asked(6_000_600), false), Step::Order);
         assert_eq!(
-            step(at(7_000_000), Some(&life()), &asked(7_000_000), false),
+            step(at(6_000_600), Some(&life()), &asked(6_000_600), false),
             Step::Ask,
             "it may know better by now"
         );
+        let rests = State { not_before: Some(at(6_000_100)), ..asked(6_000_600) };
+        assert_eq!(step(at(6_000_000), Some(&life()), &rests, false), Step::Wait);
     }
 
     #[test]
     fn a_person_need_not_wait() {
-        let patient = State { not_before: Some(at(100)), ..asked(7_000_000) };
+        let patient = State { not_before: Some(at(100)), ..asked(600) };
         assert_eq!(step(at(0), Some(&life()), &patient, true), Step::Order);
     }
 
