@@ -78,6 +78,7 @@ pub struct StoredCertificate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOrder {
     pub url: String,
+    pub begun: Moment,
     /// PEM, PKCS#8.
     pub key: Secret,
 }
@@ -222,15 +223,15 @@ impl Slot {
 
     pub(super) fn order(&self) -> Result<Option<StoredOrder>, StorageError> {
         let raw = read::<RawOrder>(&self.folder.join(ORDER))?;
-        Ok(raw.map(|RawOrder { url, key, .. }| StoredOrder { url, key: Secret::new(key) }))
+        Ok(raw.map(|RawOrder { url, begun, key, .. }| StoredOrder { url, begun, key: Secret::new(key) }))
     }
 
     /// For who holds the lock.
     pub(super) fn set_order(&self, order: Option<&StoredOrder>) -> Result<(), StorageError> {
         let path = self.folder.join(ORDER);
         match order {
-            Some(StoredOrder { url, key }) => {
-                write(&path, &RawOrder { version: 1, url: url.clone(), key: key.reveal().to_owned() })
+            Some(StoredOrder { url, begun, key }) => {
+                write(&path, &RawOrder { version: 1, url: url.clone(), begun: *begun, key: key.reveal().to_owned() })
             }
             None => file::remove(&path),
         }
@@ -277,6 +278,7 @@ struct RawCertificate {
 struct RawOrder {
     version: u32,
     url: String,
+    begun: Moment,
     key: String,
 }
 

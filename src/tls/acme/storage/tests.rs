@@ -49,7 +49,8 @@ fn what_is_stored_is_found_again_and_is_its_owners_alone() {
     assert_ne!(slot.stamp(), before);
     assert_eq!(storage.all(), [(slot.path(), certificate())]);
 
-    let order = StoredOrder { url: "https://ca.test/order/1".to_owned(), key: Secret::new("a key".to_owned()) };
+    let (url, key) = ("https://ca.test/order/1".to_owned(), Secret::new("a key".to_owned()));
+    let order = StoredOrder { url, begun: Moment(7), key };
     slot.set_order(Some(&order)).unwrap();
     assert_eq!(slot.order().unwrap(), Some(order));
     slot.set_order(None).unwrap();
