@@ -32,7 +32,8 @@ pub(super) enum AttemptError {
     #[error("no certificate after {} minutes", .0.as_secs() / 60)]
     Timeout(Duration),
     #[error(
-        "the account is being made elsewhere and does not get finished: another portcullis on the storage folder hangs"
+        "the account is being made for another certificate and does not get finished: the authority hangs, or another \
+         portcullis on the storage folder"
     )]
     Busy,
     #[error("an error in portcullis or in what the authority sent: {0}")]
