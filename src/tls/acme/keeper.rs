@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -25,6 +25,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(2);
 /// An attempt that takes longer has failed.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(6 * 60);
+/// Nor does another portcullis need longer for an attempt, and for what comes after it.
+const LONGEST_TURN: Duration = Duration::from_secs(10 * 60);
 /// After a folder could not be written to.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,22 @@ enum Step {
     Order,
 }
 
+/// How long another one has been waited for.
+#[derive(Default)]
+struct Turn {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Turn {
+    /// True once, where it takes too long.
+    fn is_long_awaited(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let is_long = now.duration_since(since) > LONGEST_TURN;
+        is_long && !std::mem::replace(&mut self.is_told, true)
+    }
+}
+
 impl Known {
     /// Blocks.
     pub(super) fn read(slot: &Slot) -> Self {
@@ -86,7 +104,7 @@ impl Known {
 
 impl Keeper {
     pub(super) async fn run(mut self) {
-        let mut told_clock = false;
+        let (mut told_clock, mut turn) = (false, Turn::default());
         self.begin().await;
         loop {
             self.look().await;
@@ -98,17 +116,25 @@ impl Keeper {
             told_clock = !now.is_plausible();
             self.tell(&state);
             let step = step(now, self.life(), &state, self.is_asked().await);
-            let pause = match step {
-                Step::Wait => self.pause(&state),
-                Step::Ask | Step::Order => match self.locked(step).await {
-                    Ok(true) => Duration::ZERO,
-                    // Somebody else is at it.
-                    Ok(false) => LOOK,
-                    Err(error) => {
-                        tracing::error!(names = self.names(), %error, "the certificate cannot be looked after");
-                        PAUSE
-                    }
-                },
+            let outcome = match step {
+                Step::Wait => None,
+                Step::Ask | Step::Order => Some(self.locked(step).await),
+            };
+            if !matches!(outcome, Some(Ok(false))) {
+                turn = Turn::default();
+            } else if turn.is_long_awaited(Instant::now()) {
+                let lock = self.slot.path().with_file_name("lock");
+                tracing::error!(names = self.names(), lock = %lock.display(), "another portcullis holds the lock for longer than any attempt takes, and nothing is ordered: find it, and end it");
+            }
+            let pause = match outcome {
+                None => self.pause(&state),
+                Some(Ok(true)) => Duration::ZERO,
+                // Somebody else is at it.
+                Some(Ok(false)) => LOOK,
+                Some(Err(error)) => {
+                    tracing::error!(names = self.names(), %error, "the certificate cannot be looked after");
+                    PAUSE
+                }
             };
             sleep(pause).await;
         }
@@ -135,8 +161,11 @@ impl Keeper {
         let found = blocking(move || Ok::<_, AttemptError>(known.again(&slot))).await;
         let Ok(found) = found else { return };
         if found.stamp != self.known.stamp {
+            let is_gone = found.stamp.is_none();
             self.known = found;
-            if let Some(issued) = &self.known.issued {
+            if is_gone {
+                tracing::warn!(names = self.names(), file = %self.slot.path().display(), "the stored certificate is gone; the one in force stays until it is renewed, but for a restart");
+            } else if let Some(issued) = &self.known.issued {
                 tracing::info!(names = self.names(), not_after = %issued.life.not_after, "a certificate was found in storage and is in force");
             }
             self.board.put(self.index, self.known.issued.clone());
@@ -151,13 +180,12 @@ impl Keeper {
         let (found, now) = (self.state().await, Moment::now());
         let state = found.found(now);
         if state != found {
-            self.save(&state).await?;
+            self.save(&lock, &state).await?;
         }
         match step(now, self.life(), &state, self.is_asked().await) {
-            Step::Order => self.attempt(lock, state).await?,
-            Step::Ask => self.ask(lock, state).await?,
+            Step::Order => self.attempt(&lock, state).await?,
+            Step::Ask => self.ask(&lock, state).await?,
             Step::Wait => {
-                drop(lock);
                 tracing::debug!(?step_before, "done by another portcullis, or not to be done yet");
             }
         }
@@ -165,16 +193,16 @@ impl Keeper {
     }
 
     /// What the attempt was for holds, whatever comes of it.
-    async fn attempt(&mut self, lock: Lock, state: State) -> Result<(), AttemptError> {
+    async fn attempt(&mut self, lock: &Lock, state: State) -> Result<(), AttemptError> {
         let state = state.begins(Moment::now(), &self.settings);
         self.is_changed = false;
-        self.save(&state).await?;
+        self.save(lock, &state).await?;
         let slot = self.slot.clone();
         blocking(move || slot.renewal_begins()).await?;
         self.tell(&state);
         tracing::info!(names = self.names(), directory = self.acme.directory, "ordering a certificate");
         // In a task of its own: what an authority sends must not end this one.
-        let attempt = AbortOnDropHandle::new(tokio::spawn(self.job().run()));
+        let attempt = AbortOnDropHandle::new(tokio::spawn(self.job(lock.clone()).run()));
         let outcome = match timeout(LONGEST_ATTEMPT, attempt).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(error.into()),
@@ -184,9 +212,7 @@ impl Keeper {
             Ok(issued) => self.succeeded(issued, &state),
             Err(error) => self.failed(&error, &state),
         };
-        let saved = self.save(&state).await;
-        drop(lock);
-        saved
+        self.save(lock, &state).await
     }
 
     fn succeeded(&mut self, issued: Issued, state: &State) -> State {
@@ -218,7 +244,7 @@ impl Keeper {
         state
     }
 
-    async fn ask(&self, lock: Lock, state: State) -> Result<(), AttemptError> {
+    async fn ask(&self, lock: &Lock, state: State) -> Result<(), AttemptError> {
         let Some(id) = self.life().and_then(|life| life.id.clone()) else { return Ok(()) };
         let (storage, client, known) = (self.storage.clone(), self.client.fresh(), state.window.clone());
         let asked = id.clone();
@@ -235,13 +261,12 @@ impl Keeper {
             let explanation = window.explanation.as_deref();
             tracing::info!(names = self.names(), %start, %end, explanation, "the authority says when to renew");
         }
-        let saved = self.save(&State { window: Some(window), ..state }).await;
-        drop(lock);
-        saved
+        self.save(lock, &State { window: Some(window), ..state }).await
     }
 
-    fn job(&self) -> Job {
+    fn job(&self, lock: Lock) -> Job {
         Job {
+            lock,
             acme: Arc::clone(&self.acme),
             certificate: self.certificate.clone(),
             storage: self.storage.clone(),
@@ -274,9 +299,9 @@ impl Keeper {
         State { not_before: state.not_before.filter(|_| !self.is_changed), ..state }
     }
 
-    async fn save(&self, state: &State) -> Result<(), AttemptError> {
-        let (slot, state) = (self.slot.clone(), state.clone());
-        blocking(move || slot.set_state(&state)).await
+    async fn save(&self, lock: &Lock, state: &State) -> Result<(), AttemptError> {
+        let (lock, slot, state) = (lock.clone(), self.slot.clone(), state.clone());
+        blocking(move || (slot.set_state(&state), drop(lock)).0).await
     }
 
     async fn is_asked(&self) -> bool {
@@ -341,6 +366,13 @@ mod tests {
         );
         let rests = State { not_before: Some(at(6_000_100)), ..asked(6_000_600) };
         assert_eq!(step(at(6_000_000), Some(&life()), &rests, false), Step::Wait);
+    }
+
+    #[test]
+    fn another_one_that_hangs_is_told_once() {
+        let (begin, mut turn) = (Instant::now(), Turn::default());
+        let told = [0, 600, 601, 602, 9000].map(|seconds| turn.is_long_awaited(begin + Duration::from_secs(seconds)));
+        assert_eq!(told, [false, false, true, false, false]);
     }
 
     #[test]

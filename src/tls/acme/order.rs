@@ -9,7 +9,8 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use tokio::task::spawn_blocking;
 
 use super::{
-    Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, account,
+    Answer, Challenges, Lock, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token,
+    account,
     client::Client,
     error::{AttemptError, Refusal, in_one_line, is_account_unknown, is_passing, may_pass, words},
     issued::Issued,
@@ -58,8 +59,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is to be had, and all that it takes. Whoever runs it holds the lock of the slot.
+/// What is to be had, and all that it takes.
 pub(super) struct Job {
+    /// Of the slot; held until the last that was begun is written, and the last answer is closed.
+    pub(super) lock: Lock,
     pub(super) acme: Arc<Acme>,
     pub(super) certificate: AcmeCertificate,
     pub(super) storage: Storage,
@@ -265,8 +268,8 @@ impl Job {
 
     /// The key is stored before the authority is asked, so that a certificate which it issued is never lost.
     async fn pay_out(&self, order: &mut Order, kept: StoredOrder) -> Result<Issued, AttemptError> {
-        let (slot, key) = (self.slot.clone(), kept.key.clone());
-        blocking(move || slot.set_order(Some(&kept))).await?;
+        let (slot, lock, key) = (self.slot.clone(), self.lock.clone(), kept.key.clone());
+        blocking(move || (slot.set_order(Some(&kept)), drop(lock)).0).await?;
         if order.state().status == OrderStatus::Ready || order.state().status == OrderStatus::Pending {
             let request = self.request(&key)?;
             insist!(order.finalize_csr(&request).await).map_err(|error| self.authority(error))?;
@@ -274,8 +277,8 @@ impl Job {
         let chain = insist!(order.poll_certificate(&PATIENCE).await).map_err(|error| self.authority(error))?;
         let stored = StoredCertificate { directory: self.acme.directory.clone(), chain, key, stored_at: Moment::now() };
         let issued = self.examine(&stored)?;
-        let slot = self.slot.clone();
-        blocking(move || slot.set_certificate(&stored).and_then(|()| slot.set_order(None))).await?;
+        let (slot, lock) = (self.slot.clone(), self.lock.clone());
+        blocking(move || (slot.set_certificate(&stored).and_then(|()| slot.set_order(None)), drop(lock)).0).await?;
         Ok(issued)
     }
 
