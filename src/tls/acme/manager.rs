@@ -33,6 +33,7 @@ pub struct Prepared {
     storage: Storage,
     known: Vec<Known>,
     stand_ins: Vec<Issued>,
+    warning: Option<String>,
 }
 
 struct Running {
@@ -56,17 +57,19 @@ impl Prepared {
         let known = slots.iter().map(Known::read).collect();
         let others = storage.all().into_iter().filter(|(file, _)| slots.iter().all(|slot| slot.path() != *file));
         let stand_ins = others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect();
-        Ok(Self { acme: acme.clone(), client, storage, known, stand_ins })
+        Ok(Self { acme: acme.clone(), client, warning: storage.warning(), storage, known, stand_ins })
     }
 
-    /// As [`Prepared::new`], without making anything. Blocks.
+    /// As [`Prepared::new`], without making anything. Returns what looks like a mistake. Blocks.
     ///
     /// # Errors
     /// As [`Prepared::new`].
-    pub fn check(acme: &Acme) -> Result<(), FileFault> {
+    pub fn check(acme: &Acme) -> Result<Option<String>, FileFault> {
         account::check(acme)?;
         Client::new(acme)?;
-        Storage::new(acme).check().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })
+        let storage = Storage::new(acme);
+        storage.check().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })?;
+        Ok(storage.warning())
     }
 }
 
@@ -132,7 +135,8 @@ impl Manager {
     }
 
     fn run(&self, prepared: Prepared, in_force: Vec<Issued>) -> Running {
-        let Prepared { acme, client, storage, known, mut stand_ins } = prepared;
+        let Prepared { acme, client, storage, known, mut stand_ins, warning } = prepared;
+        warning.iter().for_each(|warning| tracing::warn!("tls.acme.storage: {warning}"));
         for issued in in_force {
             let found = known.iter().filter_map(|known| known.issued.as_ref()).chain(&stand_ins);
             if !found.into_iter().any(|found| found.loaded.content == issued.loaded.content) {

@@ -152,6 +152,18 @@ impl Storage {
         file::check_folder(&self.root)
     }
 
+    /// What to warn of: who can write here has keys, and answers authorities as if our names were theirs.
+    pub fn warning(&self) -> Option<String> {
+        let folders = [self.root.clone(), self.root.join(CHALLENGES), self.authority()];
+        folders.iter().find_map(|folder| {
+            let others = file::others_in(folder)?;
+            Some(format!(
+                "{}: {others} can write there, and so have certificates issued for our names: it must be portcullis' alone (0700)",
+                folder.display()
+            ))
+        })
+    }
+
     pub fn slot(&self, certificate: &AcmeCertificate) -> Slot {
         let mut names: Vec<String> = certificate.names.iter().map(ToString::to_string).collect();
         let first = names.first().cloned().unwrap_or_default();

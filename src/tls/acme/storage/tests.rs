@@ -75,6 +75,28 @@ fn what_is_stored_is_found_again_and_is_its_owners_alone() {
     assert_eq!(open, Vec::<String>::new());
 }
 
+#[test]
+fn a_folder_that_others_can_write_to_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::new(&acme(folder.path()));
+    assert_eq!(storage.warning(), None, "it is not there");
+    storage.prepare().unwrap();
+    assert_eq!(storage.warning(), None);
+    let root = folder.path().join("acme");
+    for (path, mode, told) in [
+        (root.clone(), 0o777, "every user of this machine"),
+        (root.clone(), 0o770, "the group "),
+        (root.join(CHALLENGES), 0o702, "every user of this machine"),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let warning = storage.warning().unwrap();
+        assert!(warning.starts_with(&format!("{}: {told}", path.display())), "{warning}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(storage.warning(), None, "a service manager may have made it; all that is in it is closed");
+}
+
 /// Whatever a crash leaves, and whatever somebody puts there.
 #[test]
 fn half_a_file_is_no_certificate() {
