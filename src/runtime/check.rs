@@ -100,8 +100,14 @@ impl Runtime {
     pub fn check(config: &Config) -> Check {
         let mut check = Check::default();
         check.certificates(config);
-        let acme = config.tls.acme.as_ref().and_then(|acme| acme::Prepared::check(acme).err());
-        check.errors(config, "tls.acme", acme);
+        match config.tls.acme.as_ref().map(acme::Prepared::check).transpose() {
+            Ok(told) => {
+                let place = |text| config.error_at("tls.acme.storage", text);
+                let told = told.flatten().map(place);
+                check.warnings.extend(told.map(|problem| Problem { severity: Severity::Warning, ..problem }));
+            }
+            Err(error) => check.errors(config, "tls.acme", [error]),
+        }
         check.registries(config);
         check.keys(config);
         let (problems, errors) = Chain::check(&config.identity);

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     Storage,
     client::Client,
-    error::AttemptError,
+    error::{AttemptError, in_one_line},
     order::{authority, blocking, insist},
     storage::{Lock, StoredAccount},
 };
@@ -24,18 +24,29 @@ const TURN: Duration = Duration::from_millis(200);
 
 /// The stored account, or a new one, which is stored before anything else is done with it.
 pub(super) async fn open(acme: &Acme, storage: &Storage, client: &Client) -> Result<Account, AttemptError> {
-    let _lock = lock(storage).await?;
-    let known = storage.clone();
-    match blocking(move || known.account()).await? {
+    // Who only reads it waits for nobody: an authority that hangs would have each of many certificates wait for all others.
+    if let Some(stored) = known(storage).await?.filter(|stored| stored.contact == acme.contact) {
+        return restore(client, &stored).await;
+    }
+    let lock = lock(storage).await?;
+    match known(storage).await? {
+        Some(stored) if stored.contact == acme.contact => {
+            drop(lock);
+            restore(client, &stored).await
+        }
         Some(stored) => again(acme, storage, client, stored).await,
         None => create(acme, storage, client).await,
     }
 }
 
+async fn known(storage: &Storage) -> Result<Option<StoredAccount>, AttemptError> {
+    let storage = storage.clone();
+    blocking(move || storage.account()).await
+}
+
 /// The stored account at its authority; None where there is none.
 pub(super) async fn stored(storage: &Storage, client: &Client) -> Result<Option<Account>, AttemptError> {
-    let known = storage.clone();
-    match blocking(move || known.account()).await? {
+    match known(storage).await? {
         Some(stored) => restore(client, &stored).await.map(Some),
         None => Ok(None),
     }
@@ -61,6 +72,7 @@ pub(super) fn check(acme: &Acme) -> Result<(), FileFault> {
     acme.external_account.as_ref().map_or(Ok(()), |account| external(account).map(drop))
 }
 
+/// With what the configuration says by now.
 async fn again(
     acme: &Acme,
     storage: &Storage,
@@ -68,12 +80,13 @@ async fn again(
     stored: StoredAccount,
 ) -> Result<Account, AttemptError> {
     let account = restore(client, &stored).await?;
-    if stored.contact != acme.contact {
-        let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
-        match insist!(account.update_contacts(&contact).await) {
-            Ok(()) => save(storage, StoredAccount { contact: acme.contact.clone(), ..stored }).await?,
-            // An account that is gone shows in the order.
-            Err(error) => tracing::warn!(%error, "the authority does not take the changed tls.acme.contact"),
+    let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
+    match insist!(account.update_contacts(&contact).await) {
+        Ok(()) => save(storage, StoredAccount { contact: acme.contact.clone(), ..stored }).await?,
+        // An account that is gone shows in the order.
+        Err(error) => {
+            let error = in_one_line(&error.to_string());
+            tracing::warn!(error, "the authority does not take the changed tls.acme.contact");
         }
     }
     Ok(account)

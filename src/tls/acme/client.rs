@@ -32,6 +32,10 @@ use crate::{
 /// For one call, connection and answer included.
 const CALL: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
+/// The library adds what an authority says to the time of day, which must not leave the range of clocks.
+const MOST_PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Where an authority does not say when to ask again (RFC 9773 §4.3.2).
+const ASK_AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
 /// Far beyond a chain; an authority that sends more is none.
 const LARGEST_BODY: usize = 1024 * 1024;
 
@@ -122,7 +126,7 @@ impl Client {
         if (status.is_client_error() || status.is_server_error()) && !(is_signed && is_problem(&answer)) {
             return Err(CallError::Status { host, status });
         }
-        Ok(answer)
+        Ok(readable(answer, is_signed))
     }
 
     async fn exchange(
@@ -179,6 +183,20 @@ impl HttpClient for Client {
         let call = self.clone().call(request);
         Box::pin(async move { call.await.map(BytesResponse::from).map_err(|error| Error::Other(Box::new(error))) })
     }
+}
+
+/// The library trusts in `Retry-After`, and without it makes nothing of what is read without being signed for.
+fn readable<B>(mut answer: Response<B>, is_signed: bool) -> Response<B> {
+    let said = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+    match said.or((!is_signed).then_some(ASK_AGAIN)) {
+        Some(patience) => {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(patience.min(MOST_PATIENCE).as_secs()));
+        }
+        None => {
+            answer.headers_mut().remove(header::RETRY_AFTER);
+        }
+    }
+    answer
 }
 
 /// Seconds, or a date (RFC 9110 §10.2.3).
@@ -246,6 +264,24 @@ mod tests {
         let left = retry_after(&httpdate::fmt_http_date(later)).unwrap();
         assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
         assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn the_library_sees_no_patience_that_would_break_it() {
+        for (said, is_signed, seen) in [
+            (Some("120"), true, Some("120")),
+            (Some("18446744073709551615"), true, Some("31536000")),
+            (Some("Fri, 31 Dec 9999 23:59:59 GMT"), false, Some("31536000")),
+            (Some("soon"), true, None),
+            (None, true, None),
+            (Some("-1"), false, Some("21600")),
+            (None, false, Some("21600")),
+        ] {
+            let answer = said.into_iter().fold(Response::builder(), |answer, said| answer.header("Retry-After", said));
+            let answer = readable(answer.body(()).unwrap(), is_signed);
+            let found = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(found, seen, "{said:?}");
+        }
     }
 
     fn client() -> Client {

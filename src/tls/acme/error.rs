@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use instant_acme::{Error, Problem};
+use tokio::task::JoinError;
 
 use super::{Moment, StorageError, client::CallError, order::Kind};
 use crate::tls::FileFault;
@@ -31,7 +32,8 @@ pub(super) enum AttemptError {
     #[error("no certificate after {} minutes", .0.as_secs() / 60)]
     Timeout(Duration),
     #[error(
-        "the account is being made elsewhere and does not get finished: another portcullis on the storage folder hangs"
+        "the account is being made for another certificate and does not get finished: the authority hangs, or another \
+         portcullis on the storage folder"
     )]
     Busy,
     #[error("an error in portcullis or in what the authority sent: {0}")]
@@ -45,6 +47,13 @@ pub(super) struct Refusal {
     pub(super) kind: Kind,
     /// None: the authority does not offer that kind.
     pub(super) reason: Option<String>,
+}
+
+impl From<JoinError> for AttemptError {
+    /// Of a task of its own.
+    fn from(error: JoinError) -> Self {
+        Self::Internal(error.to_string())
+    }
 }
 
 impl AttemptError {
@@ -128,6 +137,17 @@ pub(super) fn is_passing(error: &Error) -> bool {
     call_of(error).is_some() || ["rateLimited", "serverInternal", "badNonce"].iter().any(|kind| has_type(error, kind))
 }
 
+/// For a log and a file: one line, and no more of it than a person reads. Much of it may be the authority's words.
+pub(super) fn in_one_line(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let mut line: String = text.chars().take(LONGEST).map(plain).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 /// What the CA says in its problem document, without the library's words around it.
 pub(super) fn words(problem: &Problem) -> String {
     let detail = problem.detail.clone().or_else(|| problem.r#type.clone()).unwrap_or_default();
@@ -184,5 +204,18 @@ fn advice(error: &Error) -> &'static str {
         }
         Some("accountDoesNotExist") => ": the authority does not know the account",
         Some(_) | None => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was said last is stored with the time of the next attempt: neither must be lost by the other.
+    #[test]
+    fn an_authority_that_talks_much_is_quoted_in_part() {
+        assert_eq!(in_one_line("no\r\nsuch\tname"), "no  such name");
+        let line = in_one_line(&"é".repeat(1_000_000));
+        assert_eq!((line.chars().count(), line.ends_with("é…")), (2001, true));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Challenges, Failure, Lock, Moment, Report, Slot, State, Storage,
     board::Board,
     client::Client,
-    error::AttemptError,
+    error::{AttemptError, in_one_line},
     issued::Issued,
     order::{Job, blocking},
     schedule::Life,
@@ -25,6 +25,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(2);
 /// An attempt that takes longer has failed.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(6 * 60);
+/// Nor does another portcullis need longer for an attempt, and for what comes after it.
+const LONGEST_TURN: Duration = Duration::from_secs(10 * 60);
 /// After a folder could not be written to.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,22 @@ enum Step {
     Order,
 }
 
+/// How long another one has been waited for.
+#[derive(Default)]
+struct Turn {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Turn {
+    /// True once, where it takes too long.
+    fn is_long_awaited(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let is_long = now.duration_since(since) > LONGEST_TURN;
+        is_long && !std::mem::replace(&mut self.is_told, true)
+    }
+}
+
 impl Known {
     /// Blocks.
     pub(super) fn read(slot: &Slot) -> Self {
@@ -86,7 +104,7 @@ impl Known {
 
 impl Keeper {
     pub(super) async fn run(mut self) {
-        let mut told_clock = false;
+        let (mut told_clock, mut turn) = (false, Turn::default());
         self.begin().await;
         loop {
             self.look().await;
@@ -98,17 +116,25 @@ impl Keeper {
             told_clock = !now.is_plausible();
             self.tell(&state);
             let step = step(now, self.life(), &state, self.is_asked().await);
-            let pause = match step {
-                Step::Wait => self.pause(&state),
-                Step::Ask | Step::Order => match self.locked(step).await {
-                    Ok(true) => Duration::ZERO,
-                    // Somebody else is at it.
-                    Ok(false) => LOOK,
-                    Err(error) => {
-                        tracing::error!(names = self.names(), %error, "the certificate cannot be looked after");
-                        PAUSE
-                    }
-                },
+            let outcome = match step {
+                Step::Wait => None,
+                Step::Ask | Step::Order => Some(self.locked(step).await),
+            };
+            if !matches!(outcome, Some(Ok(false))) {
+                turn = Turn::default();
+            } else if turn.is_long_awaited(Instant::now()) {
+                let lock = self.slot.path().with_file_name("lock");
+                tracing::error!(names = self.names(), lock = %lock.display(), "another portcullis holds the lock for longer than any attempt takes, and nothing is ordered: find it, and end it");
+            }
+            let pause = match outcome {
+                None => self.pause(&state),
+                Some(Ok(true)) => Duration::ZERO,
+                // Somebody else is at it.
+                Some(Ok(false)) => LOOK,
+                Some(Err(error)) => {
+                    tracing::error!(names = self.names(), %error, "the certificate cannot be looked after");
+                    PAUSE
+                }
             };
             sleep(pause).await;
         }
@@ -117,8 +143,7 @@ impl Keeper {
     async fn begin(&mut self) {
         let state = self.state().await;
         self.is_changed = state.settings.as_ref().is_some_and(|settings| *settings != self.settings);
-        if let (Some(not_before), Some(error)) = (state.not_before, &state.error)
-            && not_before > Moment::now()
+        if let (Some(not_before), Some(error)) = (state.rests_until(Moment::now()), &state.error)
             && !self.is_changed
         {
             tracing::warn!(
@@ -136,8 +161,11 @@ impl Keeper {
         let found = blocking(move || Ok::<_, AttemptError>(known.again(&slot))).await;
         let Ok(found) = found else { return };
         if found.stamp != self.known.stamp {
+            let is_gone = found.stamp.is_none();
             self.known = found;
-            if let Some(issued) = &self.known.issued {
+            if is_gone {
+                tracing::warn!(names = self.names(), file = %self.slot.path().display(), "the stored certificate is gone; the one in force stays until it is renewed, but for a restart");
+            } else if let Some(issued) = &self.known.issued {
                 tracing::info!(names = self.names(), not_after = %issued.life.not_after, "a certificate was found in storage and is in force");
             }
             self.board.put(self.index, self.known.issued.clone());
@@ -152,13 +180,12 @@ impl Keeper {
         let (found, now) = (self.state().await, Moment::now());
         let state = found.found(now);
         if state != found {
-            self.save(&state).await?;
+            self.save(&lock, &state).await?;
         }
         match step(now, self.life(), &state, self.is_asked().await) {
-            Step::Order => self.attempt(lock, state).await?,
-            Step::Ask => self.ask(lock, state).await?,
+            Step::Order => self.attempt(&lock, state).await?,
+            Step::Ask => self.ask(&lock, state).await?,
             Step::Wait => {
-                drop(lock);
                 tracing::debug!(?step_before, "done by another portcullis, or not to be done yet");
             }
         }
@@ -166,33 +193,31 @@ impl Keeper {
     }
 
     /// What the attempt was for holds, whatever comes of it.
-    async fn attempt(&mut self, lock: Lock, state: State) -> Result<(), AttemptError> {
+    async fn attempt(&mut self, lock: &Lock, state: State) -> Result<(), AttemptError> {
         let state = state.begins(Moment::now(), &self.settings);
         self.is_changed = false;
-        self.save(&state).await?;
+        self.save(lock, &state).await?;
         let slot = self.slot.clone();
         blocking(move || slot.renewal_begins()).await?;
         self.tell(&state);
         tracing::info!(names = self.names(), directory = self.acme.directory, "ordering a certificate");
         // In a task of its own: what an authority sends must not end this one.
-        let attempt = AbortOnDropHandle::new(tokio::spawn(self.job().run()));
+        let attempt = AbortOnDropHandle::new(tokio::spawn(self.job(lock.clone()).run()));
         let outcome = match timeout(LONGEST_ATTEMPT, attempt).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Err(AttemptError::Internal(error.to_string())),
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(AttemptError::Timeout(LONGEST_ATTEMPT)),
         };
         let state = match outcome {
             Ok(issued) => self.succeeded(issued, &state),
             Err(error) => self.failed(&error, &state),
         };
-        let saved = self.save(&state).await;
-        drop(lock);
-        saved
+        self.save(lock, &state).await
     }
 
     fn succeeded(&mut self, issued: Issued, state: &State) -> State {
         metrics::acme_attempt("issued");
-        let state = state.succeeded();
+        let state = state.succeeded(Moment::now(), &issued.life);
         let not_after = issued.life.not_after;
         let next = issued.life.due(None);
         tracing::info!(names = self.names(), %not_after, renewal = %next, "a certificate was issued and is in force");
@@ -205,38 +230,45 @@ impl Keeper {
 
     fn failed(&self, error: &AttemptError, state: &State) -> State {
         metrics::acme_attempt(error.kind());
-        let now = Moment::now();
-        let state = state.failed(Failure { at: now, reason: error.to_string() }, error.retry_after());
+        let (now, reason) = (Moment::now(), in_one_line(&error.to_string()));
+        let state = state.failed(Failure { at: now, reason: reason.clone() }, error.retry_after());
         // An attempt that somebody asked for before it was due is followed by the one that is.
         let due = self.life().map(|life| life.due(state.window.as_ref()));
         let next_attempt = [state.not_before, due].into_iter().flatten().max().unwrap_or(now);
         match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
             Some(until) => {
-                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {error}");
+                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {reason}");
             }
             None => {
-                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {error}");
+                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {reason}");
             }
         }
         state
     }
 
-    async fn ask(&self, lock: Lock, state: State) -> Result<(), AttemptError> {
+    async fn ask(&self, lock: &Lock, state: State) -> Result<(), AttemptError> {
         let Some(id) = self.life().and_then(|life| life.id.clone()) else { return Ok(()) };
-        let window = window::ask(&self.storage, &self.client.fresh(), &id, state.window.as_ref()).await;
+        let (storage, client, known) = (self.storage.clone(), self.client.fresh(), state.window.clone());
+        let asked = id.clone();
+        // In a task of its own, as an attempt.
+        let asking = tokio::spawn(async move { window::ask(&storage, &client, &asked, known.as_ref()).await });
+        let window = AbortOnDropHandle::new(asking).await;
+        let window = window.unwrap_or_else(|error| {
+            tracing::error!(names = self.names(), %error, "an error in portcullis or in what the authority sent");
+            window::unanswered(&id, state.window.as_ref())
+        });
         if let Some((start, end)) = window.suggested
             && state.window.as_ref().and_then(|window| window.suggested) != window.suggested
         {
             let explanation = window.explanation.as_deref();
             tracing::info!(names = self.names(), %start, %end, explanation, "the authority says when to renew");
         }
-        let saved = self.save(&State { window: Some(window), ..state }).await;
-        drop(lock);
-        saved
+        self.save(lock, &State { window: Some(window), ..state }).await
     }
 
-    fn job(&self) -> Job {
+    fn job(&self, lock: Lock) -> Job {
         Job {
+            lock,
             acme: Arc::clone(&self.acme),
             certificate: self.certificate.clone(),
             storage: self.storage.clone(),
@@ -250,7 +282,7 @@ impl Keeper {
     /// Until the next step, but no longer than until the folder is looked at again.
     fn pause(&self, state: &State) -> Duration {
         let now = Moment::now();
-        let next = [self.life().map(|life| life.due(state.window.as_ref())), state.not_before];
+        let next = [self.life().map(|life| life.due(state.window.as_ref())), state.rests_until(now)];
         let next = next.into_iter().flatten().filter(|next| *next > now).min();
         next.map_or(LOOK, |next| next.since(now).min(LOOK))
     }
@@ -269,9 +301,9 @@ impl Keeper {
         State { not_before: state.not_before.filter(|_| !self.is_changed), ..state }
     }
 
-    async fn save(&self, state: &State) -> Result<(), AttemptError> {
-        let (slot, state) = (self.slot.clone(), state.clone());
-        blocking(move || slot.set_state(&state)).await
+    async fn save(&self, lock: &Lock, state: &State) -> Result<(), AttemptError> {
+        let (lock, slot, state) = (lock.clone(), self.slot.clone(), state.clone());
+        blocking(move || (slot.set_state(&state), drop(lock)).0).await
     }
 
     async fn is_asked(&self) -> bool {
@@ -293,12 +325,11 @@ fn step(now: Moment, life: Option<&Life>, state: &State, is_asked: bool) -> Step
         return Step::Order;
     }
     let window = state.window.as_ref();
-    if life.and_then(|life| life.ask(window)).is_some_and(|ask| ask <= now) {
+    if life.is_some_and(|life| life.is_to_be_asked(window, now)) {
         return Step::Ask;
     }
     let is_due = life.is_none_or(|life| life.due(window) <= now);
-    let may = state.not_before.is_none_or(|not_before| not_before <= now);
-    if is_due && may { Step::Order } else { Step::Wait }
+    if is_due && state.rests_until(now).is_none() { Step::Order } else { Step::Wait }
 }
 
 #[cfg(test)]
@@ -328,18 +359,27 @@ mod tests {
         assert_eq!(step(at(99), None, &patient, false), Step::Wait);
         assert_eq!(step(at(100), None, &patient, false), Step::Order);
         assert_eq!(step(at(0), Some(&life()), &State::default(), false), Step::Ask);
-        assert_eq!(step(at(0), Some(&life()), &asked(7_000_000), false), Step::Wait);
-        assert_eq!(step(at(6_000_000), Some(&life()), &asked(7_000_000), false), Step::Order);
+        assert_eq!(step(at(0), Some(&life()), &asked(600), false), Step::Wait);
+        assert_eq!(step(at(6_000_000), Some(&life()), &asked(6_000_600), false), Step::Order);
         assert_eq!(
-            step(at(7_000_000), Some(&life()), &asked(7_000_000), false),
+            step(at(6_000_600), Some(&life()), &asked(6_000_600), false),
             Step::Ask,
             "it may know better by now"
         );
+        let rests = State { not_before: Some(at(6_000_100)), ..asked(6_000_600) };
+        assert_eq!(step(at(6_000_000), Some(&life()), &rests, false), Step::Wait);
+    }
+
+    #[test]
+    fn another_one_that_hangs_is_told_once() {
+        let (begin, mut turn) = (Instant::now(), Turn::default());
+        let told = [0, 600, 601, 602, 9000].map(|seconds| turn.is_long_awaited(begin + Duration::from_secs(seconds)));
+        assert_eq!(told, [false, false, true, false, false]);
     }
 
     #[test]
     fn a_person_need_not_wait() {
-        let patient = State { not_before: Some(at(100)), ..asked(7_000_000) };
+        let patient = State { not_before: Some(at(100)), ..asked(600) };
         assert_eq!(step(at(0), Some(&life()), &patient, true), Step::Order);
     }
 

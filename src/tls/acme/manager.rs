@@ -33,6 +33,7 @@ pub struct Prepared {
     storage: Storage,
     known: Vec<Known>,
     stand_ins: Vec<Issued>,
+    warning: Option<String>,
 }
 
 struct Running {
@@ -55,20 +56,20 @@ impl Prepared {
         let slots: Vec<_> = acme.certificates.iter().map(|certificate| storage.slot(certificate)).collect();
         let known = slots.iter().map(Known::read).collect();
         let others = storage.all().into_iter().filter(|(file, _)| slots.iter().all(|slot| slot.path() != *file));
-        let mut stand_ins: Vec<Issued> =
-            others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect();
-        stand_ins.sort_by_key(|issued| std::cmp::Reverse(issued.life.not_after));
-        Ok(Self { acme: acme.clone(), client, storage, known, stand_ins })
+        let stand_ins = others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect();
+        Ok(Self { acme: acme.clone(), client, warning: storage.warning(), storage, known, stand_ins })
     }
 
-    /// As [`Prepared::new`], without making anything. Blocks.
+    /// As [`Prepared::new`], without making anything. Returns what looks like a mistake. Blocks.
     ///
     /// # Errors
     /// As [`Prepared::new`].
-    pub fn check(acme: &Acme) -> Result<(), FileFault> {
+    pub fn check(acme: &Acme) -> Result<Option<String>, FileFault> {
         account::check(acme)?;
         Client::new(acme)?;
-        Storage::new(acme).check().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })
+        let storage = Storage::new(acme);
+        storage.check().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })?;
+        Ok(storage.warning())
     }
 }
 
@@ -116,7 +117,9 @@ impl Manager {
             return;
         }
         let before = running.take();
-        *running = prepared.map(|prepared| self.run(prepared));
+        // Also where it is not in the folder any more, or in another one.
+        let in_force = before.iter().flat_map(|before| before.board.close()).collect();
+        *running = prepared.map(|prepared| self.run(prepared, in_force));
         if running.is_none() && before.is_some() {
             self.challenges.expect([], None);
             self.certificates.install_acme(Vec::new(), Vec::new());
@@ -131,8 +134,16 @@ impl Manager {
         self.running().as_ref().map(|running| running.board.reports()).unwrap_or_default()
     }
 
-    fn run(&self, prepared: Prepared) -> Running {
-        let Prepared { acme, client, storage, known, stand_ins } = prepared;
+    fn run(&self, prepared: Prepared, in_force: Vec<Issued>) -> Running {
+        let Prepared { acme, client, storage, known, mut stand_ins, warning } = prepared;
+        warning.iter().for_each(|warning| tracing::warn!("tls.acme.storage: {warning}"));
+        for issued in in_force {
+            let found = known.iter().filter_map(|known| known.issued.as_ref()).chain(&stand_ins);
+            if !found.into_iter().any(|found| found.loaded.content == issued.loaded.content) {
+                stand_ins.push(issued);
+            }
+        }
+        stand_ins.sort_by_key(|issued| std::cmp::Reverse(issued.life.not_after));
         self.challenges.expect(acme.names().map(ToString::to_string), Some(Arc::new(storage.clone())));
         let issued = known.iter().map(|known| known.issued.clone()).collect();
         let board = Arc::new(Board::new(Arc::clone(&self.certificates), &acme, issued, stand_ins));

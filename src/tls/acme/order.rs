@@ -9,9 +9,10 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use tokio::task::spawn_blocking;
 
 use super::{
-    Answer, Challenges, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token, account,
+    Answer, Challenges, Lock, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token,
+    account,
     client::Client,
-    error::{AttemptError, Refusal, is_account_unknown, is_passing, may_pass, words},
+    error::{AttemptError, Refusal, in_one_line, is_account_unknown, is_passing, may_pass, words},
     issued::Issued,
     window,
 };
@@ -20,6 +21,10 @@ use crate::config::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, Secret};
 /// How long an authority may take for its checks, and for the certificate.
 const PATIENCE: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(90));
+/// For so long an order that was not finished is gone on with; then, whatever is wrong with it, another one is better.
+const UNFINISHED: Duration = Duration::from_secs(60 * 60);
+/// Bytes of PEM, far beyond a chain for a hundred names; with its key it must be readable when it is stored.
+const LARGEST_CHAIN: usize = 256 * 1024;
 /// A clock may be that wrong.
 const CLOCK: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much later than here it may be where a certificate begins.
@@ -54,8 +59,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is to be had, and all that it takes. Whoever runs it holds the lock of the slot.
+/// What is to be had, and all that it takes.
 pub(super) struct Job {
+    /// Of the slot; held until the last that was begun is written, and the last answer is closed.
+    pub(super) lock: Lock,
     pub(super) acme: Arc<Acme>,
     pub(super) certificate: AcmeCertificate,
     pub(super) storage: Storage,
@@ -99,19 +106,26 @@ impl Job {
         if stored.is_some_and(|stored| stored.key == former.key) {
             return Ok(None);
         }
-        match insist!(account.order(former.url.clone()).await) {
-            Ok(mut order) => match order.state().status {
-                OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid => {
-                    tracing::info!(names = self.names(), "going on with an order that was not finished");
-                    match self.pay_out(&mut order, former.key).await {
-                        Err(error) if !may_pass(&error) => Ok(None),
-                        outcome => outcome.map(Some),
-                    }
-                }
-                OrderStatus::Pending | OrderStatus::Invalid => Ok(None),
-            },
-            Err(error) if is_passing(&error) => Err(self.authority(error)),
-            Err(_) => Ok(None),
+        match self.go_on(account, &former).await {
+            Err(error) if is_worth_another_try(&error, former.begun, Moment::now()) => Err(error),
+            Err(error) => {
+                let error = in_one_line(&error.to_string());
+                tracing::info!(names = self.names(), error, "an order that was not finished is left for another one");
+                Ok(None)
+            }
+            finished => finished,
+        }
+    }
+
+    /// None where there is nothing to go on with.
+    async fn go_on(&self, account: &Account, former: &StoredOrder) -> Result<Option<Issued>, AttemptError> {
+        let mut order = insist!(account.order(former.url.clone()).await).map_err(|error| self.authority(error))?;
+        match order.state().status {
+            OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid => {
+                tracing::info!(names = self.names(), "going on with an order that was not finished");
+                self.pay_out(&mut order, former.clone()).await.map(Some)
+            }
+            OrderStatus::Pending | OrderStatus::Invalid => Ok(None),
         }
     }
 
@@ -142,7 +156,8 @@ impl Job {
             let kind = refusal.kind;
             tracing::warn!(
                 names = self.names(),
-                "{kind} failed and another kind was tried; tls.acme.challenge can leave {kind} out: {refusal}"
+                "{kind} failed and another kind was tried; tls.acme.challenge can leave {kind} out: {}",
+                in_one_line(&refusal.to_string())
             );
         }
     }
@@ -158,7 +173,8 @@ impl Job {
             Err(error) => return Err(self.authority(error)),
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(internal)?;
-        self.pay_out(&mut order, Secret::new(key.serialize_pem())).await
+        let (url, key) = (order.url().to_owned(), Secret::new(key.serialize_pem()));
+        self.pay_out(&mut order, StoredOrder { url, begun: Moment::now(), key }).await
     }
 
     /// In the place of the certificate in force, which authorities that know of renewals count differently.
@@ -176,7 +192,12 @@ impl Job {
                 Err(error) if is_passing(&error) || is_account_unknown(&error) => return Err(self.authority(error)),
                 Err(Error::Unsupported(_)) => {}
                 Err(error) => {
-                    tracing::info!(names = self.names(), %error, "the authority does not take this for a renewal: ordering anew");
+                    let error = in_one_line(&error.to_string());
+                    tracing::info!(
+                        names = self.names(),
+                        error,
+                        "the authority does not take this for a renewal: ordering anew"
+                    );
                 }
             }
         }
@@ -246,9 +267,9 @@ impl Job {
     }
 
     /// The key is stored before the authority is asked, so that a certificate which it issued is never lost.
-    async fn pay_out(&self, order: &mut Order, key: Secret) -> Result<Issued, AttemptError> {
-        let (slot, former) = (self.slot.clone(), StoredOrder { url: order.url().to_owned(), key: key.clone() });
-        blocking(move || slot.set_order(Some(&former))).await?;
+    async fn pay_out(&self, order: &mut Order, kept: StoredOrder) -> Result<Issued, AttemptError> {
+        let (slot, lock, key) = (self.slot.clone(), self.lock.clone(), kept.key.clone());
+        blocking(move || (slot.set_order(Some(&kept)), drop(lock)).0).await?;
         if order.state().status == OrderStatus::Ready || order.state().status == OrderStatus::Pending {
             let request = self.request(&key)?;
             insist!(order.finalize_csr(&request).await).map_err(|error| self.authority(error))?;
@@ -256,8 +277,8 @@ impl Job {
         let chain = insist!(order.poll_certificate(&PATIENCE).await).map_err(|error| self.authority(error))?;
         let stored = StoredCertificate { directory: self.acme.directory.clone(), chain, key, stored_at: Moment::now() };
         let issued = self.examine(&stored)?;
-        let slot = self.slot.clone();
-        blocking(move || slot.set_certificate(&stored).and_then(|()| slot.set_order(None))).await?;
+        let (slot, lock) = (self.slot.clone(), self.lock.clone());
+        blocking(move || (slot.set_certificate(&stored).and_then(|()| slot.set_order(None)), drop(lock)).0).await?;
         Ok(issued)
     }
 
@@ -271,6 +292,9 @@ impl Job {
 
     /// Nothing is stored, and so nothing served, that would not work.
     fn examine(&self, stored: &StoredCertificate) -> Result<Issued, AttemptError> {
+        if stored.chain.len() > LARGEST_CHAIN {
+            return Err(AttemptError::Unusable(format!("the chain has {} bytes", stored.chain.len())));
+        }
         let issued = Issued::load(stored, &self.slot.path()).map_err(AttemptError::Unusable)?;
         let now = Moment::now();
         if !issued.covers(&self.certificate.names) {
@@ -300,6 +324,12 @@ impl Job {
     fn names(&self) -> String {
         self.certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// False where an order that was not finished is not to stand in the way of another one.
+fn is_worth_another_try(error: &AttemptError, begun: Moment, now: Moment) -> bool {
+    let is_recent = begun <= now && now.since(begun) < UNFINISHED;
+    matches!(error, AttemptError::Storage(_)) || (is_recent && may_pass(error))
 }
 
 /// What is fetched stays in the order, so that this can be called again where it failed.
@@ -357,4 +387,21 @@ where
 
 fn internal(error: impl fmt::Display) -> AttemptError {
     AttemptError::Internal(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::acme::StorageError;
+
+    #[test]
+    fn an_order_that_was_not_finished_is_not_gone_on_with_for_ever() {
+        let away = || AttemptError::Timeout(Duration::from_secs(1));
+        let again = |error: &AttemptError, begun, now| is_worth_another_try(error, Moment(begun), Moment(now));
+        assert!(again(&away(), 1000, 1000) && again(&away(), 1000, 4599));
+        assert!(!again(&away(), 1000, 4600) && !again(&away(), 1000, 999), "by a clock that was wrong");
+        assert!(!again(&AttemptError::Unusable(String::new()), 1000, 1000));
+        let full = StorageError { path: "order.json".into(), reason: String::new() };
+        assert!(again(&AttemptError::Storage(full), 1000, 9000), "another one would not be stored either");
+    }
 }

@@ -39,7 +39,7 @@ impl Report {
 /// When an order is due, as far as that is known now.
 fn next(life: Option<&Life>, state: &State) -> Moment {
     let due = life.map_or(Moment(0), |life| life.due(state.window.as_ref()));
-    state.not_before.map_or(due, |not_before| due.max(not_before))
+    state.rests_until(Moment::now()).map_or(due, |rested| due.max(rested))
 }
 
 fn is_of(window: &Window, life: &Life) -> bool {

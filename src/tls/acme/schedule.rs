@@ -39,6 +39,8 @@ const RETRIES: &[u64] = &[
 
 /// An authority may ask for more patience, but not for more than this.
 const MOST_PATIENCE: Duration = Duration::from_secs(DAY);
+/// Between two certificates, whatever clocks, lives and windows say; less where a quarter of the life is less.
+const AT_REST: Duration = Duration::from_secs(6 * HOUR);
 /// Attempts in a row that ended with their process and are followed by another at once.
 const CUT_OFF: u32 = 3;
 /// Certificates with a shorter life are renewed at half of it.
@@ -72,11 +74,14 @@ impl Life {
         self.not_after.minus(left + self.part_of(life / 50))
     }
 
-    /// When the authority is to be asked for its window; None where it cannot be.
-    pub(super) fn ask(&self, window: Option<&Window>) -> Option<Moment> {
-        let id = self.id.as_ref()?;
-        let known = window.filter(|window| window.certificate == *id);
-        Some(known.map_or(self.not_before, |window| window.ask_again))
+    /// True where the authority is to be asked for its window. What lies further ahead than any answer puts it was written
+    /// by a clock that was wrong.
+    pub(super) fn is_to_be_asked(&self, window: Option<&Window>, now: Moment) -> bool {
+        let Some(id) = &self.id else { return false };
+        match window.filter(|window| window.certificate == *id) {
+            Some(known) => known.ask_again <= now || known.ask_again > now.plus(ASKING.1),
+            None => self.not_before <= now,
+        }
     }
 
     fn part_of(&self, span: Duration) -> Duration {
@@ -95,8 +100,21 @@ impl State {
         Self { began: Some(now), settings: Some(settings.to_owned()), ..self.clone() }
     }
 
-    pub(super) fn succeeded(&self) -> Self {
-        Self { window: self.window.clone(), settings: self.settings.clone(), ..Self::default() }
+    /// Until when no attempt is made. What lies further ahead than any failure puts it was written by a clock that was
+    /// wrong.
+    pub(super) fn rests_until(&self, now: Moment) -> Option<Moment> {
+        self.not_before.filter(|not_before| now < *not_before && *not_before <= now.plus(MOST_PATIENCE))
+    }
+
+    /// A window that is always past, or a life that is half over when it begins, must not have one order follow another.
+    pub(super) fn succeeded(&self, now: Moment, life: &Life) -> Self {
+        let rest = (life.not_after.since(now) / 4).min(AT_REST);
+        Self {
+            not_before: Some(now.plus(rest)),
+            window: self.window.clone(),
+            settings: self.settings.clone(),
+            ..Self::default()
+        }
     }
 
     /// The next attempt waits for as long as the schedule says, longer where the authority asked for it.
@@ -174,10 +192,15 @@ mod tests {
 
     #[test]
     fn the_authority_is_asked_at_its_own_pace_within_bounds() {
-        assert_eq!(life(90, 0).ask(None), Some(Moment(0)));
-        assert_eq!(life(90, 0).ask(Some(&window("a.b", 0, 1))), Some(Moment(5)));
-        assert_eq!(life(90, 0).ask(Some(&window("of.another", 0, 1))), Some(Moment(0)));
-        assert_eq!(Life { id: None, ..life(90, 0) }.ask(None), None);
+        let asks = |life: &Life, window: Option<&Window>, now| life.is_to_be_asked(window, Moment(now));
+        let (known, of_another) = (window("a.b", 0, 1), window("of.another", 0, 1));
+        assert!(asks(&life(90, 0), None, 0) && !asks(&life(90, 0), None, -1));
+        assert!(asks(&life(90, 0), Some(&known), 5) && !asks(&life(90, 0), Some(&known), 4));
+        assert!(asks(&life(90, 0), Some(&of_another), 0));
+        assert!(!asks(&Life { id: None, ..life(90, 0) }, None, 0));
+        let ahead = |seconds| Window { ask_again: Moment(seconds), ..known.clone() };
+        assert!(!asks(&life(90, 0), Some(&ahead(12 * 3600)), 0));
+        assert!(asks(&life(90, 0), Some(&ahead(12 * 3600 + 1)), 0), "the clock was wrong then");
         for (said, asked) in [(0, 60), (3600, 3600), (u64::MAX, 12 * 3600)] {
             assert_eq!(ask_again(Moment(0), Duration::from_secs(said)), Moment(asked));
         }
@@ -199,7 +222,27 @@ mod tests {
         assert_eq!(&pauses[..8], [1, 2, 2, 5, 10, 10, 10, 20]);
         assert_eq!(&pauses[23..], [180, 360, 360, 360, 360, 360, 360]);
         assert_eq!(state.failures, 30);
-        assert_eq!(state.succeeded(), State { settings: Some(String::new()), ..State::default() });
+    }
+
+    #[test]
+    fn one_certificate_does_not_follow_another_at_once() {
+        let state = State::default().begins(Moment(0), "").failed(failure(0), None);
+        let after = |now, days| state.succeeded(Moment(now), &life(days, 0));
+        let rests =
+            |until| State { settings: Some(String::new()), not_before: Some(Moment(until)), ..State::default() };
+        assert_eq!(after(0, 90), rests(6 * 3600));
+        assert_eq!(after(DAYS - 3600, 1), rests(DAYS - 2700), "it will not have ended by then");
+        assert_eq!(after(2 * DAYS, 1), rests(2 * DAYS));
+    }
+
+    /// A machine that began in 2050 and was then told that it is not.
+    #[test]
+    fn a_clock_that_was_ahead_holds_nothing_up() {
+        let state = State::default().failed(failure(0), Some(Duration::MAX));
+        assert_eq!(state.rests_until(Moment(0)), Some(Moment(DAYS)));
+        assert_eq!(state.rests_until(Moment(DAYS - 1)), Some(Moment(DAYS)));
+        assert_eq!(state.rests_until(Moment(DAYS)), None);
+        assert_eq!(state.rests_until(Moment(-1)), None);
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub struct StoredCertificate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOrder {
     pub url: String,
+    pub begun: Moment,
     /// PEM, PKCS#8.
     pub key: Secret,
 }
@@ -151,6 +152,18 @@ impl Storage {
         file::check_folder(&self.root)
     }
 
+    /// What to warn of: who can write here has keys, and answers authorities as if our names were theirs.
+    pub fn warning(&self) -> Option<String> {
+        let folders = [self.root.clone(), self.root.join(CHALLENGES), self.authority()];
+        folders.iter().find_map(|folder| {
+            let others = file::others_in(folder)?;
+            Some(format!(
+                "{}: {others} can write there, and so have certificates issued for our names: it must be portcullis' alone (0700)",
+                folder.display()
+            ))
+        })
+    }
+
     pub fn slot(&self, certificate: &AcmeCertificate) -> Slot {
         let mut names: Vec<String> = certificate.names.iter().map(ToString::to_string).collect();
         let first = names.first().cloned().unwrap_or_default();
@@ -222,15 +235,15 @@ impl Slot {
 
     pub(super) fn order(&self) -> Result<Option<StoredOrder>, StorageError> {
         let raw = read::<RawOrder>(&self.folder.join(ORDER))?;
-        Ok(raw.map(|RawOrder { url, key, .. }| StoredOrder { url, key: Secret::new(key) }))
+        Ok(raw.map(|RawOrder { url, begun, key, .. }| StoredOrder { url, begun, key: Secret::new(key) }))
     }
 
     /// For who holds the lock.
     pub(super) fn set_order(&self, order: Option<&StoredOrder>) -> Result<(), StorageError> {
         let path = self.folder.join(ORDER);
         match order {
-            Some(StoredOrder { url, key }) => {
-                write(&path, &RawOrder { version: 1, url: url.clone(), key: key.reveal().to_owned() })
+            Some(StoredOrder { url, begun, key }) => {
+                write(&path, &RawOrder { version: 1, url: url.clone(), begun: *begun, key: key.reveal().to_owned() })
             }
             None => file::remove(&path),
         }
@@ -277,6 +290,7 @@ struct RawCertificate {
 struct RawOrder {
     version: u32,
     url: String,
+    begun: Moment,
     key: String,
 }
 

@@ -5,7 +5,13 @@ use std::{borrow::Cow, time::Duration};
 use instant_acme::{CertificateIdentifier, Error, RenewalInfo};
 use rustls_pki_types::CertificateDer;
 
-use super::{Moment, Storage, Window, account, client::Client, error::AttemptError, order::authority, schedule};
+use super::{
+    Moment, Storage, Window, account,
+    client::Client,
+    error::{AttemptError, in_one_line},
+    order::authority,
+    schedule,
+};
 
 /// When to ask for a window again where there was no answer.
 const ASK_LATER: Duration = Duration::from_secs(60 * 60);
@@ -19,7 +25,8 @@ pub(super) async fn ask(storage: &Storage, client: &Client, id: &str, known: Opt
             let moment = |time: time::OffsetDateTime| Moment(time.unix_timestamp());
             let suggested = (moment(info.suggested_window.start), moment(info.suggested_window.end));
             let ask_again = schedule::ask_again(now, retry_after);
-            Window { certificate, suggested: Some(suggested), explanation: info.explanation_url, ask_again }
+            let explanation = info.explanation_url.map(|page| in_one_line(&page));
+            Window { certificate, suggested: Some(suggested), explanation, ask_again }
         }
         Ok(None) => {
             let ask_again = schedule::ask_again(now, Duration::MAX);
@@ -27,12 +34,17 @@ pub(super) async fn ask(storage: &Storage, client: &Client, id: &str, known: Opt
         }
         Err(error) => {
             tracing::debug!(%error, "the authority did not say when to renew");
-            let ask_again = now.plus(ASK_LATER);
-            match known.filter(|window| window.certificate == id) {
-                Some(known) => Window { ask_again, ..known.clone() },
-                None => Window { certificate, suggested: None, explanation: None, ask_again },
-            }
+            unanswered(id, known)
         }
+    }
+}
+
+/// What holds where an authority does not answer.
+pub(super) fn unanswered(id: &str, known: Option<&Window>) -> Window {
+    let ask_again = Moment::now().plus(ASK_LATER);
+    match known.filter(|window| window.certificate == id) {
+        Some(known) => Window { ask_again, ..known.clone() },
+        None => Window { certificate: id.to_owned(), suggested: None, explanation: None, ask_again },
     }
 }
 

@@ -64,3 +64,15 @@ fn a_folder_that_cannot_be_used_keeps_what_is_in_force() {
     assert!(error.contains("tls.acme.storage: "), "{error}");
     assert_eq!(scene.leaf("registry.test"), before);
 }
+
+#[test]
+fn what_is_in_force_serves_until_another_folder_has_something() {
+    let mut scene = Scene::issued(Pebble::start(), &[&["registry.test"]]);
+    let before = scene.leaf("registry.test");
+    scene.pebble.process().signal("STOP");
+    scene.gate.reload_with(|config| config["tls"]["acme"]["storage"] = json!("elsewhere"));
+    eventually("a new one is ordered", || scene.standing(0)["under_way"] == true);
+    assert_eq!(scene.leaf("registry.test"), before);
+    scene.pebble.signal("CONT");
+    eventually("it is in force", || scene.leaf("registry.test") != before && scene.is_trusted("registry.test"));
+}

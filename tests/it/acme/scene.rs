@@ -99,6 +99,7 @@ impl Scene {
             state["window"].is_object()
         });
         state["window"]["suggested"] = serde_json::json!([1, 2]);
+        state["not_before"] = Value::Null;
         let beside = file.with_extension("edited");
         fs::write(&beside, state.to_string()).unwrap();
         fs::rename(beside, file).unwrap();

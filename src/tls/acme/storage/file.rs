@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, access};
+use rustix::{
+    fs::{Access, access},
+    process::geteuid,
+};
 use zeroize::Zeroizing;
 
 use super::StorageError;
@@ -84,6 +87,22 @@ pub(super) fn check_folder(path: &Path) -> Result<(), StorageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(fault(path, &error)),
     }
+}
+
+/// Who else may put something into a folder that is there, in words.
+pub(super) fn others_in(folder: &Path) -> Option<String> {
+    const GROUP: u32 = 0o020;
+    const ALL: u32 = 0o002;
+    let metadata = fs::metadata(folder).ok()?;
+    let (mode, owner) = (metadata.mode(), metadata.uid());
+    if mode & ALL != 0 {
+        return Some("every user of this machine".to_owned());
+    }
+    if mode & GROUP != 0 {
+        return Some(format!("the group {}", metadata.gid()));
+    }
+    let is_other = owner != 0 && owner != geteuid().as_raw();
+    is_other.then(|| format!("the user {owner}"))
 }
 
 /// Those directly below a folder.

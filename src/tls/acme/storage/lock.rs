@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    sync::Arc,
 };
 
 use rustix::{
@@ -13,10 +14,10 @@ use rustix::{
 
 use super::{StorageError, file};
 
-/// Held until it is dropped, or its process ends in whichever way.
-#[derive(Debug)]
+/// Held until it and all its clones are dropped, or its process ends in whichever way.
+#[derive(Clone, Debug)]
 #[must_use = "the lock is held for as long as this lives"]
-pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] Arc<File>);
 
 impl Lock {
     /// None while another one has it, in this process or elsewhere.
@@ -24,7 +25,7 @@ impl Lock {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let lock = opened.map_err(|error| file::fault(path, &error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self(lock))),
+            Ok(()) => Ok(Some(Self(Arc::new(lock)))),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(file::fault(path, &format_args!("cannot be locked: {error}"))),
         }

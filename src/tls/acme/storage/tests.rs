@@ -49,7 +49,8 @@ fn what_is_stored_is_found_again_and_is_its_owners_alone() {
     assert_ne!(slot.stamp(), before);
     assert_eq!(storage.all(), [(slot.path(), certificate())]);
 
-    let order = StoredOrder { url: "https://ca.test/order/1".to_owned(), key: Secret::new("a key".to_owned()) };
+    let (url, key) = ("https://ca.test/order/1".to_owned(), Secret::new("a key".to_owned()));
+    let order = StoredOrder { url, begun: Moment(7), key };
     slot.set_order(Some(&order)).unwrap();
     assert_eq!(slot.order().unwrap(), Some(order));
     slot.set_order(None).unwrap();
@@ -72,6 +73,28 @@ fn what_is_stored_is_found_again_and_is_its_owners_alone() {
         open.extend((mode & 0o077 != 0).then(|| format!("{} {mode:o}", path.display())));
     }
     assert_eq!(open, Vec::<String>::new());
+}
+
+#[test]
+fn a_folder_that_others_can_write_to_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::new(&acme(folder.path()));
+    assert_eq!(storage.warning(), None, "it is not there");
+    storage.prepare().unwrap();
+    assert_eq!(storage.warning(), None);
+    let root = folder.path().join("acme");
+    for (path, mode, told) in [
+        (root.clone(), 0o777, "every user of this machine"),
+        (root.clone(), 0o770, "the group "),
+        (root.join(CHALLENGES), 0o702, "every user of this machine"),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let warning = storage.warning().unwrap();
+        assert!(warning.starts_with(&format!("{}: {told}", path.display())), "{warning}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(storage.warning(), None, "a service manager may have made it; all that is in it is closed");
 }
 
 /// Whatever a crash leaves, and whatever somebody puts there.
