@@ -31,6 +31,9 @@ pub struct AcmeStatus {
     pub not_after: Option<String>,
     /// When the next attempt is made; in the past: at once. None: once the clock is right.
     pub next_attempt: Option<String>,
+    /// Somebody asked for a renewal that has not come about yet.
+    #[serde(default)]
+    pub asked: bool,
     /// When the authority would have it renewed.
     pub window: Option<WindowStatus>,
     pub under_way: bool,
@@ -67,12 +70,13 @@ impl From<CertificateInfo> for CertificateStatus {
 
 impl From<Report> for AcmeStatus {
     fn from(report: Report) -> Self {
-        let Report { names, not_after, next, window, explanation, error, under_way } = report;
+        let Report { names, not_after, next, asked, window, explanation, error, under_way } = report;
         let text = |moment: Moment| moment.to_string();
         Self {
             names,
             not_after: not_after.map(text),
             next_attempt: next.map(text),
+            asked,
             window: window.map(|(start, end)| WindowStatus { start: text(start), end: text(end), explanation }),
             under_way,
             failed_at: error.as_ref().map(|error| text(error.at)),

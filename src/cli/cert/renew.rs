@@ -22,6 +22,8 @@ const BEGIN: Duration = Duration::from_secs(10);
 
 /// Have the running portcullis order a certificate of tls.acme anew, whenever it would be due.
 ///
+/// Where that fails it stays asked for, and is tried again as other failures are, until it succeeds.
+///
 /// For a key that is no longer secret, and the like: a certificate is renewed in time by itself. It is asked through the
 /// storage folder, so this has to be run by the user that portcullis runs as, or by root. Limits of the authority count.
 ///
@@ -98,7 +100,8 @@ impl Asking {
             return Ok(None);
         }
         if let Some(failure) = state.error.filter(|failure| failure.at >= self.at) {
-            bail!("no certificate was issued: {}", failure.reason);
+            let again = state.not_before.map(|next| format!(" from {next} on")).unwrap_or_default();
+            bail!("no certificate was issued: {}; it stays asked for, and is tried again{again}", failure.reason);
         }
         let now = self.slot.certificate()?;
         Ok((now != self.before).then(|| "a certificate was issued and is in force".to_owned()))

@@ -123,7 +123,7 @@ impl Found {
 }
 
 fn renewal(wanted: &AcmeStatus) -> Vec<String> {
-    let AcmeStatus { not_after, next_attempt, window, under_way, error, failed_at, .. } = wanted;
+    let AcmeStatus { not_after, next_attempt, asked, window, under_way, error, failed_at, .. } = wanted;
     let next = match next_attempt {
         _ if *under_way => "under way",
         Some(next) => next,
@@ -131,6 +131,9 @@ fn renewal(wanted: &AcmeStatus) -> Vec<String> {
     };
     let mut lines =
         vec![detail("stored until", not_after.as_deref().unwrap_or("there is none yet")), detail("next attempt", next)];
+    if *asked {
+        lines.push(detail("wanted now", "asked for by hand, and tried until it succeeds"));
+    }
     if let Some(WindowStatus { start, end, explanation }) = window {
         let why = explanation.as_ref().map(|page| format!(", see {page}")).unwrap_or_default();
         lines.push(detail("window", format_args!("{start} to {end}{why}")));

@@ -12,6 +12,7 @@ use super::{
     error::{AttemptError, in_one_line},
     issued::Issued,
     order::{Job, blocking},
+    report::next,
     schedule::Life,
     storage::Stamp,
     window,
@@ -114,8 +115,9 @@ impl Keeper {
                 tracing::error!(%now, "the clock of this machine is wrong: set it; no certificate is ordered before");
             }
             told_clock = !now.is_plausible();
-            self.tell(&state);
-            let step = step(now, self.life(), &state, self.is_asked().await);
+            let is_asked = self.is_asked().await;
+            self.tell(&state, is_asked);
+            let step = step(now, self.life(), &state, is_asked);
             let outcome = match step {
                 Step::Wait => None,
                 Step::Ask | Step::Order => Some(self.locked(step).await),
@@ -143,12 +145,13 @@ impl Keeper {
     async fn begin(&mut self) {
         let state = self.state().await;
         self.is_changed = state.settings.as_ref().is_some_and(|settings| *settings != self.settings);
-        if let (Some(not_before), Some(error)) = (state.rests_until(Moment::now()), &state.error)
+        let next_attempt = next(self.life(), &state, Moment::now());
+        if let Some(error) = state.error.as_ref().filter(|_| next_attempt > Moment::now())
             && !self.is_changed
         {
             tracing::warn!(
                 names = self.names(),
-                next_attempt = %not_before,
+                %next_attempt,
                 "the last attempt failed, and the next one has its time; `portcullis cert renew` has one made at once: {}",
                 error.reason,
             );
@@ -182,8 +185,9 @@ impl Keeper {
         if state != found {
             self.save(&lock, &state).await?;
         }
-        match step(now, self.life(), &state, self.is_asked().await) {
-            Step::Order => self.attempt(&lock, state).await?,
+        let is_asked = self.is_asked().await;
+        match step(now, self.life(), &state, is_asked) {
+            Step::Order => self.attempt(&lock, state, is_asked).await?,
             Step::Ask => self.ask(&lock, state).await?,
             Step::Wait => {
                 tracing::debug!(?step_before, "done by another portcullis, or not to be done yet");
@@ -193,13 +197,13 @@ impl Keeper {
     }
 
     /// What the attempt was for holds, whatever comes of it.
-    async fn attempt(&mut self, lock: &Lock, state: State) -> Result<(), AttemptError> {
-        let state = state.begins(Moment::now(), &self.settings);
+    async fn attempt(&mut self, lock: &Lock, state: State, is_asked: bool) -> Result<(), AttemptError> {
+        let state = state.begins(Moment::now(), &self.settings, is_asked);
         self.is_changed = false;
         self.save(lock, &state).await?;
         let slot = self.slot.clone();
         blocking(move || slot.renewal_begins()).await?;
-        self.tell(&state);
+        self.tell(&state, false);
         tracing::info!(names = self.names(), directory = self.acme.directory, "ordering a certificate");
         // In a task of its own: what an authority sends must not end this one.
         let attempt = AbortOnDropHandle::new(tokio::spawn(self.job(lock.clone()).run()));
@@ -223,7 +227,7 @@ impl Keeper {
         tracing::info!(names = self.names(), %not_after, renewal = %next, "a certificate was issued and is in force");
         self.known = Known { stamp: self.slot.stamp(), issued: Some(issued.clone()) };
         // Whoever is shown the certificate can read of it.
-        self.tell(&state);
+        self.tell(&state, false);
         self.board.put(self.index, Some(issued));
         state
     }
@@ -232,9 +236,7 @@ impl Keeper {
         metrics::acme_attempt(error.kind());
         let (now, reason) = (Moment::now(), in_one_line(&error.to_string()));
         let state = state.failed(Failure { at: now, reason: reason.clone() }, error.retry_after());
-        // An attempt that somebody asked for before it was due is followed by the one that is.
-        let due = self.life().map(|life| life.due(state.window.as_ref()));
-        let next_attempt = [state.not_before, due].into_iter().flatten().max().unwrap_or(now);
+        let next_attempt = next(self.life(), &state, now).max(now);
         match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
             Some(until) => {
                 tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {reason}");
@@ -291,8 +293,8 @@ impl Keeper {
         self.known.issued.as_ref().map(|issued| &issued.life)
     }
 
-    fn tell(&self, state: &State) {
-        self.board.tell(self.index, Report::new(&self.certificate, self.life(), state));
+    fn tell(&self, state: &State, is_asked: bool) {
+        self.board.tell(self.index, Report::new(&self.certificate, self.life(), state, is_asked));
     }
 
     async fn state(&self) -> State {
@@ -316,7 +318,7 @@ impl Keeper {
     }
 }
 
-/// What a person asks for comes at once; otherwise patience counts after a failure.
+/// What a person asks for comes at once; patience counts after a failure, of that too.
 fn step(now: Moment, life: Option<&Life>, state: &State, is_asked: bool) -> Step {
     if !now.is_plausible() {
         return Step::Wait;
@@ -328,8 +330,7 @@ fn step(now: Moment, life: Option<&Life>, state: &State, is_asked: bool) -> Step
     if life.is_some_and(|life| life.is_to_be_asked(window, now)) {
         return Step::Ask;
     }
-    let is_due = life.is_none_or(|life| life.due(window) <= now);
-    if is_due && state.rests_until(now).is_none() { Step::Order } else { Step::Wait }
+    if next(life, state, now) <= now { Step::Order } else { Step::Wait }
 }
 
 #[cfg(test)]
@@ -381,6 +382,9 @@ mod tests {
     fn a_person_need_not_wait() {
         let patient = State { not_before: Some(at(100)), ..asked(600) };
         assert_eq!(step(at(0), Some(&life()), &patient, true), Step::Order);
+        let failed = State { asked: Some(at(0)), ..patient };
+        assert_eq!(step(at(99), Some(&life()), &failed, false), Step::Wait);
+        assert_eq!(step(at(100), Some(&life()), &failed, false), Step::Order, "long before it is due");
     }
 
     /// A machine whose clock starts in 1970 would take every certificate for one of the future, or order one for a year

@@ -193,7 +193,7 @@ pub fn survey(acme: &Acme) -> Vec<Report> {
     let report = |certificate| {
         let slot = storage.slot(certificate);
         let issued = Known::read(&slot).issued;
-        Report::new(certificate, issued.as_ref().map(|issued| &issued.life), &slot.state())
+        Report::new(certificate, issued.as_ref().map(|issued| &issued.life), &slot.state(), slot.is_renewal_asked())
     };
     acme.certificates.iter().map(report).collect()
 }

@@ -11,6 +11,8 @@ pub struct Report {
     pub not_after: Option<Moment>,
     /// When the next attempt is made; in the past: at once. None: only once the clock is right.
     pub next: Option<Moment>,
+    /// A person asked for a renewal that has not come about yet.
+    pub asked: bool,
     /// When the authority would have it renewed, where it says so.
     pub window: Option<(Moment, Moment)>,
     /// A page of the authority that says why then.
@@ -22,12 +24,15 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(certificate: &AcmeCertificate, life: Option<&Life>, state: &State) -> Self {
+    /// `is_asked` where a person asked for a renewal that has not begun yet.
+    pub(super) fn new(certificate: &AcmeCertificate, life: Option<&Life>, state: &State, is_asked: bool) -> Self {
+        let now = Moment::now();
         let window = state.window.as_ref().filter(|window| life.is_some_and(|life| is_of(window, life)));
         Self {
             names: certificate.names.iter().map(ToString::to_string).collect(),
             not_after: life.map(|life| life.not_after),
-            next: Moment::now().is_plausible().then(|| next(life, state)),
+            next: now.is_plausible().then(|| if is_asked { now } else { next(life, state, now) }),
+            asked: is_asked || state.asked.is_some(),
             window: window.and_then(|window| window.suggested),
             explanation: window.and_then(|window| window.explanation.clone()),
             error: state.error.clone(),
@@ -36,10 +41,10 @@ impl Report {
     }
 }
 
-/// When an order is due, as far as that is known now.
-fn next(life: Option<&Life>, state: &State) -> Moment {
-    let due = life.map_or(Moment(0), |life| life.due(state.window.as_ref()));
-    state.rests_until(Moment::now()).map_or(due, |rested| due.max(rested))
+/// When an order is due, as far as that is known now; in the past: at once.
+pub(super) fn next(life: Option<&Life>, state: &State, now: Moment) -> Moment {
+    let due = life.filter(|_| state.asked.is_none()).map_or(Moment(0), |life| life.due(state.window.as_ref()));
+    state.rests_until(now).map_or(due, |rested| due.max(rested))
 }
 
 fn is_of(window: &Window, life: &Life) -> bool {

@@ -95,9 +95,11 @@ pub(super) fn ask_again(now: Moment, retry_after: Duration) -> Moment {
 }
 
 impl State {
-    /// An attempt begins; whatever becomes of the process, it was made.
-    pub(super) fn begins(&self, now: Moment, settings: &str) -> Self {
-        Self { began: Some(now), settings: Some(settings.to_owned()), ..self.clone() }
+    /// An attempt begins; whatever becomes of the process, it was made. What a person asks for stays asked for until there
+    /// is a certificate.
+    pub(super) fn begins(&self, now: Moment, settings: &str, is_asked: bool) -> Self {
+        let asked = self.asked.or_else(|| is_asked.then_some(now));
+        Self { began: Some(now), asked, settings: Some(settings.to_owned()), ..self.clone() }
     }
 
     /// Until when no attempt is made. What lies further ahead than any failure puts it was written by a clock that was
@@ -117,16 +119,23 @@ impl State {
         }
     }
 
-    /// The next attempt waits for as long as the schedule says, longer where the authority asked for it.
+    /// The next attempt waits for as long as the schedule says, longer where the authority asked for it. One that a person
+    /// had made ahead of its time does not put off the one that has its time already.
     pub(super) fn failed(&self, failure: super::Failure, retry_after: Option<Duration>) -> Self {
         let step = usize::try_from(self.failures).unwrap_or(usize::MAX);
         let seconds = RETRIES.get(step).or(RETRIES.last()).copied().unwrap_or(HOUR);
-        let pause = retry_after.unwrap_or_default().min(MOST_PATIENCE).max(Duration::from_secs(seconds));
+        let patience = retry_after.unwrap_or_default().min(MOST_PATIENCE);
+        let planned = self.rests_until(failure.at).filter(|_| self.failures > 0);
+        let (not_before, failures) = match planned {
+            Some(planned) => (planned.max(failure.at.plus(patience)), self.failures),
+            None => (failure.at.plus(patience.max(Duration::from_secs(seconds))), self.failures.saturating_add(1)),
+        };
         Self {
             began: None,
             cut_off: 0,
-            failures: self.failures.saturating_add(1),
-            not_before: Some(failure.at.plus(pause)),
+            failures,
+            not_before: Some(not_before),
+            asked: self.asked,
             error: Some(failure),
             settings: self.settings.clone(),
             window: self.window.clone(),
@@ -214,7 +223,7 @@ mod tests {
     fn pauses_grow_up_to_six_hours() {
         let (mut state, mut at, mut pauses) = (State::default(), 0, Vec::new());
         for _ in 0..30 {
-            state = state.begins(Moment(at), "").failed(failure(at), None);
+            state = state.begins(Moment(at), "", false).failed(failure(at), None);
             let next = state.not_before.unwrap().0;
             pauses.push((next - at) / 60);
             at = next;
@@ -226,13 +235,30 @@ mod tests {
 
     #[test]
     fn one_certificate_does_not_follow_another_at_once() {
-        let state = State::default().begins(Moment(0), "").failed(failure(0), None);
+        let state = State::default().begins(Moment(0), "", false).failed(failure(0), None);
         let after = |now, days| state.succeeded(Moment(now), &life(days, 0));
         let rests =
             |until| State { settings: Some(String::new()), not_before: Some(Moment(until)), ..State::default() };
         assert_eq!(after(0, 90), rests(6 * 3600));
         assert_eq!(after(DAYS - 3600, 1), rests(DAYS - 2700), "it will not have ended by then");
         assert_eq!(after(2 * DAYS, 1), rests(2 * DAYS));
+    }
+
+    #[test]
+    fn what_a_person_asks_for_stays_until_it_is_there_and_puts_nothing_off() {
+        let asked = State::default().begins(Moment(7), "", true);
+        let failed = asked.failed(failure(10), None);
+        assert_eq!((failed.asked, failed.not_before, failed.failures), (Some(Moment(7)), Some(Moment(70)), 1));
+        let again = failed.begins(Moment(20), "", true).failed(failure(30), None);
+        assert_eq!((again.asked, again.not_before, again.failures), (Some(Moment(7)), Some(Moment(70)), 1));
+        let patient = again.begins(Moment(40), "", true).failed(failure(40), Some(Duration::from_secs(3600)));
+        assert_eq!(patient.not_before, Some(Moment(3640)), "but the authority may");
+        let in_time = again.begins(Moment(70), "", false).failed(failure(70), None);
+        assert_eq!((in_time.asked, in_time.not_before, in_time.failures), (Some(Moment(7)), Some(Moment(190)), 2));
+        let rests = in_time.succeeded(Moment(80), &life(90, 0));
+        assert_eq!(rests.asked, None);
+        let failed = rests.begins(Moment(90), "", true).failed(failure(90), None);
+        assert_eq!(failed.not_before, Some(Moment(150)), "a rest after a success is no plan");
     }
 
     /// A machine that began in 2050 and was then told that it is not.
@@ -257,13 +283,13 @@ mod tests {
     fn a_process_that_always_ends_does_not_hammer() {
         let mut state = State::default();
         for _ in 0..3 {
-            state = state.begins(Moment(100), "").found(Moment(101));
+            state = state.begins(Moment(100), "", false).found(Moment(101));
             assert_eq!((state.not_before, state.began), (None, None), "at once");
         }
-        state = state.begins(Moment(100), "").found(Moment(101));
+        state = state.begins(Moment(100), "", false).found(Moment(101));
         assert_eq!(state.not_before, Some(Moment(160)));
-        state = state.begins(Moment(160), "").found(Moment(161));
+        state = state.begins(Moment(160), "", false).found(Moment(161));
         assert_eq!(state.not_before, Some(Moment(280)));
-        assert_eq!(state.begins(Moment(1), "").failed(failure(300), None).cut_off, 0);
+        assert_eq!(state.begins(Moment(1), "", false).failed(failure(300), None).cut_off, 0);
     }
 }

@@ -95,6 +95,8 @@ pub struct State {
     pub failures: u32,
     /// None is made before.
     pub not_before: Option<Moment>,
+    /// When somebody asked for a renewal that has not come about yet.
+    pub asked: Option<Moment>,
     /// Stands for the settings of the last one.
     pub settings: Option<String>,
     /// Why the last one failed; None once one succeeded.
@@ -267,7 +269,7 @@ impl Slot {
         file::replace(&self.folder.join(RENEW), b"")
     }
 
-    /// True until the renewal that was asked for has begun.
+    /// True until the first attempt at the renewal that was asked for; from then on it is in the state.
     pub fn is_renewal_asked(&self) -> bool {
         self.folder.join(RENEW).exists()
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use super::scene::{NAMES, Scene};
+use super::scene::{NAMES, Scene, moment};
 use crate::support::{Pebble, Pebbled, Portcullis, Registry, dial, eventually};
 
 #[test]
@@ -21,6 +21,33 @@ fn stopped() {
     eventually("the certificate is renewed", || scene.leaf("hub.test") != before);
     assert!(scene.gate.log().contains("the authority does not know the account any more"));
     assert!(scene.is_trusted("hub.test") && scene.standing(1)["error"].is_null());
+}
+
+/// Long before it is due, a key may be known to others: the wish outlives a failure and a restart.
+#[test]
+fn what_a_person_asks_for_stays_asked_for() {
+    let mut scene = Scene::issued(Pebble::start(), &[&["registry.test"]]);
+    let before = scene.leaf("registry.test");
+    scene.pebble.process().stop();
+    fs::write(scene.slot("registry.test").join("renew"), "").unwrap();
+    scene.failure(0);
+    assert!(scene.standing(0)["asked"] == true && scene.pause(0) == 60, "{}", scene.standing(0));
+    scene.gate.process().stop();
+    scene.gate.start_again();
+    eventually("it is told when the next one is", || scene.gate.log().contains("and the next one has its time"));
+    let next = scene.standing(0)["next_attempt"].clone();
+    let log = scene.gate.log();
+    let named = log.lines().filter(|line| line.contains(next.as_str().unwrap())).count();
+    assert_eq!(named, 2, "after the failure and at the start: {next} {log}");
+    let shown = scene.gate.counted("portcullis_acme_next_attempt_timestamp_seconds", "name=\"registry.test\"");
+    #[allow(clippy::cast_possible_truncation)]
+    let shown = shown as i64;
+    assert_eq!(shown, moment(&next));
+
+    scene.pebble.start_again();
+    scene.end_wait("registry.test");
+    eventually("the certificate is renewed", || scene.leaf("registry.test") != before);
+    eventually("nothing is asked for any more", || scene.standing(0)["asked"] == false);
 }
 
 #[test]

@@ -99,6 +99,15 @@ impl Scene {
             state["window"].is_object()
         });
         state["window"]["suggested"] = serde_json::json!([1, 2]);
+        Self::rewrite(&file, state);
+    }
+
+    /// As if the time to wait after a failure were over.
+    pub(super) fn end_wait(&self, name: &str) {
+        Self::rewrite(&self.slot(name).join("state.json"), self.state(name));
+    }
+
+    fn rewrite(file: &Path, mut state: Value) {
         state["not_before"] = Value::Null;
         let beside = file.with_extension("edited");
         fs::write(&beside, state.to_string()).unwrap();

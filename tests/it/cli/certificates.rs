@@ -56,6 +56,7 @@ fn certificates_are_shown_and_renewed_by_hand() {
         (code, said) = cert(&gate, &["status"]);
         said.contains("last error")
     });
+    assert!(said.contains("asked for by hand"), "{said}");
     assert_eq!(code, Some(0), "what is there still serves: {said}");
 }
 
