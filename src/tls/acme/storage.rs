@@ -141,6 +141,7 @@ impl Storage {
     /// # Errors
     /// Where it cannot be made, or nothing can be written to it.
     pub fn prepare(&self) -> Result<(), StorageError> {
+        self.check()?;
         file::make_folder(&self.root.join(CHALLENGES))?;
         file::make_folder(&self.authority())?;
         Lock::try_take(&self.authority().join("writable")).map(drop)
@@ -149,7 +150,7 @@ impl Storage {
     /// What [`Storage::prepare`] would find, as far as that can be told without making anything.
     ///
     /// # Errors
-    /// Where the folder is there and cannot be written to.
+    /// Where the folder cannot be written to, or is not there and cannot be made.
     pub fn check(&self) -> Result<(), StorageError> {
         file::check_folder(&self.root)
     }

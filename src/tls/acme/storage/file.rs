@@ -78,14 +78,29 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StorageError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fault(path, &error))
 }
 
-/// A folder that is not there yet is fine.
+/// A folder that is not there yet is fine where it can be made.
 pub(super) fn check_folder(path: &Path) -> Result<(), StorageError> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => Err(fault(path, &"this is not a folder")),
         Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| fault(path, &format_args!("nothing can be written there: {error}"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_above(path),
         Err(error) => Err(fault(path, &error)),
+    }
+}
+
+/// Of a folder that is to be made, with those above it.
+fn check_above(path: &Path) -> Result<(), StorageError> {
+    let cannot = |reason: &dyn std::fmt::Display| {
+        let advice = "make it, mode 0700, owned by the user portcullis runs as";
+        fault(path, &format_args!("is not there and cannot be made: {reason}: {advice}"))
+    };
+    let is_there = |path: &&Path| path.symlink_metadata().is_ok();
+    match path.ancestors().find(is_there) {
+        Some(link) if link == path => Err(cannot(&"it is a link to nothing")),
+        Some(above) => access(above, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| cannot(&format_args!("{}: {error}", above.display()))),
+        None => Ok(()),
     }
 }
 

@@ -191,4 +191,12 @@ fn a_folder_that_cannot_be_used_is_told_before_anything_is_ordered() {
     fs::write(folder.path().join("acme"), "a file").unwrap();
     assert!(storage.check().unwrap_err().reason.contains("not a folder"));
     assert!(storage.prepare().is_err());
+    fs::remove_file(folder.path().join("acme")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("acme")).unwrap();
+    let below = Storage::new(&acme(&folder.path().join("acme")));
+    for storage in [storage, below] {
+        let error = storage.check().unwrap_err();
+        assert!(error.reason.starts_with("is not there and cannot be made: "), "{error}");
+        assert!(storage.prepare().is_err());
+    }
 }
