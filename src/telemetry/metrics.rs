@@ -112,7 +112,7 @@ fn describe() {
     );
     describe_gauge!(
         CERTIFICATE_EXPIRY,
-        "When the certificate in use ends, in seconds since 1970; NaN where there is none for the name any more."
+        "When the certificate in use ends, in seconds since 1970; 0 where there is a temporary one alone, NaN once nothing is to serve the name any more."
     );
     describe_gauge!(PASSWORD_FILE, "1 while every password file can be read, 0 while an earlier content is in use.");
     describe_gauge!(
@@ -258,12 +258,13 @@ pub fn connection_refused(reason: &'static str) {
     counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
 }
 
+/// `not_after` is in seconds since 1970; 0: a temporary certificate alone is for the name.
 pub fn certificate_expiry(name: &str, not_after: i64) {
     #[allow(clippy::cast_precision_loss)] // seconds since 1970 fit a double's mantissa
     gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(not_after as f64);
 }
 
-/// No certificate in use has this name any more: its gauge is no time.
+/// No certificate in use has this name any more, nor is there to be one: its gauge is no time, and no alert fires on it.
 pub fn certificate_gone(name: &str) {
     gauge!(CERTIFICATE_EXPIRY, "name" => name.to_owned()).set(f64::NAN);
 }

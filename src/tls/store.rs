@@ -158,11 +158,14 @@ impl CertStore {
         }
         let lasting = index.certificates.iter().filter(|loaded| loaded.info.source != Source::Temporary);
         let infos = || lasting.clone().map(|loaded| &loaded.info);
-        let names: HashSet<String> = infos().flat_map(|info| info.names.iter().cloned()).collect();
+        let names = infos().flat_map(|info| &info.names).chain(&index.missing);
+        let names: HashSet<String> = names.cloned().collect();
         told.names.difference(&names).for_each(|name| metrics::certificate_gone(name));
         for info in infos() {
             info.names.iter().for_each(|name| metrics::certificate_expiry(name, info.not_after));
         }
+        // Whatever asks how long it is until then finds that it was long ago.
+        index.missing.iter().for_each(|name| metrics::certificate_expiry(name, 0));
         *told = Told { hosts: Some(hosts.to_vec()), warnings: warnings.into_iter().collect(), names };
     }
 

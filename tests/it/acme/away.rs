@@ -106,6 +106,8 @@ fn refusing_the_proof() {
     }
     assert!(gate.log().contains("no certificate was issued, and there is no valid one"));
     assert_eq!(gate.counted("portcullis_acme_attempts_total", "result=\"challenge\""), 1.0);
+    let shown = "portcullis_certificate_expiry_timestamp_seconds{name=\"registry.test\"} 0\n";
+    assert!(gate.admin("/metrics").text().contains(shown), "{}", gate.admin("/metrics").text());
     assert_eq!(gate.admin("/readyz").status, 503);
 }
 
