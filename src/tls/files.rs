@@ -112,13 +112,18 @@ impl Pair {
 }
 
 impl Loaded {
+    /// No client takes it any more; a warning says since when.
+    pub fn has_ended(&self) -> bool {
+        self.info.not_after < unix_now()
+    }
+
     /// # Errors
     /// Where it has ended.
     pub(super) fn in_time(self) -> Result<Self, CertificateError> {
-        if self.info.not_after >= unix_now() {
+        if !self.has_ended() {
             return Ok(self);
         }
-        let warning = self.warnings.into_iter().next().unwrap_or_default();
+        let warning = self.warnings.into_iter().find(|text| text.starts_with("expired on ")).unwrap_or_default();
         Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended, so the one in force is kept: {warning}")))
     }
 

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::support::{Leaf, Pki, Portcullis, Registry, Tls, eventually};
+use crate::support::{Leaf, Pki, Portcullis, Registry, Tls, eventually, portcullis};
 
 struct Scene {
     gate: Portcullis,
@@ -141,6 +141,12 @@ fn what_cannot_be_used_is_told_once_and_replaces_nothing() {
     fs::remove_dir(&scene.first.certificate).unwrap();
     scene.mended();
     scene.refused("one that has ended", &["certificate_file: ", "expired on"], expired);
+    let check = portcullis().arg("check").arg("-c").arg(scene.gate.configuration()).output().unwrap();
+    let told = String::from_utf8_lossy(&check.stderr);
+    assert!(check.status.success(), "{told}");
+    for words in ["expired on ", "a reload refuses it", "a start serves it"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
     scene.mended();
 }
 
