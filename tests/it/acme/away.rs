@@ -98,9 +98,9 @@ fn refusing_the_proof() {
     let failure = status()["error"].as_str().unwrap().to_owned();
     for words in [
         "registry.test was not proven to be ours by tls-alpn-01: ",
-        "the authority must reach port 443 of registry.test",
+        "port 443 be reached by the authority with TLS passed through",
         "; registry.test was not proven to be ours by http-01: ",
-        "the authority must reach port 80 of registry.test",
+        "port 80 be reached by the authority, which listen.http answers",
     ] {
         assert!(failure.contains(words), "{words}\n{failure}");
     }
