@@ -181,6 +181,12 @@ impl CertStore {
         missing
     }
 
+    /// Until when (Unix seconds) a client that asks for this name is shown a certificate that has not ended and is not a
+    /// temporary one; None where there is none.
+    pub fn lasts_until(&self, name: &str) -> Option<i64> {
+        self.index.load().lasts_until(name, unix_now())
+    }
+
     /// True where some certificate is not a temporary one.
     pub fn has_lasting(&self) -> bool {
         self.index.load().certificates.iter().any(|loaded| loaded.info.source != Source::Temporary)

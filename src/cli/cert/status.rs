@@ -93,10 +93,29 @@ fn stored(config: &Config) -> Found {
 }
 
 impl Found {
-    /// Everything that there is to be is there, and has not ended.
+    /// Every name has a certificate that is not a temporary one and has not ended.
     fn is_good(&self) -> bool {
-        let lasts = |certificate: &CertificateStatus| certificate.source != "temporary" && certificate.days_left >= 0;
-        self.certificates.iter().all(lasts) && self.acme.iter().all(|wanted| wanted.not_after.is_some())
+        let nameless = self.certificates.iter().filter(|certificate| certificate.names.is_empty());
+        let of_certificates = self.certificates.iter().flat_map(|certificate| &certificate.names);
+        let mut names = of_certificates.chain(self.acme.iter().flat_map(|wanted| &wanted.names));
+        nameless.into_iter().all(lasts) && names.all(|name| self.lasting(name).is_some())
+    }
+
+    /// The certificate for a name that lasts longest.
+    fn lasting(&self, name: &str) -> Option<&CertificateStatus> {
+        let wild = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let is_for = |certificate: &&CertificateStatus| {
+            certificate.names.iter().any(|known| known == name || Some(known) == wild.as_ref())
+        };
+        // As RFC 3339 writes them, in UTC, they are in order.
+        self.certificates.iter().filter(|one| lasts(one)).filter(is_for).max_by_key(|one| &one.not_after)
+    }
+
+    /// Until when others serve these names, where that is all of them.
+    fn others_until(&self, names: &[String]) -> Option<&str> {
+        let until: Option<Vec<&str>> =
+            names.iter().map(|name| self.lasting(name).map(|one| one.not_after.as_str())).collect();
+        until?.into_iter().min()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -116,21 +135,30 @@ impl Found {
         }
         for wanted in &self.acme {
             lines.push(format!("renewal of {}", wanted.names.join(", ")));
-            lines.extend(renewal(wanted));
+            lines.extend(renewal(wanted, self.others_until(&wanted.names)));
         }
         lines
     }
 }
 
-fn renewal(wanted: &AcmeStatus) -> Vec<String> {
+fn lasts(certificate: &CertificateStatus) -> bool {
+    certificate.source != "temporary" && certificate.days_left >= 0
+}
+
+/// `others_until`: when the first ends of those that serve its names.
+fn renewal(wanted: &AcmeStatus, others_until: Option<&str>) -> Vec<String> {
     let AcmeStatus { not_after, next_attempt, asked, window, under_way, error, failed_at, .. } = wanted;
     let next = match next_attempt {
         _ if *under_way => "under way",
         Some(next) => next,
         None => "once the clock of this machine is right",
     };
-    let mut lines =
-        vec![detail("stored until", not_after.as_deref().unwrap_or("there is none yet")), detail("next attempt", next)];
+    let stored = match (not_after, others_until) {
+        (Some(until), _) => until.clone(),
+        (None, Some(until)) => format!("none of its own; another one serves it until {until}"),
+        (None, None) => "there is none yet".to_owned(),
+    };
+    let mut lines = vec![detail("stored until", stored), detail("next attempt", next)];
     if *asked {
         lines.push(detail("wanted now", "asked for by hand, and tried until it succeeds"));
     }

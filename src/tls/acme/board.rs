@@ -73,6 +73,16 @@ impl Board {
         self.certificates.install_acme(wanted, loaded);
     }
 
+    /// Until when all of these names have a certificate, whosever it is; else those that have none.
+    pub(super) fn lasts_until(&self, names: &[AcmeName]) -> Result<Moment, Vec<String>> {
+        let found = names.iter().map(ToString::to_string).map(|name| (self.certificates.lasts_until(&name), name));
+        let (with, without): (Vec<_>, Vec<_>) = found.partition(|(until, _)| until.is_some());
+        match with.iter().filter_map(|(until, _)| *until).min() {
+            Some(until) if without.is_empty() => Ok(Moment(until)),
+            Some(_) | None => Err(without.into_iter().map(|(_, name)| name).collect()),
+        }
+    }
+
     pub(super) fn tell(&self, index: usize, report: Report) {
         let mut entries = self.entries();
         if entries.is_over {

@@ -237,12 +237,16 @@ impl Keeper {
         let (now, reason) = (Moment::now(), in_one_line(&error.to_string()));
         let state = state.failed(Failure { at: now, reason: reason.clone() }, error.retry_after());
         let next_attempt = next(self.life(), &state, now).max(now);
-        match self.life().map(|life| life.not_after).filter(|not_after| *not_after > now) {
-            Some(until) => {
+        let own = self.life().map(|life| life.not_after).filter(|not_after| *not_after > now);
+        match (own, self.board.lasts_until(&self.certificate.names)) {
+            (Some(until), _) => {
                 tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, the one in force stays: {reason}");
             }
-            None => {
-                tracing::error!(names = self.names(), %next_attempt, "no certificate was issued, and there is no valid one: {reason}");
+            (None, Ok(until)) => {
+                tracing::warn!(names = self.names(), %next_attempt, in_force_until = %until, "no certificate was issued, and there is none of its own; others serve its names: {reason}");
+            }
+            (None, Err(names)) => {
+                tracing::error!(names = names.join(", "), %next_attempt, "no certificate was issued, and there is no valid one: {reason}");
             }
         }
         state

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Challenges, Report, Storage, account,
+    Challenges, Moment, Report, Slot, Storage, account,
     board::Board,
     client::Client,
     error::AttemptError,
@@ -55,8 +55,7 @@ impl Prepared {
         storage.prepare().map_err(|error| FileFault { file: Some(error.path), reason: error.reason })?;
         let slots: Vec<_> = acme.certificates.iter().map(|certificate| storage.slot(certificate)).collect();
         let known = slots.iter().map(Known::read).collect();
-        let others = storage.all().into_iter().filter(|(file, _)| slots.iter().all(|slot| slot.path() != *file));
-        let stand_ins = others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect();
+        let stand_ins = others(&storage, &slots);
         Ok(Self { acme: acme.clone(), client, warning: storage.warning(), storage, known, stand_ins })
     }
 
@@ -198,9 +197,21 @@ pub fn survey(acme: &Acme) -> Vec<Report> {
     acme.certificates.iter().map(report).collect()
 }
 
-/// The certificates of the configuration that are stored, as far as they can be used. Blocks.
+/// The certificates of the configuration that are stored, as far as they can be used, and those that a start would have
+/// stand in. Blocks.
 pub fn stored(acme: &Acme) -> Vec<CertificateInfo> {
     let storage = Storage::new(acme);
-    let slots = acme.certificates.iter().map(|certificate| storage.slot(certificate));
-    slots.filter_map(|slot| Some(Known::read(&slot).issued?.loaded.info)).collect()
+    let slots: Vec<_> = acme.certificates.iter().map(|certificate| storage.slot(certificate)).collect();
+    let own: Vec<Issued> = slots.iter().filter_map(|slot| Known::read(slot).issued).collect();
+    let now = Moment::now();
+    let lacking: Vec<_> = acme.names().filter(|name| !own.iter().any(|issued| issued.is_for(name))).collect();
+    let stands_in = |issued: &Issued| issued.life.not_after > now && lacking.iter().any(|name| issued.is_for(name));
+    let others = others(&storage, &slots).into_iter().filter(stands_in);
+    own.iter().cloned().chain(others).map(|issued| issued.loaded.info).collect()
+}
+
+/// What is stored for other names, or by other authorities.
+fn others(storage: &Storage, slots: &[Slot]) -> Vec<Issued> {
+    let others = storage.all().into_iter().filter(|(file, _)| slots.iter().all(|slot| slot.path() != *file));
+    others.filter_map(|(file, stored)| Issued::load(&stored, &file).ok()).collect()
 }

@@ -103,6 +103,13 @@ impl Index {
         !self.named(name).is_empty()
     }
 
+    /// Until when a client that asks for the name is shown a certificate that is not a temporary one, in Unix seconds; None
+    /// where there is none that lasts beyond `now`.
+    pub(super) fn lasts_until(&self, name: &str, now: i64) -> Option<i64> {
+        let candidates = self.named(name).into_iter().filter(|_| !self.missing.contains(name));
+        candidates.map(|candidate| candidate.not_after).filter(|not_after| *not_after > now).max()
+    }
+
     /// Exact names before wildcards, which stand for exactly one label (RFC 6125 section 6.4.3).
     fn named(&self, name: &str) -> Vec<&Candidate> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();

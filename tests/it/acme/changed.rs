@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::scene::Scene;
-use crate::support::{Pebble, eventually};
+use crate::support::{Pebble, eventually, portcullis};
 
 /// More names are another certificate; until that is there, the one that was serves the names it has.
 #[test]
@@ -32,6 +32,32 @@ fn other_names_are_ordered_and_the_old_certificate_serves_meanwhile() {
     scene.gate.reload_with(|config| config["access"]["grants"] = json!([]));
     let orders = super::scene::orders(&scene.pebble);
     assert_eq!(orders, 2, "nothing else has anything ordered");
+}
+
+/// Nobody is kept from any name: that is no reason to wake somebody.
+#[test]
+fn names_that_another_certificate_serves_are_no_alarm() {
+    let mut scene = Scene::issued(Pebble::start(), &[&["registry.test", "hub.test"]]);
+    scene.pebble.process().stop();
+    scene.gate.reload_with(|config| config["tls"]["acme"]["certificates"] = json!([{ "names": ["hub.test"] }]));
+    scene.failure(0);
+    let log = scene.gate.log();
+    assert!(log.contains("none of its own; others serve its names") && !log.contains("\"ERROR\""), "{log}");
+    let status = |scene: &Scene| {
+        let status = portcullis().args(["cert", "status", "-c"]).arg(scene.gate.configuration()).output().unwrap();
+        (status.status.code(), String::from_utf8_lossy(&status.stdout).into_owned())
+    };
+    let words = "none of its own; another one serves it until 20";
+    for running in [true, false] {
+        let (code, told) = status(&scene);
+        assert!(code == Some(0) && told.contains(words), "{running}: {told}");
+        scene.gate.process().stop();
+    }
+    scene.gate.change_configuration(|config| {
+        config["tls"]["acme"]["certificates"] = json!([{ "names": ["hub.test", "other.test"] }]);
+    });
+    let (code, told) = status(&scene);
+    assert!(code == Some(1) && told.contains("there is none yet"), "{told}");
 }
 
 /// A mistake that is mended need not wait for the time that its failure had earned; nor does a restart with nothing changed
