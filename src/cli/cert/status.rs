@@ -5,6 +5,7 @@ use std::{fmt::Display, process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     admin::{AcmeStatus, CertificateStatus, WindowStatus},
@@ -21,7 +22,7 @@ use crate::{
 ///
 /// Asks the running portcullis on its admin address. Where none answers, says what is stored and what the files hold.
 ///
-/// Exit code 0: every name has a certificate that has not ended; 1: one has not.
+/// Exit code 0: every name is served by a certificate that has not ended; 1: one is not, or something cannot be read.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -62,8 +63,14 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 /// As /status has it.
 #[derive(Serialize, Deserialize)]
 struct Found {
+    /// Of the running process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    configuration: Option<Value>,
     certificates: Vec<CertificateStatus>,
     acme: Vec<AcmeStatus>,
+    /// Something could not be read, and was told.
+    #[serde(skip)]
+    is_partial: bool,
 }
 
 async fn in_force(args: &StatusArgs) -> anyhow::Result<Found> {
@@ -77,18 +84,29 @@ async fn in_force(args: &StatusArgs) -> anyhow::Result<Found> {
 /// What a portcullis that starts now would find.
 fn stored(config: &Config) -> Found {
     tls::install_provider();
-    let mut infos = Vec::new();
+    let (mut infos, mut reports, mut is_partial) = (Vec::new(), Vec::new(), false);
+    let mut tell = |error: &dyn Display| {
+        complain(&format!("portcullis: {error}"));
+        is_partial = true;
+    };
     for files in &config.tls.certificates {
         match tls::load(files) {
             Ok(loaded) => infos.push(loaded.info),
-            Err(error) => complain(&format!("portcullis: {error}")),
+            Err(error) => tell(&error),
         }
     }
     infos.extend(config.tls.acme.iter().flat_map(acme::stored));
-    let acme = config.tls.acme.as_ref().map(acme::survey).unwrap_or_default();
+    for report in config.tls.acme.iter().flat_map(acme::survey) {
+        match report {
+            Ok(report) => reports.push(report),
+            Err(error) => tell(&error),
+        }
+    }
     Found {
+        configuration: None,
         certificates: infos.into_iter().map(CertificateStatus::from).collect(),
-        acme: acme.into_iter().map(AcmeStatus::from).collect(),
+        acme: reports.into_iter().map(AcmeStatus::from).collect(),
+        is_partial,
     }
 }
 
@@ -98,7 +116,7 @@ impl Found {
         let nameless = self.certificates.iter().filter(|certificate| certificate.names.is_empty());
         let of_certificates = self.certificates.iter().flat_map(|certificate| &certificate.names);
         let mut names = of_certificates.chain(self.acme.iter().flat_map(|wanted| &wanted.names));
-        nameless.into_iter().all(lasts) && names.all(|name| self.lasting(name).is_some())
+        !self.is_partial && nameless.into_iter().all(lasts) && names.all(|name| self.lasting(name).is_some())
     }
 
     /// The certificate for a name that lasts longest.
@@ -120,6 +138,8 @@ impl Found {
 
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        let error = self.configuration.as_ref().and_then(|configuration| configuration.get("error")?.as_str());
+        lines.extend(error.map(|error| format!("the configuration that was read last is not in force: {error}")));
         for certificate in &self.certificates {
             let CertificateStatus { names, source, file, not_after, days_left } = certificate;
             let origin = file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
@@ -150,6 +170,8 @@ fn renewal(wanted: &AcmeStatus, others_until: Option<&str>) -> Vec<String> {
     let AcmeStatus { not_after, next_attempt, asked, window, under_way, error, failed_at, .. } = wanted;
     let next = match next_attempt {
         _ if *under_way => "under way",
+        // Both as RFC 3339 writes them, in UTC.
+        Some(next) if *next <= acme::Moment::now().to_string() => "at once",
         Some(next) => next,
         None => "once the clock of this machine is right",
     };

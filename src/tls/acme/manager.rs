@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Challenges, Moment, Report, Slot, Storage, account,
+    Challenges, Moment, Report, Slot, Storage, StorageError, account,
     board::Board,
     client::Client,
     error::AttemptError,
@@ -187,12 +187,18 @@ fn settings(acme: &Acme, client: &Client) -> String {
 }
 
 /// How certificates stand by what is stored, for when nobody looks after them. Blocks.
-pub fn survey(acme: &Acme) -> Vec<Report> {
+///
+/// # Errors
+/// For each certificate: that what is stored cannot be read.
+pub fn survey(acme: &Acme) -> Vec<Result<Report, StorageError>> {
     let storage = Storage::new(acme);
     let report = |certificate| {
         let slot = storage.slot(certificate);
+        slot.certificate()?;
         let issued = Known::read(&slot).issued;
-        Report::new(certificate, issued.as_ref().map(|issued| &issued.life), &slot.state(), slot.is_renewal_asked())
+        let life = issued.as_ref().map(|issued| &issued.life);
+        let report = Report::new(certificate, life, &slot.state(), slot.is_renewal_asked());
+        Ok(Report { under_way: report.under_way && slot.is_locked(), ..report })
     };
     acme.certificates.iter().map(report).collect()
 }

@@ -218,6 +218,11 @@ impl Slot {
         Lock::try_take(&self.folder.join("lock"))
     }
 
+    /// True while somebody changes something in here. Makes nothing.
+    pub(super) fn is_locked(&self) -> bool {
+        Lock::is_held(&self.folder.join("lock"))
+    }
+
     pub fn certificate(&self) -> Result<Option<StoredCertificate>, StorageError> {
         let Some(raw) = read::<RawCertificate>(&self.path())? else { return Ok(None) };
         let RawCertificate { directory, chain, key, stored_at, .. } = raw;

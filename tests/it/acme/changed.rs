@@ -88,6 +88,9 @@ fn a_folder_that_cannot_be_used_keeps_what_is_in_force() {
     scene.gate.reload_with(|config| config["tls"]["acme"]["storage"] = json!("htpasswd/acme"));
     let error = scene.gate.status()["configuration"]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("tls.acme.storage: "), "{error}");
+    let told = portcullis().args(["cert", "status", "-c"]).arg(scene.gate.configuration()).output().unwrap().stdout;
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(told.contains("the configuration that was read last is not in force: ") && told.contains(&error), "{told}");
     assert_eq!(scene.leaf("registry.test"), before);
 }
 

@@ -10,3 +10,5 @@ mod issue;
 mod scene;
 mod shared;
 mod window;
+
+pub(crate) use scene::slot;

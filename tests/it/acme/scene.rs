@@ -147,7 +147,7 @@ pub(super) fn leaf(port: u16, name: &str) -> Vec<u8> {
     Tls::configured(blind(), port, name).unwrap().certificate()
 }
 
-pub(super) fn slot(storage: &Path, name: &str) -> PathBuf {
+pub(crate) fn slot(storage: &Path, name: &str) -> PathBuf {
     let below = |path: &Path| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
     let slots = below(storage).filter(|path| path.is_dir()).flat_map(|authority| below(&authority).collect::<Vec<_>>());
     let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&format!("{name}-"));

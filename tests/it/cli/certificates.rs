@@ -5,7 +5,10 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{all, run};
-use crate::support::{Curl, Pebble, Portcullis, Registry, eventually, portcullis, run as run_to_end};
+use crate::{
+    acme::slot,
+    support::{Curl, Pebble, Portcullis, Registry, eventually, portcullis, run as run_to_end},
+};
 
 fn cert(gate: &Portcullis, words: &[&str]) -> (Option<i32>, String) {
     let file = gate.configuration();
@@ -77,9 +80,24 @@ fn what_is_stored_is_shown_where_nothing_runs() {
     let done = run_to_end(&mut renew, "");
     assert!(!done.success && done.stderr.contains("no portcullis that runs has begun"), "{done:?}");
 
+    let slot = slot(&gate.dir().join("acme"), "registry.test");
+    let (kept, state) = (slot.join("certificate.json"), slot.join("state.json"));
+    let mut cut_off: Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    cut_off["began"] = json!(1_800_000_000);
+    fs::write(&state, cut_off.to_string()).unwrap();
+    let (_, said) = cert(&gate, &["status"]);
+    assert!(said.contains("asked for by hand") && !said.contains("under way"), "by nobody: {said}");
+    fs::rename(&kept, slot.join("kept")).unwrap();
+    // Also for root, who may read every file.
+    fs::create_dir(&kept).unwrap();
+    let (code, said) = cert(&gate, &["status"]);
+    assert!(code == Some(1) && said.contains("certificate.json: ") && !said.contains("there is none"), "{said}");
+    fs::remove_dir(&kept).unwrap();
+    fs::rename(slot.join("kept"), &kept).unwrap();
+
     gate.change_configuration(|config| config["tls"]["acme"]["certificates"] = json!([{ "names": ["new.test"] }]));
     let (code, said) = cert(&gate, &["status"]);
-    assert!(code == Some(1) && said.contains("there is none yet"), "{said}");
+    assert!(code == Some(1) && said.contains("there is none yet") && said.contains("at once"), "{said}");
     let (code, said) = cert(&gate, &["renew", "new.test"]);
     assert!(code == Some(1) && said.contains("No such file"), "{said}");
     assert!(fs::read_dir(gate.dir().join("acme")).is_ok(), "nothing was made or lost");

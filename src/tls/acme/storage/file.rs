@@ -40,6 +40,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StorageErr
     match read {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(fault(
+            path,
+            &format_args!("cannot be read: run as the user that portcullis runs as, or as root: {error}"),
+        )),
         Err(error) => Err(fault(path, &error)),
     }
 }

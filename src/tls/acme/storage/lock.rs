@@ -20,6 +20,12 @@ use super::{StorageError, file};
 pub struct Lock(#[allow(dead_code, reason = "closing it gives the lock back")] Arc<File>);
 
 impl Lock {
+    /// True where somebody has it, in whichever process. Makes nothing.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let Ok(lock) = File::open(path) else { return false };
+        flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    }
+
     /// None while another one has it, in this process or elsewhere.
     pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StorageError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);

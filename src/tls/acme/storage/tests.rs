@@ -140,8 +140,10 @@ fn a_lock_is_held_by_one_and_goes_with_it() {
     let (one, other) = (storage.slot(&of(&["a.test"])), storage.slot(&of(&["b.test"])));
     let held = one.lock().unwrap().unwrap();
     assert!(one.lock().unwrap().is_none());
+    assert!(one.is_locked() && !other.is_locked());
     assert!(other.lock().unwrap().is_some());
     drop(held);
+    assert!(!one.is_locked());
     assert!(one.lock().unwrap().is_some());
 }
 
