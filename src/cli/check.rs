@@ -9,18 +9,16 @@ use crate::{
     config::{self, Config, Problem, Severity},
     identity::{Chain, DirectoryProblem, DirectoryTrouble},
     runtime::Runtime,
-    tls::{
-        self,
-        acme::{self, TrialError},
-    },
+    tls::{self, acme},
 };
 
 /// Check a configuration and everything it names, without listening.
 ///
 /// Reports every problem with file, line and column, then loads certificates, password files and token keys as
 /// `serve` would. Every directory server and the ACME authority are asked once: one that cannot be reached is a warning.
-/// One that refuses us, or has no such profile, is an error, but for a directory server where another of the same directory
-/// answers. Warnings do not fail the check unless --strict is given.
+/// A directory server that refuses us is an error, unless another of the same directory answers. Whatever is wrong with
+/// the authority, no ACME directory and a profile that it does not have included, is a warning: what is in force goes on
+/// without it. Warnings do not fail the check unless --strict is given.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
@@ -89,14 +87,10 @@ fn check_directories(config: &Config, report: &mut Report) -> io::Result<()> {
 fn check_authority(config: &Config, report: &mut Report) -> io::Result<()> {
     let Some(acme) = config.tls.acme.as_ref().filter(|_| report.errors.is_empty()) else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(acme::try_out(acme)) {
-        Ok(()) => {}
-        Err(error @ TrialError::Refused(_)) => report.errors.push(config.error_at("tls.acme", error).to_string()),
-        Err(error @ TrialError::Unreachable(_)) => {
-            let problem =
-                config.error_at("tls.acme", format_args!("{error} (until it answers as it should, nothing is issued)"));
-            report.warnings.push(Problem { severity: Severity::Warning, ..problem }.to_string());
-        }
+    // A warning whatever it says: what it withdrew must not keep a change of something else from being put in force.
+    if let Err(error) = runtime.block_on(acme::try_out(acme)) {
+        let problem = config.error_at("tls.acme", format_args!("{error} (until that is mended, nothing is issued)"));
+        report.warnings.push(Problem { severity: Severity::Warning, ..problem }.to_string());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::{
     Challenges, Moment, Report, Slot, Storage, StorageError, account,
     board::Board,
     client::Client,
-    error::AttemptError,
+    error::in_one_line,
     issued::Issued,
     keeper::{Keeper, Known},
     order,
@@ -72,31 +72,18 @@ impl Prepared {
     }
 }
 
-/// What an authority said when it was tried out.
+/// What an authority said when it was tried out, in words for an operator.
 #[derive(Debug, thiserror::Error)]
-pub enum TrialError {
-    /// It does not answer as an ACME directory.
-    #[error("{0}")]
-    Unreachable(String),
-    /// It does not have what the configuration asks for.
-    #[error("{0}")]
-    Refused(String),
-}
+#[error("{0}")]
+pub struct TrialError(String);
 
 /// Asks the authority for its directory, and whether it has the profile. Makes nothing there.
 ///
 /// # Errors
 /// What a person should know.
 pub async fn try_out(acme: &Acme) -> Result<(), TrialError> {
-    let refused = |error: FileFault| TrialError::Refused(error.to_string());
-    let client = Client::new(acme).map_err(refused)?;
-    order::try_out(acme, &client).await.map_err(|error| {
-        if matches!(error, AttemptError::Profile { .. }) {
-            TrialError::Refused(error.to_string())
-        } else {
-            TrialError::Unreachable(error.to_string())
-        }
-    })
+    let client = Client::new(acme).map_err(|error| TrialError(error.to_string()))?;
+    order::try_out(acme, &client).await.map_err(|error| TrialError(in_one_line(&error.to_string())))
 }
 
 impl Manager {
