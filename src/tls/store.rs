@@ -47,8 +47,9 @@ pub enum Source {
 /// What to say of hosts that no certificate is for: a client that dials one accepts its name, or one with a wildcard for
 /// the first label.
 pub fn uncovered(hosts: &[Host], certificates: &[CertificateInfo]) -> Vec<String> {
-    let known: Vec<&str> = certificates.iter().flat_map(|info| &info.names).map(String::as_str).collect();
-    let names: HashSet<&str> = known.iter().copied().collect();
+    let mut names = HashSet::new();
+    let known = certificates.iter().flat_map(|info| &info.names).map(String::as_str);
+    let known: Vec<&str> = known.filter(|name| names.insert(*name)).collect();
     let covered = |host: &Host| {
         let wild = host.name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
         names.contains(&*host.name) || wild.is_some_and(|wild| names.contains(&*wild))

@@ -56,7 +56,12 @@ fn named<'a>(certificates: &'a [AcmeCertificate], name: &str) -> anyhow::Result<
     let wanted = Host::parse(name).map_or_else(|| name.to_owned(), |host| host.name.to_string());
     let is = |certificate: &&AcmeCertificate| certificate.names.iter().any(|name| name.to_string() == wanted);
     certificates.iter().find(is).ok_or_else(|| {
-        let known: Vec<String> = certificates.iter().flat_map(|one| &one.names).map(ToString::to_string).collect();
+        let mut known: Vec<String> = Vec::new();
+        for name in certificates.iter().flat_map(|one| &one.names).map(ToString::to_string) {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
         anyhow!("tls.acme has no certificate for {name}; it has some for: {}", known.join(", "))
     })
 }

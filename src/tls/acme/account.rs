@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     Storage,
     client::Client,
-    error::{AttemptError, in_one_line},
+    error::{AttemptError, in_one_line, said},
     order::{authority, blocking, insist},
     storage::{Lock, StoredAccount},
 };
@@ -85,7 +85,7 @@ async fn again(
         Ok(()) => save(storage, StoredAccount { contact: acme.contact.clone(), ..stored }).await?,
         // An account that is gone shows in the order.
         Err(error) => {
-            let error = in_one_line(&error.to_string());
+            let error = in_one_line(&said(&error));
             tracing::warn!(error, "the authority does not take the changed tls.acme.contact");
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Client {
     /// Of the roots.
     trusted: ContentHash,
     heard: Arc<Mutex<Heard>>,
+    /// Where everything begins.
+    directory: String,
 }
 
 /// What an authority said beside its answers, last.
@@ -57,21 +59,25 @@ pub(super) struct Heard {
     pub(super) retry_after: Option<Duration>,
     /// How late it is there.
     pub(super) clock: Option<SystemTime>,
+    /// The address that was called.
+    pub(super) url: String,
+    /// That is the one of the configuration.
+    pub(super) is_directory: bool,
 }
 
 /// A call without an answer that can be understood.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("{host} cannot be reached: {reason}")]
-    Connect { host: String, reason: String },
-    #[error("{host}: {reason}")]
-    Tls { host: String, reason: String },
-    #[error("{host} did not answer within {} s", .within.as_secs())]
-    Timeout { host: String, within: Duration },
-    #[error("the connection to {host} failed: {reason}")]
-    Broken { host: String, reason: String },
-    #[error("{host} answered {status}")]
-    Status { host: String, status: StatusCode },
+    #[error("{url} cannot be reached: {reason}")]
+    Connect { url: String, reason: String },
+    #[error("{url}: {reason}")]
+    Tls { url: String, reason: String },
+    #[error("{url} did not answer within {} s", .within.as_secs())]
+    Timeout { url: String, within: Duration },
+    #[error("the connection to {url} failed: {reason}")]
+    Broken { url: String, reason: String },
+    #[error("{url} answered {status}")]
+    Status { url: String, status: StatusCode },
     #[error("{url} is no https address")]
     Address { url: String },
 }
@@ -92,6 +98,7 @@ impl Client {
             tls: TlsConnector::from(Arc::new(config)),
             trusted: ContentHash::of(trusted.parts()),
             heard: Arc::default(),
+            directory: acme.directory.clone(),
         })
     }
 
@@ -113,9 +120,10 @@ impl Client {
         let uri = request.uri().clone();
         // The library looks at the status of nothing else.
         let is_signed = request.method() == Method::POST;
-        let host = uri.host().unwrap_or_default().to_owned();
-        let answer = timeout(CALL, self.exchange(&uri, &host, request)).await;
-        let answer = answer.map_err(|_| CallError::Timeout { host: host.clone(), within: CALL })??;
+        let url = uri.to_string();
+        self.begin(&url);
+        let answer = timeout(CALL, self.exchange(&uri, request)).await;
+        let answer = answer.map_err(|_| CallError::Timeout { url: url.clone(), within: CALL })??;
         self.hear(answer.status(), answer.headers());
         let is_problem = |answer: &Response<_>| {
             let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -124,7 +132,7 @@ impl Client {
         // And takes every refusal for a problem document.
         let status = answer.status();
         if (status.is_client_error() || status.is_server_error()) && !(is_signed && is_problem(&answer)) {
-            return Err(CallError::Status { host, status });
+            return Err(CallError::Status { url, status });
         }
         Ok(readable(answer, is_signed))
     }
@@ -132,11 +140,10 @@ impl Client {
     async fn exchange(
         &self,
         uri: &Uri,
-        host: &str,
         mut request: Request<BodyWrapper<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, CallError> {
-        let stream = self.connect(uri, host).await?;
-        let broken = |error: &dyn StdError| CallError::Broken { host: host.to_owned(), reason: chain(error) };
+        let stream = self.connect(uri).await?;
+        let broken = |error: &dyn StdError| CallError::Broken { url: uri.to_string(), reason: chain(error) };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let _driven = AbortOnDropHandle::new(tokio::spawn(connection));
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -151,18 +158,25 @@ impl Client {
         Ok(Response::from_parts(parts, Full::new(body.to_bytes())))
     }
 
-    async fn connect(&self, uri: &Uri, host: &str) -> Result<TlsStream<TcpStream>, CallError> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    async fn connect(&self, uri: &Uri) -> Result<TlsStream<TcpStream>, CallError> {
+        let bare = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare.clone());
         let (Some("https"), Ok(name)) = (uri.scheme_str(), name) else {
             return Err(CallError::Address { url: uri.to_string() });
         };
         let port = uri.port_u16().unwrap_or(443);
         let tcp = dial(&bare, port).await;
-        let tcp = tcp.map_err(|error| CallError::Connect { host: host.to_owned(), reason: error.to_string() })?;
+        let tcp = tcp.map_err(|error| CallError::Connect { url: uri.to_string(), reason: error.to_string() })?;
         let secured = timeout(CONNECT, self.tls.connect(name, tcp)).await;
-        let secured = secured.map_err(|_| CallError::Timeout { host: host.to_owned(), within: CONNECT })?;
-        secured.map_err(|error| CallError::Tls { host: host.to_owned(), reason: explained(&error) })
+        let secured = secured.map_err(|_| CallError::Timeout { url: uri.to_string(), within: CONNECT })?;
+        secured.map_err(|error| CallError::Tls { url: uri.to_string(), reason: explained(&error) })
+    }
+
+    /// Nothing is heard until there is an answer, but how late it was last.
+    fn begin(&self, url: &str) {
+        let is_directory = Uri::try_from(&self.directory).is_ok_and(|directory| directory.to_string() == url);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = Heard { retry_after: None, clock: heard.clock, url: url.to_owned(), is_directory };
     }
 
     fn hear(&self, status: StatusCode, headers: &HeaderMap) {
@@ -171,7 +185,7 @@ impl Client {
         let retry_after = text(header::RETRY_AFTER).filter(|_| refused).and_then(retry_after);
         let clock = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = Heard { retry_after, clock: clock.or(heard.clock) };
+        *heard = Heard { retry_after, clock: clock.or(heard.clock), ..heard.clone() };
     }
 }
 
@@ -287,7 +301,12 @@ mod tests {
     fn client() -> Client {
         crate::tls::install_provider();
         let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
-        Client { tls: TlsConnector::from(Arc::new(config)), trusted: ContentHash::of([]), heard: Arc::default() }
+        Client {
+            tls: TlsConnector::from(Arc::new(config)),
+            trusted: ContentHash::of([]),
+            heard: Arc::default(),
+            directory: String::new(),
+        }
     }
 
     async fn fails(url: &str) -> String {
@@ -301,10 +320,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/dir", listener.local_addr().unwrap());
         let begun = tokio::time::Instant::now();
-        assert_eq!(fails(&url).await, "127.0.0.1 did not answer within 10 s");
+        assert_eq!(fails(&url).await, format!("{url} did not answer within 10 s"));
         assert!(begun.elapsed() <= CALL);
         drop(listener);
-        assert!(fails(&url).await.starts_with("127.0.0.1 cannot be reached: "));
+        assert!(fails(&url).await.starts_with(&format!("{url} cannot be reached: ")));
     }
 
     /// Whatever an authority says where it is to be found.

@@ -15,10 +15,13 @@ pub(super) enum AttemptError {
     Storage(#[from] StorageError),
     #[error("{0}")]
     Setting(#[from] FileFault),
-    #[error("{error}{advice}", advice = advice(.error))]
+    #[error("{}", of_authority(.error, .url, *.is_directory))]
     Authority {
         #[source]
         error: Box<Error>,
+        /// What was called last.
+        url: String,
+        is_directory: bool,
         retry_after: Option<Duration>,
     },
     #[error("{}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -155,6 +158,29 @@ pub(super) fn words(problem: &Problem) -> String {
     std::iter::once(detail).chain(of_parts).filter(|text| !text.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
+/// What happened, in our words, and the authority's where it has some.
+pub(super) fn said(error: &Error) -> String {
+    match error {
+        Error::Api(problem) => format!("the authority says: {}", words(problem)),
+        Error::Json(_) => "the authority answered something that is not ACME".to_owned(),
+        Error::Timeout(_) => "the authority did not get finished in time".to_owned(),
+        Error::Unsupported(what) => format!("the authority does not know of {what}"),
+        error => error.to_string(),
+    }
+}
+
+fn of_authority(error: &Error, url: &str, is_directory: bool) -> String {
+    let said = match (error, call_of(error)) {
+        (Error::Json(_), _) if is_directory => return format!("{url} is no ACME directory: see tls.acme.directory"),
+        (_, Some(call @ CallError::Status { status, .. })) if is_directory && !status.is_server_error() => {
+            return format!("{call}: that is no ACME directory: see tls.acme.directory");
+        }
+        (Error::Json(_), _) => format!("{url} answered something that is not ACME"),
+        _ => said(error),
+    };
+    format!("{said}{}", advice(error))
+}
+
 fn has_type(error: &Error, name: &str) -> bool {
     problem_of(error).and_then(kind_of) == Some(name)
 }
@@ -179,12 +205,10 @@ fn advice(error: &Error) -> &'static str {
                 ": check that this machine reaches the authority, and tls.acme.directory"
             }
             CallError::Status { status, .. } if status.is_server_error() => ": the authority has trouble of its own",
-            CallError::Status { .. } => ": is tls.acme.directory the address of an ACME directory?",
-            CallError::Tls { .. } | CallError::Broken { .. } | CallError::Address { .. } => "",
+            CallError::Status { .. } | CallError::Tls { .. } | CallError::Broken { .. } | CallError::Address { .. } => {
+                ""
+            }
         };
-    }
-    if matches!(error, Error::Json(_)) {
-        return ": is tls.acme.directory the address of an ACME directory?";
     }
     match problem_of(error).and_then(kind_of) {
         Some("serverInternal") => ": the authority has trouble of its own",
@@ -210,6 +234,21 @@ fn advice(error: &Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_quoted_without_the_librarys_words() {
+        let kind = "urn:ietf:params:acme:error:rateLimited".to_owned();
+        let detail = Some("too many certificates".to_owned());
+        let problem = Problem { r#type: Some(kind), detail, status: Some(429), subproblems: Vec::new() };
+        let said = |error, is_directory| of_authority(&error, "https://ca.test/dir", is_directory);
+        assert_eq!(
+            said(Error::Api(problem), false),
+            "the authority says: too many certificates: the authority limits how often; it is asked again when it allows"
+        );
+        let garbled = || Error::Json(serde_json::from_str::<u32>("<html>").unwrap_err());
+        assert_eq!(said(garbled(), true), "https://ca.test/dir is no ACME directory: see tls.acme.directory");
+        assert_eq!(said(garbled(), false), "https://ca.test/dir answered something that is not ACME");
+    }
 
     /// What was said last is stored with the time of the next attempt: neither must be lost by the other.
     #[test]

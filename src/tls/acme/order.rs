@@ -11,8 +11,8 @@ use tokio::task::spawn_blocking;
 use super::{
     Answer, Challenges, Lock, Moment, OpenAnswer, Published, Slot, Storage, StoredCertificate, StoredOrder, Token,
     account,
-    client::Client,
-    error::{AttemptError, Refusal, in_one_line, is_account_unknown, is_passing, may_pass, words},
+    client::{Client, Heard},
+    error::{AttemptError, Refusal, in_one_line, is_account_unknown, is_passing, may_pass, said, words},
     issued::Issued,
     window,
 };
@@ -192,7 +192,7 @@ impl Job {
                 Err(error) if is_passing(&error) || is_account_unknown(&error) => return Err(self.authority(error)),
                 Err(Error::Unsupported(_)) => {}
                 Err(error) => {
-                    let error = in_one_line(&error.to_string());
+                    let error = in_one_line(&said(&error));
                     tracing::info!(
                         names = self.names(),
                         error,
@@ -369,7 +369,8 @@ fn identifier_of(name: &AcmeName) -> Identifier {
 
 /// With what the authority said beside it.
 pub(super) fn authority(client: &Client, error: Error) -> AttemptError {
-    AttemptError::Authority { error: Box::new(error), retry_after: client.heard().retry_after }
+    let Heard { retry_after, url, is_directory, .. } = client.heard();
+    AttemptError::Authority { error: Box::new(error), url, is_directory, retry_after }
 }
 
 /// Work on files, where it holds nobody up.

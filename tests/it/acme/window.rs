@@ -75,7 +75,12 @@ fn check_asks_the_authority() {
         config["tls"]["acme"]["directory"] = json!(elsewhere);
     });
     let (code, told) = check();
-    assert!(code == Some(0) && warns(&told) && told.contains("is no ACME directory"), "{told}");
+    assert!(
+        code == Some(0)
+            && warns(&told)
+            && told.contains("/elsewhere answered 404 Not Found: that is no ACME directory"),
+        "{told}"
+    );
     let directory = scene.pebble.directory();
     scene.gate.change_configuration(|config| config["tls"]["acme"]["directory"] = json!(directory));
     scene.pebble.process().stop();
