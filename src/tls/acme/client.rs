@@ -174,7 +174,7 @@ impl Client {
 
     /// Nothing is heard until there is an answer, but how late it was last.
     fn begin(&self, url: &str) {
-        let is_directory = Uri::try_from(&self.directory).is_ok_and(|directory| directory.to_string() == url);
+        let is_directory = Uri::try_from(&self.directory).is_ok_and(|directory| directory == url);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         *heard = Heard { retry_after: None, clock: heard.clock, url: url.to_owned(), is_directory };
     }

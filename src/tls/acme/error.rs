@@ -165,7 +165,13 @@ pub(super) fn said(error: &Error) -> String {
         Error::Json(_) => "the authority answered something that is not ACME".to_owned(),
         Error::Timeout(_) => "the authority did not get finished in time".to_owned(),
         Error::Unsupported(what) => format!("the authority does not know of {what}"),
-        error => error.to_string(),
+        Error::Crypto
+        | Error::KeyRejected
+        | Error::Http(_)
+        | Error::InvalidUri(_)
+        | Error::Other(_)
+        | Error::Str(_)
+        | _ => error.to_string(),
     }
 }
 
