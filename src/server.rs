@@ -123,11 +123,13 @@ impl Server {
             tokio::spawn(TlsListener::new(listening.subscribe()).run(gate, drain.clone(), stopping)),
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
+        let ends = tokio::spawn(tls::watch_ends(Arc::clone(&certificates)));
         let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
+            ends,
             tokio::spawn(keep_metrics(handle)),
             tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
             tokio::spawn(reload::watch(Arc::clone(&reloader), manager::configured)),

@@ -4,8 +4,10 @@ mod index;
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -20,6 +22,9 @@ use crate::{
     config::{CertificateFiles, Host},
     telemetry::metrics,
 };
+
+/// How often the ends of certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A certificate in force, for logs, `check` and the expiry metric.
 #[derive(Clone, Debug)]
@@ -138,6 +143,27 @@ impl CertStore {
         hosts.iter().for_each(|hosts| self.report(hosts));
     }
 
+    /// Tells of what ended in this time (Unix seconds). Returns those of its names that are left without.
+    fn tell_ended(&self, time: Range<i64>) -> Vec<String> {
+        let index = self.index.load();
+        let lasting = index.certificates.iter().filter(|loaded| loaded.info.source != Source::Temporary);
+        let mut left = Vec::new();
+        for CertificateInfo { names, file, .. } in
+            lasting.map(|loaded| &loaded.info).filter(|info| time.contains(&info.not_after))
+        {
+            let file = file.iter().map(|file| file.display().to_string()).collect::<String>();
+            let without: Vec<&String> =
+                names.iter().filter(|name| index.lasts_until(name, time.end).is_none()).collect();
+            if without.is_empty() && !names.is_empty() {
+                tracing::warn!(certificate = file, ?names, "a certificate has ended; others serve its names");
+            } else {
+                tracing::error!(certificate = file, names = ?without, "a certificate has ended, and there is no other one: clients refuse what they are shown");
+            }
+            left.extend(without.into_iter().cloned());
+        }
+        left
+    }
+
     fn replace(&self, change: impl FnOnce(&mut Parts)) {
         let mut parts = self.parts();
         change(&mut parts);
@@ -205,6 +231,17 @@ impl CertStore {
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says in the log when a certificate in force ends, for as long as this runs.
+pub async fn watch_ends(store: Arc<CertStore>) {
+    let mut since = unix_now();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = unix_now();
+        store.tell_ended(since..now);
+        since = now;
     }
 }
 

@@ -274,6 +274,22 @@ fn names_without_a_certificate_get_a_temporary_one() {
 }
 
 #[test]
+fn an_end_is_told_once_and_of_names_that_are_left_without() {
+    let folder = Folder::new();
+    let end = |store: &CertStore| store.infos()[0].not_after;
+    let store = CertStore::new(Vec::new());
+    store.install_acme(wanted(&[&["a.test"]]), vec![issued(&folder, "a", &["a.test"])]);
+    let at = end(&store);
+    assert_eq!(store.tell_ended(at - 9..at), Vec::<String>::new(), "it lasts until then");
+    assert_eq!(store.tell_ended(at..at + 1), ["a.test"]);
+    assert_eq!(store.tell_ended(at + 1..at + 9), Vec::<String>::new());
+    let mut longer = params(&["*.test"]);
+    longer.not_after += time::Duration::DAY;
+    store.install(vec![load(&folder.signed("wild", &longer, &PKCS_ED25519)).unwrap()]);
+    assert_eq!(store.tell_ended(at..at + 1), Vec::<String>::new(), "another one serves it");
+}
+
+#[test]
 fn who_dials_an_address_is_shown_a_certificate_for_one() {
     let folder = Folder::new();
     let store = CertStore::new(Vec::new());

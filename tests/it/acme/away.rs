@@ -23,6 +23,18 @@ fn stopped() {
     assert!(scene.is_trusted("hub.test") && scene.standing(1)["error"].is_null());
 }
 
+#[test]
+fn an_end_that_comes_is_told_once() {
+    let short = Pebbled { life: Duration::from_secs(4), ..Pebbled::default() };
+    let mut scene = Scene::new(Pebble::start_with(short), &[&["registry.test"]], |_| {});
+    scene.await_certificates();
+    scene.pebble.process().stop();
+    let told = || scene.gate.log().matches("a certificate has ended, and there is no other one").count();
+    eventually("it ends", || told() == 1);
+    thread::sleep(Duration::from_millis(2200));
+    assert_eq!(told(), 1);
+}
+
 /// Long before it is due, a key may be known to others: the wish outlives a failure and a restart.
 #[test]
 fn what_a_person_asks_for_stays_asked_for() {
