@@ -47,6 +47,7 @@ fn what_a_person_asks_for_stays_asked_for() {
     scene.gate.process().stop();
     scene.gate.start_again();
     eventually("it is told when the next one is", || scene.gate.log().contains("and the next one has its time"));
+    eventually("it is shown", || scene.standing(0)["next_attempt"].is_string());
     let next = scene.standing(0)["next_attempt"].clone();
     let log = scene.gate.log();
     let named = log.lines().filter(|line| line.contains(next.as_str().unwrap())).count();
