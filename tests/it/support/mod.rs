@@ -9,6 +9,7 @@ mod haproxy;
 mod http2;
 mod image;
 mod ldap;
+mod login;
 mod notary;
 mod pebble;
 mod pki;
@@ -40,13 +41,12 @@ pub(crate) use haproxy::Haproxy;
 pub(crate) use http2::{Asked, Http2, Stream, Waiting};
 pub(crate) use image::{Hash, Image, digest};
 pub(crate) use ldap::{LDAP_ALICE, LDAP_BOB, LDAP_JOHN, LDAP_JUERGEN, Slapd, Slapped, ldap_provider, service_secret};
+pub(crate) use login::{ADMIN, ALICE, BOB, CI, Login, default_htpasswd, htpasswd_line};
 pub(crate) use notary::{Notary, NotaryServer};
 pub(crate) use pebble::{EAB_KEY, EAB_KEY_ID, Pebble, Pebbled};
 pub(crate) use pki::{Leaf, Pki};
 pub(crate) use place::Place;
-pub(crate) use portcullis::{
-    ADMIN, ALICE, BINARY, BOB, CI, Login, Portcullis, Setup as GateSetup, default_htpasswd, htpasswd_line, portcullis,
-};
+pub(crate) use portcullis::{BINARY, Portcullis, Setup as GateSetup, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;
