@@ -277,6 +277,11 @@ impl Policy {
         forbids.then(|| Denial::ReadOnly { repository: repository.clone() })
     }
 
+    /// True where nobody may write to the repository at the moment. `registry` is as in [`Asker`].
+    pub fn is_read_only(&self, registry: &config::Host, repository: &RepositoryName) -> bool {
+        self.frozen.get(registry).is_some_and(|frozen| frozen.holds(repository))
+    }
+
     /// What the policy allows the caller on a repository, before any token limit. `acl explain`'s question.
     pub fn allowed(&self, asker: Asker<'_>, repository: &RepositoryName) -> Actions {
         self.candidates(repository).map(|grant| grant.gives(asker, repository)).fold(Actions::NONE, Actions::union)

@@ -1,6 +1,6 @@
 //! `access`: who may do what.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
 
@@ -43,6 +43,18 @@ pub enum Subject {
     Authenticated,
     User(String),
     Group(String),
+}
+
+/// As it is written in `to`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Authenticated => f.write_str("authenticated"),
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Group(name) => write!(f, "group:{name}"),
+        }
+    }
 }
 
 impl Access {
@@ -170,7 +182,8 @@ fn not_a_subject(text: &str) -> String {
     format!("{text:?} is not a subject: {hint}")
 }
 
-fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
+/// One of the configured hosts.
+pub(super) fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
     let text = field.text()?;
     let host = Host::parse(text).filter(|host| hosts.contains(&host));
     if host.is_none() {

@@ -76,6 +76,23 @@ impl Pattern {
         }
     }
 
+    /// True where it holds `$user`.
+    pub fn is_personal(&self) -> bool {
+        self.segments.contains(&Segment::User)
+    }
+
+    /// The pattern as it is for one user, `$user` filled in; None where it can match nothing: there is no user, or the
+    /// user's name cannot be a segment of a repository's.
+    pub fn filled(&self, user: Option<&str>) -> Option<Self> {
+        if !self.is_personal() {
+            return Some(self.clone());
+        }
+        let user = user.filter(|user| is_component(user))?;
+        let segments: Vec<&str> =
+            self.text.split('/').map(|segment| if segment == "$user" { user } else { segment }).collect();
+        Self::parse(&segments.join("/")).ok()
+    }
+
     /// True where every name that `other` matches is matched by `self` too, for the same user. May say false when it
     /// cannot tell (`**/*` and `**`).
     pub fn covers(&self, other: &Self) -> bool {

@@ -44,13 +44,17 @@ fn ask(arguments: &[&str]) -> (String, bool) {
         std::fs::write(folder.path().join(file), "").unwrap();
     }
     let config = Config::load(&path).unwrap();
-    let (text, allowed) = explain(&config, &question(arguments).unwrap()).unwrap();
+    let question = question(arguments).unwrap();
+    let (text, allowed) = Judge::new(&config).explain(&Asked::of(&config, &question).unwrap());
     (text.replace(&format!("{}/", folder.path().display()), ""), allowed)
 }
 
 fn question(arguments: &[&str]) -> Result<Explain, clap::Error> {
     let arguments = ["acl", "explain"].iter().chain(arguments);
-    Cli::try_parse_from(arguments).map(|Cli { acl: AclArgs { question: Question::Explain(question) } }| question)
+    Cli::try_parse_from(arguments).map(|Cli { acl: AclArgs { question } }| match question {
+        Question::Explain(question) => question,
+        Question::List(_) | Question::Test(_) => panic!("{question:?}"),
+    })
 }
 
 #[test]
@@ -129,6 +133,7 @@ fn an_unknown_registry_lists_those_there_are() {
     let path = folder.path().join("portcullis.yml");
     std::fs::write(&path, CONFIGURATION).unwrap();
     let config = Config::load(&path).unwrap();
-    let error = explain(&config, &question(&["--registry", "other", "pull", "a"]).unwrap()).unwrap_err();
+    let question = question(&["--registry", "other", "pull", "a"]).unwrap();
+    let error = Asked::of(&config, &question).unwrap_err();
     assert!(error.to_string().contains("registry.example.com, 192.0.2.1, hub.example.com"), "{error}");
 }
