@@ -98,3 +98,6 @@ fn complain(line: &str) {
 fn say(line: &str) {
     println!("{line}");
 }
+
+#[cfg(test)]
+mod tests;

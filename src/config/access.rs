@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt};
 use ipnet::IpNet;
 
 use super::{
-    Host, Identity, Registry, advice,
+    Host, Identity, Registry, dangers,
     problem::Place,
     reader::{self, Field, Section},
     yaml::Value,
@@ -72,13 +72,13 @@ impl Access {
                 ));
             }
             if let Some(grant) = read_grant(section, name, &hosts, identity) {
-                advice::grant(&grant, field);
+                dangers::alone(&grant, field);
                 lines.entry(grant.name.clone()).or_insert(grant.line);
                 grants.push((grant, field.place()));
             }
         }
         if section.is_clean() {
-            advice::contained(&grants, &fields);
+            dangers::contained(&grants, &fields, registries, identity);
         }
         section.finish();
         Self { grants: grants.into_iter().map(|(grant, _)| grant).collect() }

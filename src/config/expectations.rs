@@ -94,12 +94,12 @@ fn read_one(field: &Field<'_>, defaults: &Defaults<'_>) -> Option<Expectation> {
     let from = section.get("from").and_then(|field| read_address(&field));
     let repository = section.required("repository", "write the name of a repository, like \"team-a/app\"");
     let (allow, deny) = (read_actions(&section, "allow"), read_actions(&section, "deny"));
-    match allow.intersection(deny) {
-        Actions::NONE if allow.union(deny).is_empty() => {
-            section.error("neither allow nor deny: write what is expected, like allow: [pull]");
-        }
-        Actions::NONE => {}
-        both => section.error(format_args!("{both} is expected to be allowed and to be denied")),
+    if section.get("allow").is_none() && section.get("deny").is_none() {
+        section.error("neither allow nor deny: write what is expected, like allow: [pull]");
+    }
+    let both = allow.intersection(deny);
+    if !both.is_empty() {
+        section.error(format_args!("{both} is expected to be allowed and to be denied"));
     }
     let expectation = repository.and_then(|field| read_repository(&field)).map(|repository| Expectation {
         user,

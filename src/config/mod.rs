@@ -6,6 +6,7 @@ mod access;
 mod acme;
 mod advice;
 mod beside;
+mod dangers;
 mod expectations;
 mod fingerprint;
 mod host;

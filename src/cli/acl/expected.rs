@@ -27,7 +27,7 @@ use crate::{
 ///
 /// Exit code 0: all hold; 1: some do not; 78: one of the two files cannot be used.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(about = "Hold the grants against a file of expectations, for continuous integration", verbatim_doc_comment)]
 pub(super) struct TestArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -59,6 +59,7 @@ pub(super) fn answer(question: &TestArgs) -> anyhow::Result<(String, bool)> {
     let surprises = lines.len();
     lines.push(match surprises {
         0 => format!("all {held} expectations hold"),
+        1 => format!("1 of {} expectations does not hold", held.saturating_add(1)),
         _ => format!("{surprises} of {} expectations do not hold", held.saturating_add(surprises)),
     });
     Ok((lines.join("\n"), surprises == 0))

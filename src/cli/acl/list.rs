@@ -49,7 +49,8 @@ pub(super) struct ListArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_repository)]
     repository: Option<RepositoryName>,
     /// With --repository: pull, push or delete; without it, anything.
-    #[arg(long, value_name = "ACTION", value_parser = parse_action, requires = "repository")]
+    #[arg(long, value_name = "ACTION", value_parser = parse_action, requires = "repository",
+        conflicts_with_all = ["user", "groups", "anyone", "authenticated"])]
     action: Option<Action>,
     /// Only what holds on this registry.
     #[arg(long, value_name = "HOST", value_parser = parse_host)]
@@ -117,3 +118,6 @@ fn of_caller(question: &ListArgs, config: &Config, policy: &Policy, whence: When
 fn concerns(policy: &Policy, registry: &Registry, repository: Option<&RepositoryName>) -> bool {
     repository.is_none_or(|repository| registry.hosts.first().is_some_and(|host| policy.is_read_only(host, repository)))
 }
+
+#[cfg(test)]
+mod tests;
