@@ -23,6 +23,9 @@ use crate::{
 ///
 /// Exit code 0: the login succeeds, or would with the right password; 1: it does not.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  portcullis login-test alice
+  portcullis login-test --no-password alice        # groups and grants of somebody else")]
 pub(super) struct LoginTestArgs {
     #[command(flatten)]
     config: ConfigArgs,
