@@ -23,8 +23,8 @@ use crate::{
 /// Exit code 0: it can be used; 78: it cannot, with every reason.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portcullis check                                        # as the account that portcullis runs as
-  portcullis check --strict --syntax-only -c new.yml      # in continuous integration, without the files it names")]
+  portcullis check                                     # as the user that portcullis runs as
+  portcullis check --strict --syntax-only -c new.yml   # the file alone, in CI")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,

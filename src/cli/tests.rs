@@ -49,3 +49,14 @@ fn the_readme_names_every_command() {
         assert!(named || command.has_subcommands(), "{words} is not in the README");
     }
 }
+
+/// What is laid out by hand must not be wrapped.
+#[test]
+fn examples_fit_in_a_terminal() {
+    for (words, command) in commands("portcullis", &Cli::command()) {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(after.lines().all(|line| line.chars().count() <= 100), "{words}: {after}");
+        let named = |line: &&str| line.trim_start().starts_with("portcullis ");
+        assert!(after.lines().filter(named).all(|line| line.trim_start().starts_with(&words)), "{words}: {after}");
+    }
+}

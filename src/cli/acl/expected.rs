@@ -11,8 +11,8 @@ use crate::{
 
 /// Hold the grants against a file of expectations, for continuous integration.
 ///
-/// Every expectation that does not hold is listed with the reason, the grant that allows it or those that come close.
-/// The file is YAML:
+/// Every expectation that does not hold is listed with the reason: the grant that allows it, or those
+/// that come close. The file is YAML:
 ///
 ///   version: 1
 ///   registry: "registry.example.com"   # left out: the first of the configuration
@@ -22,8 +22,8 @@ use crate::{
 ///     - { user: "carol", groups: ["devs"], deny: [push], repository: "team-a/app", from: "192.0.2.1" }
 ///     - { anonymous: true, allow: [pull], deny: [push], repository: "library/nginx" }
 ///
-/// A user has the groups that identity.groups gives, and those in `groups` besides. `read_only`, which is for a time,
-/// does not count.
+/// A user has the groups that identity.groups gives, and those in `groups` besides. `read_only`,
+/// which is for a time, does not count.
 ///
 /// Exit code 0: all hold; 1: some do not; 78: one of the two files cannot be used.
 #[derive(Debug, clap::Args)]

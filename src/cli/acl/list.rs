@@ -22,11 +22,11 @@ use crate::{
 /// Exit code 0, also where there is nothing to list.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  portcullis acl list --user alice                             # with the groups that identity.groups gives her
-  portcullis acl list --user alice --group devs                # and one that a directory does
-  portcullis acl list --group devs                             # what whoever is in the group may do by it
-  portcullis acl list --anyone                                 # without a login
-  portcullis acl list --repository team-a/app --action push    # who may push there")]
+  portcullis acl list --user alice                  # with the groups that identity.groups gives
+  portcullis acl list --user alice --group devs     # and with one that a directory does
+  portcullis acl list --group devs                  # what its members may do by it
+  portcullis acl list --anyone                      # what needs no login
+  portcullis acl list --repository team-a/app --action push")]
 #[command(group(clap::ArgGroup::new("question").required(true).multiple(true)
     .args(["user", "groups", "anyone", "authenticated", "repository"])))]
 pub(super) struct ListArgs {

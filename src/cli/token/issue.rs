@@ -22,7 +22,7 @@ use crate::{
 /// user is disabled; nothing of it is stored.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portcullis token issue --user ci --grant 'team-a/**:pull,push' --grant 'library/**:pull' > ci.token
+  portcullis token issue --user ci --grant 'team-a/**:pull,push' > ci.token
   docker login -u ci --password-stdin registry.example.com < ci.token")]
 pub(super) struct IssueArgs {
     #[command(flatten)]
