@@ -9,7 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{asking::Asking, respond::Rejection};
+use super::{
+    asking::Asking,
+    ids::{RequestId, Trace},
+    respond::Rejection,
+};
 use crate::{
     config::Host,
     identity::{BasicCredentials, Credentials},
@@ -19,7 +23,8 @@ use crate::{
 /// A request's head, as far as decisions need it.
 #[derive(Debug)]
 pub(super) struct RequestHead {
-    pub request_id: String,
+    pub id: RequestId,
+    pub trace: Option<Trace>,
     pub method: Method,
     pub path: String,
     pub query: Option<String>,
@@ -43,7 +48,7 @@ impl RequestHead {
         session: &ServerSession,
         connection: &ConnectionInfo,
         trusted_proxies: &[IpNet],
-        request_id: String,
+        own: &RequestId,
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
@@ -55,7 +60,8 @@ impl RequestHead {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
         Ok(Self {
-            request_id,
+            id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
+            trace: Trace::of(headers),
             method: request.method.clone(),
             path,
             query,
@@ -172,6 +178,12 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
     let text = value.to_str().unwrap_or_default();
     let first = text.split(',').next().unwrap_or_default().trim();
     first.parse().map(Some).map_err(|_| Rejection::BadRequest("unreadable Content-Length"))
+}
+
+/// The id that a trusted proxy gave the request. Anybody else could have lines in two logs look like those of another's.
+fn request_id(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<RequestId> {
+    let peer = peer.to_canonical();
+    if trusted.iter().any(|network| network.contains(&peer)) { RequestId::given(headers) } else { None }
 }
 
 /// The socket's peer; where that is a trusted proxy, the right-most address of `X-Forwarded-For` that is not one.
