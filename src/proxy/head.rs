@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn a_request_id_counts_only_from_trusted_peers() {
+        let id = |peer: &str, value: &'static str| {
+            let headers = [(http::HeaderName::from_static("x-request-id"), HeaderValue::from_static(value))];
+            let id = request_id(address(peer), &headers.into_iter().collect(), &["10.0.0.0/8".parse().unwrap()]);
+            id.map(|id| id.as_str().to_owned())
+        };
+        assert_eq!(id("10.0.0.1", "abc").as_deref(), Some("abc"));
+        assert_eq!(id("::ffff:10.0.0.1", "abc").as_deref(), Some("abc"));
+        assert_eq!(id("10.0.0.1", "a b"), None);
+        assert_eq!(id("192.0.2.1", "abc"), None);
+    }
+
+    #[test]
     fn forwarded_addresses_count_only_from_trusted_peers() {
         let values = ["1.1.1.1, 2.2.2.2", "10.0.0.9"];
         assert_eq!(client("192.0.2.1", &values), Some(address("192.0.2.1")));
