@@ -76,6 +76,45 @@ fn the_guides_queries_name_metrics_of_the_catalogue() {
     }
 }
 
+/// What a function of the product may say, by the text of its body: each word in quotes.
+fn said_by(file: &str, function: &str) -> Vec<String> {
+    let source = std::fs::read_to_string(format!("{}/src/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let begin = source.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{file} has no {function}"));
+    let body: Vec<&str> = source.split_at(begin).1.lines().collect();
+    let indent = body.iter().skip(1).find_map(|line| line.find(|letter: char| letter != ' ')).unwrap() - 4;
+    let end = body.iter().position(|line| *line == format!("{}}}", " ".repeat(indent))).unwrap();
+    let words = body.iter().take(end).flat_map(|line| line.split('"').skip(1).step_by(2));
+    let is_word =
+        |text: &&str| text.chars().all(|letter| letter.is_ascii_lowercase() || "_0123456789".contains(letter));
+    words.filter(is_word).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_word_that_the_product_says_is_in_the_catalogue() {
+    for (file, function, label) in [
+        ("proxy/respond.rs", "word", words::REFUSAL),
+        ("token/refusal.rs", "as_str", words::REFUSAL),
+        ("token/refusal.rs", "outcome", words::TOKEN_OUTCOME),
+        ("registry/route.rs", "label", words::ROUTE),
+        ("registry/action.rs", "as_str", words::ACTION),
+        ("upstream/mod.rs", "kind", words::UPSTREAM_ERROR),
+        ("upstream/redirect.rs", "kind", words::UPSTREAM_ERROR),
+        ("identity/ldap/fault.rs", "kind", words::LDAP_FAULT),
+        ("tls/acme/error.rs", "kind", words::ACME_RESULT),
+        ("listener/handshake.rs", "failure", words::HANDSHAKE_FAILURE),
+        ("listener/handshake.rs", "word", words::HANDSHAKE_FAILURE),
+    ] {
+        let Values::Fixed(known) = label.values else { panic!("{label:?} has no fixed words") };
+        let said = said_by(file, function);
+        assert!(said.len() > 1, "{file} {function}: {said:?}");
+        for word in said {
+            // Nothing was asked of a server then.
+            let elsewhere = word == "unsigned" && label.name == "kind";
+            assert!(known.contains(&&*word) || elsewhere, "{file} says {word}, and {} does not", label.name);
+        }
+    }
+}
+
 #[test]
 fn statuses_are_found_by_search() {
     assert!(words::STATUSES.is_sorted());
