@@ -42,7 +42,9 @@ fn word(error: &Error) -> &'static str {
             _ => "alert_other",
         },
         Error::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            // What versions before 1.2 do not have is missed first.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered

@@ -121,7 +121,7 @@ catalogue! {
         UPSTREAM_REQUESTS: Counter, "portcullis_upstream_requests_total" [REGISTRY, SERVER]
             "Requests sent to a server, probes left out.";
         UPSTREAM_IN_FLIGHT: Gauge, "portcullis_upstream_requests_in_flight" [REGISTRY, SERVER]
-            "Requests and transfers under way at a server, NaN once it is out of the configuration.";
+            "Requests, transfers and probes under way at a server, NaN once it is out of the configuration.";
         UPSTREAM_LATENCY: ANSWERS, "portcullis_upstream_response_seconds" [REGISTRY, SERVER]
             "Time from a request without a body to the head of the server's answer, probes left out.";
         UPSTREAM_ERRORS: Counter, "portcullis_upstream_errors_total" [REGISTRY, SERVER, UPSTREAM_ERROR]
