@@ -107,6 +107,7 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
+    record.counts = Some(Arc::clone(&registry.counts));
     let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {

@@ -22,7 +22,7 @@ use crate::{
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
     telemetry::{
         log::{self, Decision, RequestLine},
-        metrics,
+        metrics::{self, RegistryCounts},
     },
     upstream,
 };
@@ -48,6 +48,8 @@ pub(super) struct Record {
     /// The id of the access token that was shown or issued.
     access_token: Option<Arc<str>>,
     pub registry: Option<String>,
+    /// What the request is counted with; None where it is for no registry.
+    pub counts: Option<Arc<RegistryCounts>>,
     pub method: String,
     pub route: &'static str,
     /// What kind of decision it is about; None: of no kind.
@@ -100,6 +102,7 @@ impl Record {
             token: None,
             access_token: None,
             registry: None,
+            counts: None,
             method: String::new(),
             route: "none",
             event: None,
@@ -228,12 +231,10 @@ impl Record {
     pub(super) fn write(&self) {
         let duration = self.began.elapsed();
         let registry = self.registry.as_deref().unwrap_or("none");
-        metrics::request(registry, self.route, self.status, duration.as_secs_f64());
-        if let Some((reason, _)) = self.refused {
-            metrics::refused(reason);
-        }
-        metrics::bytes("in", self.bytes_in);
-        metrics::bytes("out", self.bytes_out);
+        let counts = self.counts.as_deref().unwrap_or_else(|| metrics::unknown());
+        counts.request(self.route, self.status, duration, self.bytes_in, self.bytes_out);
+        metrics::protocol(self.protocol);
+        self.refused.into_iter().for_each(|(reason, _)| metrics::refused(reason));
         log::request(&self.line(registry, duration), self.decision());
     }
 
