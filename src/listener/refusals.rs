@@ -93,7 +93,10 @@ fn advice(error: &io::Error) -> Option<&'static str> {
         "the client does not trust the certificate: is its CA installed there, and the chain whole here?";
     match error.get_ref()?.downcast_ref::<TlsError>()? {
         TlsError::AlertReceived(
-            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError,
         ) => Some(TRUST),
         TlsError::AlertReceived(AlertDescription::CertificateExpired) => {
             Some("the client says that the certificate has ended: see portcullis cert status, and the client's clock")
