@@ -75,7 +75,7 @@ impl Admission {
                 // It counts.
                 Err(LoginError::Rejected) => drop(attempt),
                 Ok(_) | Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
-                    attempt.gives_back()
+                    attempt.gives_back();
                 }
             }
             verdict
