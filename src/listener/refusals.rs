@@ -91,18 +91,23 @@ impl Refusals {
 fn advice(error: &io::Error) -> Option<&'static str> {
     const TRUST: &str =
         "the client does not trust the certificate: is its CA installed there, and the chain whole here?";
-    match error.get_ref()?.downcast_ref::<TlsError>()? {
-        TlsError::AlertReceived(
-            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
-        ) => Some(TRUST),
-        TlsError::AlertReceived(AlertDescription::CertificateExpired) => {
-            Some("the client says that the certificate has ended: see portcullis cert status, and the client's clock")
-        }
-        TlsError::General(_) => {
-            Some("is there a certificate for the name that the client asks for? See tls.certificates")
-        }
-        TlsError::PeerIncompatible(_) => Some("the client is too old for tls.min_version, or what it offers is"),
-        _ => None,
+    let error = error.get_ref()?.downcast_ref::<TlsError>()?;
+    if let TlsError::AlertReceived(
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError,
+    ) = error
+    {
+        Some(TRUST)
+    } else if let TlsError::AlertReceived(AlertDescription::CertificateExpired) = error {
+        Some("the client says that the certificate has ended: see portcullis cert status, and the client's clock")
+    } else if let TlsError::General(_) = error {
+        Some("is there a certificate for the name that the client asks for? See tls.certificates")
+    } else if let TlsError::PeerIncompatible(_) = error {
+        Some("the client is too old for tls.min_version, or what it offers is")
+    } else {
+        None
     }
 }
 

@@ -108,6 +108,31 @@ fn caller_routes_need_a_caller() {
     }
 }
 
+/// What the log says of a grant, and of one that is for another network.
+#[test]
+fn whom_a_grant_is_for_and_which_one_is_near() {
+    let mut inside = grant("inside", &["a/**"], &[Pull], &[group_subject("g")]);
+    inside.from = vec!["10.0.0.0/8".parse().unwrap()];
+    let to = [user_subject("alice"), group_subject("g"), Subject::Authenticated];
+    let policy = Policy::compile(&access(vec![inside, grant("here", &["b/**"], &[Push], &to)]));
+    let place = Place::default();
+    let push = |principal: &Principal| {
+        let permit = policy.authorize(place.asker(principal), route(&Method::PUT, "/v2/b/c/manifests/v1")).unwrap();
+        permit.subject().unwrap().to_string()
+    };
+    assert_eq!(push(&user("alice", &["g"])), "user:alice", "the first in the file");
+    assert_eq!(push(&user("bob", &["g"])), "group:g");
+    assert_eq!(push(&user("bob", &[])), "authenticated");
+    let near = |principal: &Principal, repository: &str, action| {
+        let repository = RepositoryName::parse(repository).unwrap();
+        policy.allows_elsewhere(place.asker(principal), &repository, action).map(|grant| grant.to_string())
+    };
+    assert_eq!(near(&user("bob", &["g"]), "a/b", Pull).as_deref(), Some("inside"));
+    assert_eq!(near(&user("bob", &["g"]), "a/b", Push), None, "nor from there");
+    assert_eq!(near(&user("bob", &[]), "a/b", Pull), None, "for others");
+    assert_eq!(near(&user("bob", &["g"]), "b/c", Push), None, "it is allowed from anywhere");
+}
+
 #[test]
 fn open_routes_need_nothing() {
     let _ = ask(&Principal::anonymous(), Route::Landing(Read::Get)).unwrap();

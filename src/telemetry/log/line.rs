@@ -151,8 +151,8 @@ impl Fields<'_> {
             LogFormat::Json => {
                 self.word("level", level.as_str());
                 self.word("log", log);
-                self.optional("message", message);
                 self.optional("target", target);
+                self.optional("message", message);
             }
             LogFormat::Text => {
                 let _ = write!(self.out, " {level:>5} {}:", target.unwrap_or(log));

@@ -4,10 +4,14 @@
 /// is escaped too, so that a line is one line and looks like what it is.
 pub(super) fn quote(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    if text.bytes().all(is_plain) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        text.chars().for_each(|character| push(out, character));
+    let mut rest = text;
+    while !rest.is_empty() {
+        let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        let (plain, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        out.extend_from_slice(plain.as_bytes());
+        let mut characters = behind.chars();
+        characters.next().into_iter().for_each(|character| push(out, character));
+        rest = characters.as_str();
     }
     out.push(b'"');
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
+    os::fd::AsFd as _,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -50,7 +51,7 @@ struct Waiting {
 impl Writer {
     pub(super) fn of_standard_error() -> io::Result<Self> {
         // Not behind std's lock: whoever complains there must not wait for a reader either.
-        let file = File::from(rustix::stdio::stderr().try_clone_to_owned()?);
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::start(file, ROOM)
     }
 

@@ -93,7 +93,9 @@ fn target(dice: &mut Dice) -> Vec<u8> {
         b"/ui/",
     ];
     let mut target = dice.one_of(&paths).to_vec();
-    target.extend(evil(dice));
+    if dice.roll() % 3 > 0 {
+        target.extend(evil(dice));
+    }
     target.extend(b"?scope=repository:");
     target.extend(evil(dice));
     target.extend(format!(":pull&service=localhost&{SECRET}=1").bytes());
@@ -155,15 +157,16 @@ fn attack(gate: &Portcullis, dice: &mut Dice, count: usize) -> usize {
         let (username, scope) = (text(dice), text(dice));
         let body =
             form(&[("grant_type", "password"), ("username", &username), ("password", SECRET), ("scope", &scope)]);
+        let typed = ("content-type", "application/x-www-form-urlencoded".to_owned());
         let asked = if dice.roll() % 2 == 0 {
             Asked {
                 method: "POST",
-                path: format!("/token?{SECRET}"),
-                headers: headers[..2].to_vec(),
+                path: format!("/token?x={SECRET}"),
+                headers: [&headers[..2], &[typed]].concat(),
                 body: Some(body.as_bytes()),
             }
         } else {
-            Asked { method: "GET", path: format!("/v2/team-a/app/tags/list?n={SECRET}"), headers, body: None }
+            Asked { method: "GET", path: format!("/v2/team-a/app/tags/list?last={SECRET}"), headers, body: None }
         };
         connection.ask(&asked).is_ok()
     });

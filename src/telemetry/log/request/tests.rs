@@ -79,7 +79,8 @@ fn fields(line: &str) -> Vec<(String, String)> {
         let read = values.next().unwrap().unwrap_or_else(|error| panic!("{error}: {value}"));
         let end = values.byte_offset();
         fields.push((key.to_owned(), read.as_str().map_or_else(|| read.to_string(), str::to_owned)));
-        rest = value[end..].strip_prefix(' ').unwrap_or(&value[end..]);
+        let behind = value.get(end..).unwrap();
+        rest = behind.strip_prefix(' ').unwrap_or(behind);
     }
     fields
 }
