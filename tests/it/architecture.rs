@@ -40,7 +40,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["server/handover.rs", "tls/acme/storage/", "token/keys"]),
+    ("rustix", &["server/handover.rs", "telemetry/metrics/process", "tls/acme/storage/", "token/keys"]),
     ("rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),

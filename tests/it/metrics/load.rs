@@ -32,7 +32,7 @@ impl Scene {
             "directory": authority, "agree_to_terms": true, "storage": "acme", "certificates": [{ "names": ["acme.test"] }],
         });
         let servers = [&first.url, &second.url].map(|url| json!({ "url": url }));
-        let health = json!({ "interval": "200ms", "timeout": "200ms" });
+        let health = json!({ "interval": "1s" });
         let gate = Portcullis::before_upstream(json!({ "servers": servers, "health": health }))
             .with(move |config| {
                 config["identity"]["providers"].as_array_mut().unwrap().push(json!({ "ldap": directory }));
@@ -125,11 +125,15 @@ impl Scene {
 
     fn lose_servers(&mut self) {
         self.registries[1].kill();
-        // Until the probes find out, requests do, and another server answers them.
+        // Before the probes find out, requests do, and another server answers them.
         eventually("requests went elsewhere", || {
             assert_eq!(self.status(ALICE, "/v2/team-a/app/tags/list"), 200);
-            self.gate.counted("portcullis_upstream_up", &format!("{:?}", self.registries[1].url)) < 0.5
+            self.gate.counted("portcullis_upstream_errors_total", "connect") > 0.0
         });
+        let lost = || self.gate.counted("portcullis_upstream_up", &format!("{:?}", self.registries[1].url)) < 0.5;
+        eventually("it loses its turn", lost);
+        let probed = || self.gate.counted("portcullis_upstream_probes_total", "outcome=\"bad\"") > 0.0;
+        eventually("a probe finds it so", probed);
         self.slapd.process().kill();
         eventually("the directory is left out", || {
             assert_eq!(self.status(Login::new(LDAP_JOHN.name, "another"), "/v2/"), 503);
