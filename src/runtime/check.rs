@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// A check cannot know what is in force.
-const AT_A_RELOAD: &str = ": a reload refuses it, with all else that changed (it has ended, so the one in force is kept), unless it is \
-     the one in force; a start serves it";
+const AT_A_RELOAD: &str = "since it has ended, a reload refuses it, with all else that changed, unless it is the one in force; a start serves it";
 
 /// What [`Runtime::check`] found.
 #[derive(Debug, Default)]
@@ -130,12 +129,9 @@ impl Check {
         for (index, files) in config.tls.certificates.iter().enumerate() {
             match tls::load(files) {
                 Ok(loaded) => {
-                    let has_ended = loaded.has_ended();
-                    let mut told = loaded.warnings;
-                    if let Some(expired) = told.iter_mut().find(|text| has_ended && text.starts_with("expired on ")) {
-                        expired.push_str(AT_A_RELOAD);
-                    }
-                    self.warnings.extend(told.into_iter().map(|text| warning(&files.certificate_file, text)));
+                    let refused = loaded.has_ended().then(|| AT_A_RELOAD.to_owned());
+                    let told = loaded.warnings.into_iter().chain(refused);
+                    self.warnings.extend(told.map(|text| warning(&files.certificate_file, text)));
                     infos.push(loaded.info);
                 }
                 Err(error) => self.errors(config, &format!("tls.certificates[{index}]"), [error]),
