@@ -104,6 +104,8 @@ pub mod admin;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod disk;
+pub mod events;
 pub mod identity;
 pub mod listener;
 pub mod proxy;

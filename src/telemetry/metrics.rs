@@ -2,6 +2,10 @@
 //!
 //! Labels are fixed words or configured names; nothing a request says becomes a label.
 
+mod events;
+
+pub use events::{EventMetrics, event_endpoint_gone};
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -53,8 +57,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
             Matcher::Full(VERIFICATION_WAIT.to_owned()),
             &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
         )?
+        .set_buckets_for_metric(Matcher::Full(events::DELIVERY.to_owned()), events::DELIVERY_BUCKETS)?
         .install_recorder()?;
     describe();
+    events::describe();
     Ok(handle)
 }
 
