@@ -25,6 +25,7 @@ mod clients;
 mod collect;
 mod differential;
 mod ending;
+mod events;
 mod examples;
 mod faults;
 mod grace;
