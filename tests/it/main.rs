@@ -24,6 +24,7 @@ mod cli;
 mod clients;
 mod collect;
 mod differential;
+mod documents;
 mod ending;
 mod events;
 mod examples;
