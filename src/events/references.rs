@@ -54,7 +54,8 @@ mod tests {
         let image = json!({ "config": one("c"), "layers": [one("l"), one("l")], "annotations": { "x": "y" } });
         assert_eq!(told(image), json!([seen("c"), seen("l"), seen("l")]));
         let with_platform = json!({ "digest": "d", "platform": { "os": "linux" }, "annotations": { "a": "b" } });
-        assert_eq!(told(json!({ "manifests": [with_platform.clone()] })), json!([with_platform]));
+        let expected = json!([with_platform]);
+        assert_eq!(told(json!({ "manifests": [with_platform] })), expected);
         for none in [json!({}), json!([]), json!("x"), json!({ "layers": 7 })] {
             assert_eq!(told(none), json!([]));
         }

@@ -107,7 +107,7 @@ impl Receiver {
             move || {
                 for stream in listener.incoming().take_while(|_| !shared.stop.load(Ordering::SeqCst)) {
                     let shared = Arc::clone(&shared);
-                    thread::spawn(move || shared.serve(stream.unwrap()));
+                    thread::spawn(move || shared.serve(&stream.unwrap()));
                 }
             }
         });
@@ -169,7 +169,7 @@ impl Drop for Receiver {
 }
 
 impl Shared {
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: &TcpStream) {
         self.connections.fetch_add(1, Ordering::SeqCst);
         self.open.lock().unwrap().push(stream.try_clone().unwrap());
         let _ = stream.set_nodelay(true);
