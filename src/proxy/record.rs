@@ -18,6 +18,7 @@ use super::{
 use crate::{
     access::Permit,
     config::Host,
+    events::Passing,
     identity::{Credentials, Principal, User},
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
     telemetry::{
@@ -86,6 +87,8 @@ pub(super) struct Record {
     failure: Option<&'static str>,
     /// The name that a login claimed; not to be trusted unless it is `user` too.
     claimed: Option<String>,
+    /// A manifest on its way, where somebody is to be told what it refers to.
+    pub passing: Option<Passing>,
 }
 
 impl Record {
@@ -127,6 +130,7 @@ impl Record {
             refused: None,
             failure: None,
             claimed: None,
+            passing: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, path::Path};
 use super::{PublicRegistry, Runtime};
 use crate::{
     config::{self, Config, Host, Problem, Problems, Severity, Subject},
+    events,
     identity::{Chain, ChainError},
     tls::{self, CertificateError, FileFault, acme},
     token::{KeyError, Keys},
@@ -30,6 +31,8 @@ pub enum BuildError {
     Certificate(#[from] CertificateError),
     #[error("tls.acme: {0}")]
     Acme(#[from] FileFault),
+    #[error("events: {0}")]
+    Events(FileFault),
     #[error(transparent)]
     Identity(#[from] ChainError),
     #[error(transparent)]
@@ -46,7 +49,7 @@ impl BuildError {
             | Self::Certificate(_)
             | Self::Keys(KeyError::Unusable { .. } | KeyError::NoneForRegistries) => false,
             // A folder is looked at when it is to be written to.
-            Self::Acme(_) => true,
+            Self::Acme(_) | Self::Events(_) => true,
             Self::Identity(ChainError { file, .. }) | Self::Upstream(SetupError { file, .. }) => file.is_none(),
             Self::Keys(KeyError::None | KeyError::Signing | KeyError::Publishing) => true,
         }
@@ -86,6 +89,15 @@ impl BuildError {
                 config.error_at("tls.acme.storage", format_args!("{}: {reason}", file.display()))
             }
             Self::Acme(FileFault { file: None, reason }) => config.error_at("tls.acme", reason),
+            Self::Events(FileFault { file: Some(file), reason })
+                if config.files().iter().any(|named| named.path == *file) =>
+            {
+                with(file, reason)
+            }
+            Self::Events(FileFault { file: Some(file), reason }) => {
+                config.error_at("events.storage", format_args!("{}: {reason}", file.display()))
+            }
+            Self::Events(FileFault { file: None, reason }) => config.error_at("events.endpoints", reason),
             Self::Identity(ChainError { file: None, .. }) => config.error_at("identity", self),
             Self::Upstream(SetupError { file: None, .. }) | Self::NoHost => {
                 config.error_at(if section.is_empty() { "registries" } else { section }, self)
@@ -110,6 +122,13 @@ impl Runtime {
                 check.warnings.extend(told.map(|problem| Problem { severity: Severity::Warning, ..problem }));
             }
             Err(error) => check.errors(config, "tls.acme", [error]),
+        }
+        match events::Prepared::check(&config.events) {
+            Ok(told) => {
+                let told = told.map(|text| config.error_at("events.storage", text));
+                check.warnings.extend(told.map(|problem| Problem { severity: Severity::Warning, ..problem }));
+            }
+            Err(error) => check.errors(config, "events", [BuildError::Events(error)]),
         }
         check.registries(config);
         check.keys(config);

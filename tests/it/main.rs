@@ -26,6 +26,7 @@ mod collect;
 mod differential;
 mod documents;
 mod ending;
+mod events;
 mod examples;
 mod faults;
 mod grace;

@@ -49,6 +49,7 @@ use Kind::{Counter, Gauge, Histogram};
 const TRANSFERS: Kind = Histogram(&[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1800.0]);
 const ANSWERS: Kind = Histogram(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0]);
 const CHECKS: Kind = Histogram(&[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0]);
+const DELIVERIES: Kind = Histogram(&[0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0, 1800.0, 7200.0]);
 const WAITS: Kind = Histogram(&[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0]);
 
 macro_rules! catalogue {
@@ -162,6 +163,18 @@ catalogue! {
             "0 while a directory server is left out, 1 otherwise, NaN once it is out of the configuration. One that nobody asks is probed.";
         LDAP_ERRORS: Counter, "portcullis_ldap_errors_total" [PROVIDER, LDAP_SERVER, LDAP_FAULT]
             "Questions and probes that a directory server did not answer.";
+    }
+    "Events" {
+        EVENTS_QUEUED: Gauge, "portcullis_events_queued" [ENDPOINT]
+            "Events that wait for an endpoint; NaN once it is out of the configuration.";
+        EVENTS_LIMIT: Gauge, "portcullis_events_queue_limit" [ENDPOINT]
+            "The most that may wait for an endpoint; NaN once it is out of the configuration.";
+        EVENTS_SENT: Counter, "portcullis_events_sent_total" [ENDPOINT, DELIVERY]
+            "Attempts to deliver an event: refused where the answer was neither 2xx nor 3xx, failed where there was none.";
+        EVENTS_DROPPED: Counter, "portcullis_events_dropped_total" [ENDPOINT]
+            "Events that an endpoint never got: there was no room for them, or it would not have them.";
+        EVENTS_DELIVERY: DELIVERIES, "portcullis_events_delivery_seconds" [ENDPOINT]
+            "Time from an event to its delivery, waiting and repeated attempts included.";
     }
     "Memory for bodies" {
         BUFFERS: Gauge, "portcullis_buffer_bytes" []

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod directory;
+mod events;
 mod family;
 mod fixed;
 mod process;
@@ -16,6 +17,7 @@ mod state;
 mod words;
 
 pub use directory::DirectoryCounts;
+pub use events::{EventCounts, event_endpoint_gone};
 pub use fixed::{
     Counted, acme_attempt, buffer_limit, buffer_wait_begins, buffer_wait_ends, buffers_given_back, buffers_taken,
     connection, connection_accepted, connection_limit_reached, connection_refused, decision, handshake,
