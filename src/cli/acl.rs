@@ -73,7 +73,7 @@ struct Explain {
 /// # Errors
 /// A configuration or a file of expectations that cannot be loaded (as [`config::Problems`]), or a registry that the
 /// configuration does not have.
-pub(super) fn run(args: AclArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &AclArgs) -> anyhow::Result<ExitCode> {
     let (answer, good) = match &args.question {
         Question::Explain(question) => {
             let config = Config::load(&question.config.config)?;

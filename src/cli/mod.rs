@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
         Command::LoginTest(args) => login_test::run(&args),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Acl(args) => acl::run(args),
+        Command::Acl(args) => acl::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
     };
