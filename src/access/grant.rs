@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use super::{Asker, Given, GrantPlace};
 use crate::{
     config::{self, GroupKey, Host, Subject},
-    identity::{Principal, User},
-    registry::{Actions, Pattern, RepositoryName, Span},
+    identity::Principal,
+    registry::{Action, Actions, Pattern, RepositoryName, Span},
 };
 
 #[derive(Debug)]
@@ -18,11 +18,19 @@ pub(super) struct Grant {
     pub(super) actions: Actions,
     repositories: Vec<Pattern>,
     except: Vec<Pattern>,
-    to: Vec<Subject>,
-    /// Of the groups in `to`, as a directory's groups are compared.
-    directory_groups: Vec<GroupKey>,
+    to: Vec<Addressee>,
     from: Vec<IpNet>,
     registries: Vec<Host>,
+}
+
+/// One of those whom a grant is for.
+#[derive(Debug)]
+struct Addressee {
+    subject: Subject,
+    /// Of a group, as a directory's groups are compared.
+    directory_group: Option<GroupKey>,
+    /// As it is written in the configuration.
+    text: Arc<str>,
 }
 
 /// Why a grant whose `repositories` match a name does not apply to a question.
@@ -48,8 +56,7 @@ impl Grant {
             actions: grant.actions,
             repositories: grant.repositories.clone(),
             except: grant.except.clone(),
-            to: grant.to.clone(),
-            directory_groups: grant.to.iter().filter_map(directory_group).collect(),
+            to: grant.to.iter().map(Addressee::new).collect(),
             from: grant.from.clone(),
             registries: grant.registries.clone(),
         }
@@ -61,7 +68,7 @@ impl Grant {
             actions: self.actions,
             repositories: self.repositories.clone(),
             except: self.except.clone(),
-            to: self.to.clone(),
+            to: self.to.iter().map(|addressee| addressee.subject.clone()).collect(),
             from: self.from.iter().map(ToString::to_string).collect(),
             registries: self.registries.iter().map(ToString::to_string).collect(),
         }
@@ -73,7 +80,7 @@ impl Grant {
 
     /// True where the grant is for callers without credentials too, on a registry with these hosts.
     pub(super) fn serves_anyone(&self, hosts: &[Host]) -> bool {
-        self.to.contains(&Subject::Anyone) && self.holds_on(hosts)
+        self.to.iter().any(|addressee| addressee.subject == Subject::Anyone) && self.holds_on(hosts)
     }
 
     /// True where the asker gets something by it without a login.
@@ -146,12 +153,20 @@ impl Grant {
 
     /// True where the caller is one of `to`.
     pub(super) fn is_for(&self, principal: &Principal) -> bool {
-        self.to.iter().any(|subject| names(subject, principal))
-            || principal.as_user().is_some_and(|user| self.holds_group_of(user))
+        self.to.iter().any(|addressee| addressee.is(principal))
     }
 
-    fn holds_group_of(&self, user: &User) -> bool {
-        user.directory_groups.iter().any(|group| self.directory_groups.contains(group))
+    /// The first of `to` that the caller is, as it is written there.
+    pub(super) fn subject(&self, principal: &Principal) -> Option<&Arc<str>> {
+        self.to.iter().find(|addressee| addressee.is(principal)).map(|addressee| &addressee.text)
+    }
+
+    /// True where it would allow the action if the client were in another network.
+    pub(super) fn wants_another_network(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> bool {
+        let mut hurdles = self.hurdles(asker, repository);
+        self.actions.contains(action)
+            && self.covers(asker, repository)
+            && matches!((hurdles.next(), hurdles.next()), (Some(Hurdle::Network), None))
     }
 
     /// True where the client is in one of its networks.
@@ -168,7 +183,7 @@ impl Grant {
     fn describe(&self, hurdle: Hurdle<'_>, asker: Asker<'_>) -> Obstacle {
         match hurdle {
             Hurdle::Except(pattern) => Obstacle::Excepted(pattern.as_str().to_owned()),
-            Hurdle::Subject => Obstacle::Subject(listed(&self.to)),
+            Hurdle::Subject => Obstacle::Subject(listed(self.to.iter().map(|addressee| &addressee.text))),
             Hurdle::Network => Obstacle::Network { client: asker.client.to_canonical(), from: listed(&self.from) },
             Hurdle::Registry => {
                 Obstacle::Registry { asked: asker.registry.to_string(), registries: listed(&self.registries) }
@@ -197,8 +212,19 @@ fn directory_group(subject: &Subject) -> Option<GroupKey> {
 
 /// True where the caller is the subject, by a group of a directory too.
 pub(super) fn is_subject(subject: &Subject, principal: &Principal) -> bool {
-    let holds = |user: &User| directory_group(subject).is_some_and(|group| user.directory_groups.contains(&group));
-    names(subject, principal) || principal.as_user().is_some_and(holds)
+    Addressee::new(subject).is(principal)
+}
+
+impl Addressee {
+    fn new(subject: &Subject) -> Self {
+        let directory_group = directory_group(subject);
+        Self { subject: subject.clone(), directory_group, text: subject.to_string().into() }
+    }
+
+    fn is(&self, principal: &Principal) -> bool {
+        let is_in = |group: &GroupKey| principal.as_user().is_some_and(|user| user.directory_groups.contains(group));
+        names(&self.subject, principal) || self.directory_group.as_ref().is_some_and(is_in)
+    }
 }
 
 /// True where the caller is the subject, a directory's groups left out. Names are compared byte by byte: a user called `*` is only itself.

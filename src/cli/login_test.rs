@@ -83,6 +83,7 @@ fn tell_refusal(error: LoginError) {
     let status = match error {
         LoginError::Rejected => "401: wrong credentials",
         LoginError::Unavailable => "503: an identity source cannot answer",
+        LoginError::Overloaded => "503: too many logins wait to be verified",
         LoginError::Throttled { .. } => "429: too many failed logins",
     };
     say(&format!("clients are answered {status}"));

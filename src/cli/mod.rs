@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config::Problems, runtime::BuildError, tls::CertificateError, token::KeyError};
+use crate::{config::Problems, runtime::BuildError, telemetry::log, tls::CertificateError, token::KeyError};
 
 /// The configuration, or what it names, cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -72,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
     };
+    // What is said at the terminal comes behind it.
+    log::flush();
     outcome.unwrap_or_else(|error| {
         let text = match error.downcast_ref::<Problems>() {
             Some(problems) => problems.to_string(),

@@ -74,7 +74,9 @@ impl Admission {
             match verdict {
                 // It counts.
                 Err(LoginError::Rejected) => drop(attempt),
-                Ok(_) | Err(LoginError::Unavailable | LoginError::Throttled { .. }) => attempt.gives_back(),
+                Ok(_) | Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                    attempt.gives_back();
+                }
             }
             verdict
         };
@@ -93,7 +95,7 @@ impl Admission {
         turns.take(network).await.map(Some).map_err(|overload| {
             metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
-            LoginError::Unavailable
+            LoginError::Overloaded
         })
     }
 }

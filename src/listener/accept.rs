@@ -109,7 +109,7 @@ async fn receive(
     handler: &dyn Handler,
     shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    let Seen { peer, terms, deadline, refusals } = seen;
+    let Seen { peer, terms: _, deadline, refusals } = seen;
     tune(tcp.tcp())?;
     let local = canonical(tcp.tcp().local_addr()?);
     match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
@@ -125,7 +125,7 @@ async fn receive(
         }
         Some(_) => {}
     }
-    let Some((stream, sni)) = secure(tcp, peer, terms, deadline).await? else { return Ok(()) };
+    let Some((stream, sni)) = secure(tcp, &seen).await? else { return Ok(()) };
     let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
     handler.serve(Box::new(stream), connection, shutdown).await;
     Ok(())
@@ -146,17 +146,13 @@ async fn unless_stopped<T>(awaited: impl Future<Output = T>, mut shutdown: Shutd
 }
 
 /// None for a connection that was a challenge of an authority, and is over.
-async fn secure(
-    tcp: BufferedTcp,
-    peer: SocketAddr,
-    terms: &Terms,
-    deadline: Instant,
-) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+async fn secure(tcp: BufferedTcp, seen: &Seen<'_>) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+    let Seen { peer, terms, deadline, refusals } = *seen;
     let started = Instant::now();
     let handshake = handshake(tcp, peer, terms);
     let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
         if error.kind() != io::ErrorKind::TimedOut {
-            metrics::connection_refused("handshake");
+            refusals.handshake(peer, error);
         }
     })?;
     Ok(tls.map(|tls| {

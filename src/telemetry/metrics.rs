@@ -37,6 +37,7 @@ const ACME_WINDOW: &str = "portcullis_acme_renewal_window_start_timestamp_second
 const PASSWORD_FILE: &str = "portcullis_password_file_readable";
 const LDAP_UP: &str = "portcullis_ldap_up";
 const LDAP_ERRORS: &str = "portcullis_ldap_errors_total";
+const LOG_DROPPED: &str = "portcullis_log_lines_dropped_total";
 const BUFFERS: &str = "portcullis_buffer_bytes";
 const BUFFER_LIMIT: &str = "portcullis_buffer_limit_bytes";
 const BUFFER_WAITING: &str = "portcullis_buffer_waiting";
@@ -75,6 +76,11 @@ fn describe() {
         "How long they waited; its count is that of the hashes that were computed."
     );
     describe_counter!(REFUSED, "Requests refused, by reason (as the access line names it).");
+    describe_counter!(
+        LOG_DROPPED,
+        "Lines of the log that were not written, because standard error took none for too long."
+    );
+    log_lines_dropped(0);
     describe_counter!(TOKENS, "Tokens issued by the token endpoint, by kind.");
     describe_gauge!(RELOAD, "1 while the latest configuration is in force, 0 while it could not be used.");
     describe_counter!(RELOADS, "Configurations read while the gate runs, by outcome (success, failure).");
@@ -293,6 +299,11 @@ pub fn acme_gone(name: &str) {
 #[allow(clippy::cast_precision_loss)] // seconds since 1970 fit a double's mantissa
 fn seconds_or_nan(at: Option<i64>) -> f64 {
     at.map_or(f64::NAN, |at| at as f64)
+}
+
+/// Lines of the log that nobody will read.
+pub fn log_lines_dropped(count: u64) {
+    counter!(LOG_DROPPED).increment(count);
 }
 
 pub fn htpasswd_readable(readable: bool) {

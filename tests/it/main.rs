@@ -35,6 +35,7 @@ mod ldap;
 mod listening;
 mod live;
 mod login;
+mod logs;
 mod outside;
 mod pairing;
 mod pass_token;

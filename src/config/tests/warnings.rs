@@ -204,13 +204,9 @@ fn an_address_as_host_needs_a_default_certificate() {
 }
 
 #[test]
-fn keys_without_effect() {
-    tells(&with_more("log: { audit: true }\n"), "8:8: warning: log.audit: has no effect", "");
-}
-
-#[test]
 fn warnings_come_with_the_configuration() {
-    let config = read(&with_more("log: { audit: true }\n")).unwrap();
+    let text = with_line(6, "    upstream: { servers: [{ url: \"http://r:5000\" }], tls: { ca_file: x } }");
+    let config = read(&text).unwrap();
     assert_eq!(config.warnings.len(), 1);
-    assert_eq!(config.warnings[0].to_string(), "conf/p.yml:8:8: warning: log.audit: has no effect in this version");
+    assert!(config.warnings[0].to_string().starts_with("conf/p.yml:6:61: warning: registries[0].upstream.tls.ca_file"));
 }
