@@ -63,13 +63,12 @@ impl Grant {
     }
 
     pub(super) fn given(&self) -> Given {
-        let patterns =
-            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
         Given {
             grant: GrantPlace::of(self),
             actions: self.actions,
-            repositories: patterns(&self.repositories),
-            except: patterns(&self.except),
+            repositories: self.repositories.clone(),
+            except: self.except.clone(),
+            to: self.to.iter().map(|addressee| addressee.subject.clone()).collect(),
             from: self.from.iter().map(ToString::to_string).collect(),
             registries: self.registries.iter().map(ToString::to_string).collect(),
         }
@@ -86,12 +85,12 @@ impl Grant {
 
     /// True where the asker gets something by it without a login.
     pub(super) fn serves_visitor(&self, asker: Asker<'_>) -> bool {
-        self.serves_anyone(asker.hosts) && self.holds_from(asker)
+        self.serves_anyone(asker.hosts) && self.holds_from(asker.client)
     }
 
     /// Spans that hold every name on which this grant gives the caller any action.
     pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
-        if !(self.is_for(asker.principal) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
+        if !(self.is_for(asker.principal) && self.holds_from(asker.client) && self.holds_on(asker.hosts)) {
             return Vec::new();
         }
         let user = asker.principal.name();
@@ -109,8 +108,20 @@ impl Grant {
 
     /// True where one of `repositories` matches, whatever else stands in the way.
     pub(super) fn covers(&self, asker: Asker<'_>, repository: &RepositoryName) -> bool {
-        let user = asker.principal.name();
+        self.lists(repository, asker.principal.name())
+    }
+
+    /// True where the repository is one of the grant's for this user, whoever is in `to`.
+    pub(super) fn reaches(&self, repository: &RepositoryName, user: Option<&str>) -> bool {
+        self.lists(repository, user) && self.excepting(repository, user).is_none()
+    }
+
+    fn lists(&self, repository: &RepositoryName, user: Option<&str>) -> bool {
         self.repositories.iter().any(|pattern| pattern.matches(repository, user))
+    }
+
+    fn excepting(&self, repository: &RepositoryName, user: Option<&str>) -> Option<&Pattern> {
+        self.except.iter().find(|pattern| pattern.matches(repository, user))
     }
 
     /// Everything but the action that keeps the grant from applying; none where it applies.
@@ -125,8 +136,7 @@ impl Grant {
     }
 
     fn check_except(&self, asker: Asker<'_>, repository: &RepositoryName) -> Option<Hurdle<'_>> {
-        let user = asker.principal.name();
-        self.except.iter().find(|pattern| pattern.matches(repository, user)).map(Hurdle::Except)
+        self.excepting(repository, asker.principal.name()).map(Hurdle::Except)
     }
 
     fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -134,7 +144,7 @@ impl Grant {
     }
 
     fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        (!self.holds_from(asker)).then_some(Hurdle::Network)
+        (!self.holds_from(asker.client)).then_some(Hurdle::Network)
     }
 
     fn check_registry(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -159,12 +169,14 @@ impl Grant {
             && matches!((hurdles.next(), hurdles.next()), (Some(Hurdle::Network), None))
     }
 
-    fn holds_from(&self, asker: Asker<'_>) -> bool {
-        let client = asker.client.to_canonical();
+    /// True where the client is in one of its networks.
+    pub(super) fn holds_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
         self.from.is_empty() || self.from.iter().any(|network| network.contains(&client))
     }
 
-    fn holds_on(&self, hosts: &[Host]) -> bool {
+    /// True where a registry with these hosts is one of its registries.
+    pub(super) fn holds_on(&self, hosts: &[Host]) -> bool {
         self.registries.is_empty() || self.registries.iter().any(|host| hosts.contains(host))
     }
 
@@ -198,10 +210,15 @@ fn directory_group(subject: &Subject) -> Option<GroupKey> {
     }
 }
 
+/// True where the caller is the subject, by a group of a directory too.
+pub(super) fn is_subject(subject: &Subject, principal: &Principal) -> bool {
+    Addressee::new(subject).is(principal)
+}
+
 impl Addressee {
     fn new(subject: &Subject) -> Self {
         let directory_group = directory_group(subject);
-        Self { subject: subject.clone(), directory_group, text: subject_text(subject).into() }
+        Self { subject: subject.clone(), directory_group, text: subject.to_string().into() }
     }
 
     fn is(&self, principal: &Principal) -> bool {
@@ -217,15 +234,6 @@ fn names(subject: &Subject, principal: &Principal) -> bool {
         (Subject::User(name), Some(user)) => **name == *user.name,
         (Subject::Group(name), Some(user)) => user.groups.iter().any(|group| **group == **name),
         (Subject::Authenticated | Subject::User(_) | Subject::Group(_), None) => false,
-    }
-}
-
-fn subject_text(subject: &Subject) -> String {
-    match subject {
-        Subject::Anyone => "anyone".to_owned(),
-        Subject::Authenticated => "authenticated".to_owned(),
-        Subject::User(name) => format!("user:{name}"),
-        Subject::Group(name) => format!("group:{name}"),
     }
 }
 

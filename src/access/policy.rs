@@ -283,6 +283,11 @@ impl Policy {
         forbids.then(|| Denial::ReadOnly { repository: repository.clone() })
     }
 
+    /// True where nobody may write to the repository at the moment. `registry` is as in [`Asker`].
+    pub fn is_read_only(&self, registry: &config::Host, repository: &RepositoryName) -> bool {
+        self.frozen.get(registry).is_some_and(|frozen| frozen.holds(repository))
+    }
+
     /// The name of a grant that would allow it if the client asked from another network: why somebody is refused, for the
     /// log alone.
     pub fn allows_elsewhere(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> Option<Arc<str>> {

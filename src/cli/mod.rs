@@ -100,3 +100,6 @@ fn complain(line: &str) {
 fn say(line: &str) {
     println!("{line}");
 }
+
+#[cfg(test)]
+mod tests;

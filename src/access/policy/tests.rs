@@ -8,7 +8,7 @@ use crate::{
     access::fixtures::{
         DIGEST, Place, access, grant, group_subject, host, patterns, repository, route, user, user_subject, with_token,
     },
-    config::{Access, Grant as Written, Subject},
+    config::{Access, Config, Grant as Written, Subject},
     registry::{Read, Span, TokenVerb, UploadVerb},
 };
 
