@@ -274,7 +274,9 @@ impl Runtime {
         };
         match self.chain.refuse(begun, &login.username, client).await {
             LoginError::Rejected => Err(NotAuthenticated::WrongCredentials(refusal)),
-            error @ (LoginError::Unavailable | LoginError::Throttled { .. }) => Err(error.into()),
+            error @ (LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                Err(error.into())
+            }
         }
     }
 
@@ -294,6 +296,8 @@ pub enum NotAuthenticated {
     InvalidToken(Option<Box<Refusal>>),
     #[error("an identity source cannot answer")]
     Unavailable,
+    #[error("too many logins wait to be verified")]
+    Overloaded,
     /// Too many logins failed before; nothing was verified.
     #[error("too many failed logins")]
     Throttled { retry_after: Duration },
@@ -304,6 +308,7 @@ impl From<LoginError> for NotAuthenticated {
         match error {
             LoginError::Rejected => Self::WrongCredentials(None),
             LoginError::Unavailable => Self::Unavailable,
+            LoginError::Overloaded => Self::Overloaded,
             LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }

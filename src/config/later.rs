@@ -8,9 +8,6 @@ use super::{reader::Field, yaml::Value};
 /// Path of a key, and the words that are neutral besides `null`, `false`, `[]` and `{}`.
 const UNAVAILABLE: &[(&str, &[&str])] = &[("events.endpoints", &[])];
 
-/// Keys that are read and checked, and that nothing follows yet.
-const WITHOUT_EFFECT: &[&str] = &["log.audit"];
-
 /// Reports a key whose value asks for something that this version cannot do.
 pub(super) fn check(field: &Field<'_>) {
     let found = general(field.path());
@@ -18,9 +15,6 @@ pub(super) fn check(field: &Field<'_>) {
         && !is_neutral(field.value(), neutral)
     {
         field.error_at_key("is not available in this version");
-    }
-    if WITHOUT_EFFECT.contains(&found.as_str()) {
-        field.warning_at_key("has no effect in this version");
     }
 }
 

@@ -6,6 +6,8 @@ mod access;
 mod acme;
 mod advice;
 mod beside;
+mod dangers;
+mod expectations;
 mod fingerprint;
 mod host;
 mod identity;
@@ -41,6 +43,7 @@ use std::{
 pub use access::{Access, Grant, Subject};
 pub use acme::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, ExternalAccount};
 pub use beside::Beside;
+pub use expectations::{Expectation, Expectations};
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};

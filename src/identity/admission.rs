@@ -74,7 +74,9 @@ impl Admission {
             match verdict {
                 // It counts.
                 Err(LoginError::Rejected) => drop(attempt),
-                Ok(_) | Err(LoginError::Unavailable | LoginError::Throttled { .. }) => attempt.gives_back(),
+                Ok(_) | Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                    attempt.gives_back();
+                }
             }
             verdict
         };
@@ -92,7 +94,7 @@ impl Admission {
         let Some(turns) = turns else { return Ok(None) };
         turns.take(network).await.map(Some).map_err(|overload| {
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
-            LoginError::Unavailable
+            LoginError::Overloaded
         })
     }
 }

@@ -39,6 +39,9 @@ pub enum LoginError {
     Rejected,
     #[error("no identity source can answer now")]
     Unavailable,
+    /// More logins are to be verified than can be; the identity source is well.
+    #[error("too many logins wait to be verified")]
+    Overloaded,
     /// Too many logins with this name failed from there, or from there with any name. Nothing was verified.
     #[error("too many failed logins")]
     Throttled {

@@ -111,7 +111,7 @@ async fn receive(
     handler: &dyn Handler,
     shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    let Seen { peer, terms, deadline, refusals } = seen;
+    let Seen { peer, terms: _, deadline, refusals } = seen;
     tune(tcp.tcp())?;
     let local = canonical(tcp.tcp().local_addr()?);
     match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
@@ -127,7 +127,7 @@ async fn receive(
         }
         Some(_) => {}
     }
-    let Some((stream, sni)) = secure(tcp, peer, terms, deadline).await? else { return Ok(()) };
+    let Some((stream, sni)) = secure(tcp, &seen).await? else { return Ok(()) };
     let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
     handler.serve(Box::new(stream), connection, shutdown).await;
     Ok(())
@@ -148,12 +148,8 @@ async fn unless_stopped<T>(awaited: impl Future<Output = T>, mut shutdown: Shutd
 }
 
 /// None for a connection that was a challenge of an authority, and is over.
-async fn secure(
-    tcp: BufferedTcp,
-    peer: SocketAddr,
-    terms: &Terms,
-    deadline: Instant,
-) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+async fn secure(tcp: BufferedTcp, seen: &Seen<'_>) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+    let Seen { peer, terms, deadline, refusals } = *seen;
     let started = Instant::now();
     let tls = timeout_at(deadline, shake_hands(tcp, peer, terms))
         .await
@@ -161,7 +157,7 @@ async fn secure(
         .inspect_err(|error| {
             metrics::handshake_failed(handshake::failure(error));
             if error.kind() != io::ErrorKind::TimedOut {
-                metrics::connection_refused("handshake");
+                refusals.handshake(peer, error);
             }
         })?;
     tls.iter().for_each(|tls| handshake::succeeded(tls.get_ref().1));

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use super::{PublicRegistry, Runtime};
 use crate::{
-    config::{self, Config, Host, Problem, Problems, Severity},
+    config::{self, Config, Host, Problem, Problems, Severity, Subject},
     identity::{Chain, ChainError},
     tls::{self, CertificateError, FileFault, acme},
     token::{KeyError, Keys},
@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// A check cannot know what is in force.
-const AT_A_RELOAD: &str = ": a reload refuses it, with all else that changed (it has ended, so the one in force is kept), unless it is \
-     the one in force; a start serves it";
+const AT_A_RELOAD: &str = "since it has ended, a reload refuses it, with all else that changed, unless it is the one in force; a start serves it";
 
 /// What [`Runtime::check`] found.
 #[derive(Debug, Default)]
@@ -117,6 +116,7 @@ impl Runtime {
         let (problems, errors) = Chain::check(&config.identity);
         check.warnings.extend(problems);
         check.passwords(config);
+        check.strangers(config);
         check.errors(config, "identity.providers", errors);
         check.errors.sort_by_key(|problem| (problem.line, problem.column));
         check.errors.dedup();
@@ -130,12 +130,9 @@ impl Check {
         for (index, files) in config.tls.certificates.iter().enumerate() {
             match tls::load(files) {
                 Ok(loaded) => {
-                    let has_ended = loaded.has_ended();
-                    let mut told = loaded.warnings;
-                    if let Some(expired) = told.iter_mut().find(|text| has_ended && text.starts_with("expired on ")) {
-                        expired.push_str(AT_A_RELOAD);
-                    }
-                    self.warnings.extend(told.into_iter().map(|text| warning(&files.certificate_file, text)));
+                    let refused = loaded.has_ended().then(|| AT_A_RELOAD.to_owned());
+                    let told = loaded.warnings.into_iter().chain(refused);
+                    self.warnings.extend(told.map(|text| warning(&files.certificate_file, text)));
                     infos.push(loaded.info);
                 }
                 Err(error) => self.errors(config, &format!("tls.certificates[{index}]"), [error]),
@@ -180,6 +177,24 @@ impl Check {
                 let key = format!("{}.bind_password_file", directory.key);
                 let message = format_args!("{} can be read by others than its owner; chmod 600 it", file.display());
                 self.warnings.push(Problem { severity: Severity::Warning, ..config.error_at(&key, message) });
+            }
+        }
+    }
+
+    /// Users in grants whom no provider holds.
+    fn strangers(&mut self, config: &Config) {
+        let Some(names) = Chain::names(&config.identity) else { return };
+        for grant in &config.access.grants {
+            for subject in &grant.to {
+                if let Subject::User(user) = subject
+                    && !names.contains(&**user)
+                {
+                    let message = format!(
+                        "{:?} is for {user:?}, whom no password file holds: add the user, or take it out of `to`",
+                        grant.name
+                    );
+                    self.warnings.push(Problem { line: grant.line, ..warning(&config.path, message) });
+                }
             }
         }
     }

@@ -128,7 +128,7 @@ async fn standing(claims: &Claims, chain: &Chain) -> TokenState {
     match chain.recall(&claims.sub, via, proof).await {
         Ok(Some(_)) => TokenState::Good,
         Ok(None) | Err(LoginError::Rejected) => TokenState::UserChanged,
-        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => TokenState::Unknown,
+        Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => TokenState::Unknown,
     }
 }
 

@@ -19,7 +19,7 @@ const OVERHEAD: usize = 512;
 /// What a token said once its signature, kind, issuer and audience had been checked. Time, revocation and the subject's
 /// standing are not part of it: they are asked each time.
 pub(super) struct Verified {
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) not_before: u64,
     pub(super) expires: u64,
     /// None: nobody in particular.
@@ -46,7 +46,7 @@ impl Verified {
             _ => return None,
         };
         Some(Self {
-            id: claims.jti,
+            id: claims.jti.into(),
             not_before: claims.nbf,
             expires: claims.exp,
             subject,

@@ -94,7 +94,7 @@ impl Verifier {
             None => Principal::anonymous(),
             Some(subject) => standing(TokenKind::Access, &verified, subject, chain).await?,
         };
-        let principal = principal.limited(verified.limit.clone());
+        let principal = principal.limited(verified.limit.clone()).bearing(Arc::clone(&verified.id));
         Ok(match &verified.parent {
             Some(parent) => principal.through(parent.clone()),
             None => principal,
@@ -230,7 +230,9 @@ async fn standing(
     match recalled {
         Ok(Some(user)) => Ok(Principal::user(user)),
         Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
-        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => Err(VerifyError::Unavailable),
+        Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+            Err(VerifyError::Unavailable)
+        }
     }
 }
 
@@ -266,7 +268,7 @@ impl Verified {
     }
 
     fn refused(&self, kind: TokenKind, reason: Reason) -> VerifyError {
-        let own = (kind != TokenKind::Access).then(|| self.id.clone());
+        let own = (kind != TokenKind::Access).then(|| self.id.to_string());
         let token = own.or_else(|| self.parent.as_ref().map(|parent| parent.id.to_string()));
         let user = self.subject.as_ref().map(|subject| subject.name.clone());
         VerifyError::Invalid(Box::new(Refusal { reason, user, token }))
@@ -274,7 +276,7 @@ impl Verified {
 }
 
 fn parent(verified: &Verified) -> Parent {
-    Parent { id: verified.id.as_str().into(), expires: verified.expires }
+    Parent { id: Arc::clone(&verified.id), expires: verified.expires }
 }
 
 #[cfg(test)]

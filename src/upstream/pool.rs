@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::Request;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::debug;
 
 use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
@@ -273,7 +273,7 @@ impl Pool {
         let followed = timeout(turn.limit, redirects.follow(permit, answer, headers)).await;
         let followed = followed.unwrap_or(Err(Error::Silent(turn.limit)));
         // Whatever is wrong with the storage, the server is well.
-        followed.inspect_err(|error| warn!(server = %server.name(), %error, "a redirect came to nothing"))
+        followed.inspect_err(|error| debug!(server = %server.name(), %error, "a redirect came to nothing"))
     }
 
     /// The server's own answer. A connection that died while it was idle is the gate's affair: the request is sent once
@@ -419,10 +419,8 @@ fn judged(server: &Server, headers: &HeaderMap, answer: Result<Exchange, Error>)
         // Its credentials are the operator's affair, and would be wrong elsewhere too.
         Err(Error::Refused(_)) => {}
         Err(error) if error.is_servers_fault() => {
-            // Once it has lost its turn, that is known.
-            if server.health.is_up() {
-                warn!(server = %server.name(), request_id = request_id(headers), %error, "a request failed");
-            }
+            // The request tells what it came to, and the server's health what follows for the server.
+            debug!(server = %server.name(), request_id = request_id(headers), %error, "a server failed a request");
             server.health.failed(error);
         }
         Err(_) => {}

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::{
     Error, Exchange, Pool,
@@ -195,7 +195,8 @@ impl Download<'_> {
         failed.health.counts.resumed(reason, outcome);
         let request_id = request_id(&self.headers);
         let Some((exchange, skip)) = next else {
-            warn!(
+            // The request tells it.
+            debug!(
                 registry, request_id, server = %failed.name(), received = self.received, %error,
                 "a body broke off, and nobody has the rest"
             );

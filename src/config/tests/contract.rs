@@ -129,7 +129,7 @@ shutdown: { drain: "30s" }
 
 #[test]
 fn every_key_is_known_and_what_is_not_available_is_said() {
-    let expected = [("events.endpoints: is not available", "error"), ("log.audit: has no effect", "warning")];
+    let expected = [("events.endpoints: is not available", "error")];
     let told = told(CONTRACT);
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, (words, severity)) in told.iter().zip(expected) {

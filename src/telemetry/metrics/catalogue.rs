@@ -174,6 +174,8 @@ catalogue! {
             "Bodies that had to wait for memory, by how that ended; left: the client went away.";
     }
     "The process" {
+        LOG_DROPPED: Counter, "portcullis_log_lines_dropped_total" []
+            "Lines of the log that were not written, because standard error took none for too long.";
         BUILD: Gauge, "portcullis_build_info" [VERSION]
             "1, with what runs as labels.";
         CPU: Counter, "process_cpu_seconds_total" []

@@ -39,6 +39,7 @@ pub(super) struct Fixed {
     buffer_limit: Gauge,
     buffer_waiting: Gauge,
     buffer_waits: Counters,
+    log_dropped: Counter,
 }
 
 /// Makes all of these series.
@@ -69,6 +70,7 @@ pub(super) fn install() {
         buffer_limit: catalogue::BUFFER_LIMIT.gauge(&[]),
         buffer_waiting: catalogue::BUFFER_WAITING.gauge(&[]),
         buffer_waits: all(&catalogue::BUFFER_WAITS),
+        log_dropped: catalogue::LOG_DROPPED.counter(&[]),
     });
     super::registry::unknown().show();
     catalogue::BUILD.gauge(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -231,4 +233,9 @@ pub fn buffer_wait_ends(outcome: &'static str) {
         fixed.buffer_waiting.decrement(1.0);
         fixed.buffer_waits.count([outcome]);
     });
+}
+
+/// Lines of the log that nobody will read.
+pub fn log_lines_dropped(count: u64) {
+    with(|fixed| fixed.log_dropped.increment(count));
 }

@@ -19,8 +19,8 @@ pub use directory::DirectoryCounts;
 pub use fixed::{
     Counted, acme_attempt, buffer_limit, buffer_wait_begins, buffer_wait_ends, buffers_given_back, buffers_taken,
     connection, connection_accepted, connection_limit_reached, connection_refused, decision, handshake,
-    handshake_failed, in_flight, login_looked_up, login_of_nobody, login_throttled, protocol, refused, token_issued,
-    token_looked_up, token_verified, verification_waited, verification_waits,
+    handshake_failed, in_flight, log_lines_dropped, login_looked_up, login_of_nobody, login_throttled, protocol,
+    refused, token_issued, token_looked_up, token_verified, verification_waited, verification_waits,
 };
 pub use provider::ProviderCounts;
 pub use registry::{RegistryCounts, unknown};

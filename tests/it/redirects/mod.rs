@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::storage::{SIGNATURE, Storage, redirecting};
-use crate::support::{ALICE, Image, Login, Pki, Portcullis, Registry, Response, Skopeo};
+use crate::support::{ALICE, Image, Login, Pki, Portcullis, Registry, Response, Skopeo, eventually};
 
 /// A registry, its storage, and an image in `team-a/app`.
 struct Scene {
@@ -84,7 +84,7 @@ fn fails(gate: &Portcullis, path: &str, words: &str) {
     for inner in ["localhost", "127.0.0.1", "storage", "redirect"] {
         assert!(!answer.text().contains(inner), "{inner}: {}", answer.text());
     }
-    assert!(errors(gate).last().is_some_and(|error| error.contains(words)), "{:#?}", errors(gate));
+    eventually(words, || errors(gate).last().is_some_and(|error| error.contains(words)));
 }
 
 /// What the log says of upstreams that failed.
