@@ -148,7 +148,7 @@ async fn act(
     let held = places::for_page(session, case, &answer.body).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
+    record.sends(client::write_answer(session, answer, &head.method, case.common(), outlet).await?);
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -233,7 +233,7 @@ async fn reject(
     let answer = respond::answer(rejection, challenger, record.request_id());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
-    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
+    record.sends(client::write_answer(session, answer, &method, common, outlet).await?);
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

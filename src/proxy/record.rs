@@ -7,7 +7,7 @@ use crate::{
     config::Host,
     identity::{Credentials, Principal},
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
-    telemetry::{self, log::AccessLine, metrics},
+    telemetry::{self, log::AccessLine, metrics, pulse},
 };
 
 const LONGEST_METHOD: usize = 16;
@@ -134,6 +134,18 @@ impl Record {
         self.token = Some(id.to_owned());
     }
 
+    /// Counts bytes of the request's body.
+    pub(super) fn receives(&mut self, bytes: u64) {
+        self.bytes_in += bytes;
+        pulse::received(bytes);
+    }
+
+    /// Counts bytes of the answer's body.
+    pub(super) fn sends(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        pulse::sent(bytes);
+    }
+
     /// Notes what is asked.
     pub(super) fn asks(&mut self, route: &Route) {
         self.route = route.label();
@@ -153,6 +165,8 @@ impl Record {
         if let Some(reason) = self.refused {
             metrics::refused(reason);
         }
+        let broken = matches!(self.aborted, Some("upstream_broke" | "damaged"));
+        pulse::answered(self.status, broken, self.refused);
         metrics::bytes("in", self.bytes_in);
         metrics::bytes("out", self.bytes_out);
         telemetry::log::access(&AccessLine {

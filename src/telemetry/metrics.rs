@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::pulse;
+
 const REQUESTS: &str = "portcullis_requests_total";
 const DURATION: &str = "portcullis_request_duration_seconds";
 const IN_FLIGHT: &str = "portcullis_requests_in_flight";
@@ -143,11 +145,13 @@ pub fn decision(action: &'static str, outcome: &'static str) {
 /// `provider` is a provider's name, or `none`.
 pub fn login(provider: &str, outcome: &'static str) {
     counter!(AUTHENTICATIONS, "provider" => provider.to_owned(), "outcome" => outcome).increment(1);
+    pulse::login(provider, outcome);
 }
 
 /// `of` is `name` or `network`.
 pub fn login_throttled(of: &'static str) {
     counter!(THROTTLED, "of" => of).increment(1);
+    pulse::login_throttled();
 }
 
 /// Counts one login as waiting to be verified for as long as it lives.
