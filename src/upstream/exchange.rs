@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -36,17 +36,25 @@ pub struct Pending {
     /// Taken by the exchange.
     server: Option<Occupied>,
     storage: Option<Arc<Idle>>,
+    /// Since when the server has had all that it needs; None where its answer's time is not its own.
+    asked: Option<Instant>,
 }
 
 impl Pending {
     pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, server: Occupied) -> Self {
+        let asked = request.body().is_end_stream().then(Instant::now);
         let answer = Box::pin(wire.sender.try_send_request(request));
-        Self { wire: Some(wire), answer, server: Some(server), storage: None }
+        Self { wire: Some(wire), answer, server: Some(server), storage: None, asked }
+    }
+
+    /// A request of our own, which says nothing of how long clients wait.
+    pub(super) fn unmeasured(self) -> Self {
+        Self { asked: None, ..self }
     }
 
     /// A request to object storage, which a server's redirect led to.
     pub(super) fn redirected(wire: Wire, request: Request<UploadBody>, server: Occupied, storage: Arc<Idle>) -> Self {
-        Self { storage: Some(storage), ..Self::start(wire, request, server) }
+        Self { storage: Some(storage), ..Self::start(wire, request, server).unmeasured() }
     }
 
     /// The server that was asked; None once it has answered.
@@ -66,7 +74,10 @@ impl Future for Pending {
         }
         match this.answer.as_mut().poll(context) {
             Poll::Ready(Ok(response)) => match this.server.take() {
-                Some(server) => Poll::Ready(Exchange::new(this.wire.take(), response, server, this.storage.take())),
+                Some(server) => {
+                    this.asked.iter().for_each(|asked| server.answered(asked.elapsed()));
+                    Poll::Ready(Exchange::new(this.wire.take(), response, server, this.storage.take()))
+                }
                 None => Poll::Ready(Err(Error::Unusable("an answer after the answer"))),
             },
             Poll::Ready(Err(mut error)) => {

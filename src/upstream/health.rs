@@ -233,7 +233,7 @@ impl Probe {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         let wire = server.connect().await?;
-        match Pending::start(wire, request, server.occupy()).await {
+        match Pending::start(wire, request, server.occupy()).unmeasured().await {
             Ok(exchange) => Ok(exchange.head.status),
             Err(Error::Refused(_)) => Ok(StatusCode::UNAUTHORIZED),
             Err(error) => Err(error),

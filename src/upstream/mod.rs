@@ -13,6 +13,7 @@ mod credentials;
 mod exchange;
 mod health;
 mod idle;
+mod latency;
 mod plan;
 mod pool;
 mod pools;

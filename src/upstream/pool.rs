@@ -34,6 +34,9 @@ pub struct ServerState {
     pub trouble: Option<String>,
     /// Requests and transfers.
     pub under_way: usize,
+    /// The recent mean of the time from a request without a body to the head of its answer; None where there was none of
+    /// late. Probes are left out.
+    pub latency: Option<Duration>,
 }
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
@@ -159,6 +162,7 @@ impl Pool {
             primary: server.is_primary(),
             trouble: server.health.trouble(),
             under_way: server.under_way(),
+            latency: server.latency(),
         })
     }
 

@@ -18,6 +18,7 @@ use super::{
     client::{Connector, Wire},
     health::{self, Health},
     idle::Idle,
+    latency::Latency,
 };
 use crate::{
     config::{self, Role, ServerUrl},
@@ -62,6 +63,7 @@ pub(super) struct Server {
     idle: Idle,
     under_way: AtomicUsize,
     requests: OnceLock<metrics::Counter>,
+    latency: Latency,
     pub(super) health: Health,
     probes: OnceLock<Probes>,
     /// Digests of which it sent something else, the oldest first.
@@ -91,6 +93,7 @@ impl Server {
             idle: Idle::default(),
             under_way: AtomicUsize::new(0),
             requests: OnceLock::new(),
+            latency: Latency::default(),
             probes: OnceLock::new(),
             spoilt: Mutex::default(),
             spoils: AtomicBool::new(false),
@@ -132,6 +135,16 @@ impl Server {
 
     fn requests(&self) -> &metrics::Counter {
         self.requests.get_or_init(|| telemetry::metrics::upstream_requests(&self.settings.registry, &self.name))
+    }
+
+    /// Notes how long it took from a request without a body to the head of its answer.
+    pub(super) fn answered(&self, took: Duration) {
+        self.latency.note(took);
+    }
+
+    /// The recent mean of that; None where it answered nothing of late.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.latency.mean()
     }
 
     /// Counts a request as under way for as long as the guard lives.
