@@ -124,7 +124,8 @@ impl Server {
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
         let ends = tokio::spawn(tls::watch_ends(Arc::clone(&certificates)));
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued), drain.clone());
+        let admin =
+            Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued), drain.clone());
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);

@@ -48,8 +48,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 /// Who speaks HTTP without a session of the gate.
-const HTTP: &[&str] =
-    &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/running.rs", "tls/acme/client.rs"];
+const HTTP: &[&str] = &["outbound.rs", "upstream/", "listener/plain", "admin", "cli/running.rs", "tls/acme/client.rs"];
 
 /// Words that only some files may contain, with the reason.
 const WORDS: &[(&str, &[&str], &str)] = &[
@@ -58,7 +57,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     (".limited(", PRINCIPAL, "a principal is made by identity and the token verifier alone"),
     (
         "StatusCode",
-        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/", "tls/acme/", "cli/running.rs"],
+        &["proxy/", "listener/", "admin", "outbound.rs", "upstream/", "tls/acme/", "cli/running.rs"],
         "a status belongs to what answers",
     ),
 ];
