@@ -272,3 +272,6 @@ fn directory(state: DirectoryState) -> DirectoryStatus {
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,10 +94,14 @@ fn a_page_of_another_site_reads_nothing() {
         let framed = "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors";
         assert_eq!(ask(&gate, &format!("GET {path}"), framed).status, 403, "{path}");
     }
-    for host in ["localhost:9090", "gate:9090", "[::1]", "10.0.0.7:1", "registry.test", "portcullis.hub.svc.cluster.local"] {
+    for host in
+        ["localhost:9090", "gate:9090", "[::1]", "10.0.0.7:1", "registry.test", "portcullis.hub.svc.cluster.local"]
+    {
         assert_eq!(ask(&gate, "GET /status", &format!("Host: {host}\r\n{BROWSER}")).status, 200, "{host}");
     }
-    let link = format!("Host: localhost\r\n{BROWSER}\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document");
+    let link = format!(
+        "Host: localhost\r\n{BROWSER}\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document"
+    );
     assert_eq!(ask(&gate, "GET /status", &link).status, 200, "a person follows a link");
 }
 

@@ -54,7 +54,13 @@ impl Chromium {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$@\" 3<\"$TO\" 4>\"$FROM\"", "sh"]).arg(program);
         command.env("TO", &to).env("FROM", &from).env("HOME", dir.path());
-        command.args(["--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+        command.args([
+            "--headless",
+            "--remote-debugging-pipe",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ]);
         command.args(["--no-first-run", "--disable-background-networking", "--disable-component-update"]);
         command.args(["--disable-sync", "--disable-extensions", "--no-proxy-server", "--lang=en"]);
         command.arg(format!("--user-data-dir={}", dir.path().join("profile").display()));

@@ -1,5 +1,6 @@
 //! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
 
+mod chromium;
 mod curl;
 mod dial;
 mod dice;
@@ -32,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use chromium::Chromium;
 pub(crate) use curl::{Curl, Response};
 pub(crate) use dial::{dial, dialled};
 pub(crate) use dice::Dice;
