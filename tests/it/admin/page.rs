@@ -91,7 +91,7 @@ fn the_page_says_the_same_without_its_script() {
     let mut browser = Chromium::open("about:blank");
     browser.without_scripts();
     browser.go(&format!("http://127.0.0.1:{}/status", gate.admin_port()));
-    for text in ["ok", registry.url.as_str(), "localhost, registry.test", "Days left", "Fingerprint"] {
+    for text in ["ok", registry.url.as_str(), "localhost, 127.0.0.1, registry.test", "Days left", "Fingerprint"] {
         browser.reads(text);
     }
     picture(&mut browser, "without-script");

@@ -109,13 +109,13 @@ impl Chromium {
     /// Waits until the page says something.
     #[track_caller]
     pub(crate) fn reads(&mut self, text: &str) {
-        self.eventually(&format!("document.body.innerText.includes({})", json!(text)));
+        self.eventually(&format!("(document.body?.innerText ?? '').includes({})", json!(text)));
     }
 
     /// What a person reads.
     #[track_caller]
     pub(crate) fn text(&mut self) -> String {
-        self.value("document.body.innerText").as_str().unwrap_or_default().to_owned()
+        self.value("document.body?.innerText").as_str().unwrap_or_default().to_owned()
     }
 
     /// The size of the window, and `light` or `dark`.
