@@ -59,7 +59,7 @@ function time(seconds) {
   const [days, hours, minutes] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
   if (days > 0) return days + " d " + hours + " h";
   if (hours > 0) return hours + " h " + minutes + " min";
-  return minutes > 0 ? minutes + " min" : Math.floor(seconds) + " s";
+  return minutes > 0 ? minutes + " min" : "less than a minute";
 }
 function plural(number, one, many) { return count(number) + " " + (number === 1 ? one : many); }
 function moment(text, form) {
@@ -115,7 +115,7 @@ function chart(title, unit, format, key, bad) {
     el("h3", {}, title),
     el("div", { class: "now" }, format(last) + " ", el("small", {}, unit)),
     svg("svg", { viewBox: "0 0 300 48", preserveAspectRatio: "none", role: "img", "aria-label": label }, ...lines),
-    el("div", { class: "scale" }, el("span", {}, "15 min"), el("span", {}, "at most " + format(most))));
+    el("div", { class: "scale" }, el("span", {}, "15 min"), el("span", {}, "max. " + format(most))));
 }
 function traffic() {
   const perSecond = (number) => bytes(number);
@@ -211,7 +211,7 @@ function about(now) {
     ["Configuration", [configuration.file, soft("fingerprint " + configuration.fingerprint)]],
     ["In force", ["no. " + configuration.generation + ", since ", moment(configuration.in_force_since),
       configuration.error && el("div", { class: "why" }, "A later one cannot be used, since ", moment(configuration.failed_at))]],
-    ["Open writes", [count(now.open_writes), now.open_writes === 0 && soft("none")]],
+    ["Open writes", [count(now.open_writes)]],
     ["Clients", [plural(now.traffic.connections, "connection", "connections") + ", " + plural(now.traffic.under_way, "request", "requests") + " under way"]],
     ["Buffers", [bytes(buffers.used_bytes) + " of " + bytes(buffers.limit_bytes), el("div", { class: "meter" }, bar),
       buffers.waiting > 0 && el("div", { class: "why" }, plural(buffers.waiting, "transfer waits", "transfers wait"))]],
@@ -289,17 +289,18 @@ async function ask() {
 }
 function stale(error) {
   document.body.classList.add("old");
-  const why = error.name === "AbortError" ? "no answer within " + PATIENCE / 1000 + " s" : error.message;
+  const why = { AbortError: "no answer within " + PATIENCE / 1000 + " s", TypeError: "no connection" }[error.name] || error.message;
   const from = heard === 0 ? "Nothing was heard of it yet." : "What is shown is from " + new Date(heard).toLocaleTimeString() + ".";
   const text = "✕ The gate does not answer here (" + why + "). " + from + " It is asked again by itself.";
   const place = byId("stale");
   if (place.textContent !== text) place.textContent = text;
   place.hidden = false;
   title("✕", "gone");
+  age();
 }
 function age() {
   const seconds = Math.round((Date.now() - heard) / 1000);
-  const text = heard === 0 ? "asking…" : failures === 0 && seconds < 5 ? "live" : "last heard " + time(seconds) + " ago";
+  const text = heard === 0 ? "asking…" : failures === 0 && seconds < 5 ? "live" : "last heard " + (seconds < 60 ? seconds + " s" : time(seconds)) + " ago";
   if (byId("live").textContent !== text) byId("live").textContent = text;
 }
 document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
