@@ -32,6 +32,7 @@ use self::{asked::Stranger, status::Status};
 use crate::{
     listener::{Door, Drain},
     runtime::Runtime,
+    telemetry::metrics,
     tls::acme,
 };
 
@@ -162,7 +163,7 @@ fn judged(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
         "/readyz" => ready_or_not(shown, &runtime),
         "/metrics" => {
             status::refresh(&runtime);
-            typed(StatusCode::OK, METRICS, shown.handle.render())
+            typed(StatusCode::OK, METRICS, metrics::render(&shown.handle))
         }
         "/status" => show(request, &status::of(shown, &runtime, asked::points(request.uri().query()))),
         "/" if asked::wants_page(None, request.headers()) => {

@@ -153,10 +153,11 @@ impl Runtime {
         })
     }
 
-    /// Begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
+    /// Shows what is counted, and begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
     /// last snapshot that has it, for a directory when another snapshot [retires](Self::retires) it. To be called within a
     /// tokio runtime.
     pub fn watch(&self) {
+        self.registries.iter().for_each(|registry| registry.counts.show());
         self.all_pools().for_each(|pool| pool.watch());
         self.chain.watch();
     }

@@ -58,7 +58,7 @@ fn hostname(host: &[u8]) -> Option<String> {
 
 fn names_nobody_else(host: &str) -> bool {
     let ends = |end: &&str| host.strip_suffix(*end).is_some_and(|rest| rest.ends_with('.'));
-    host.parse::<IpAddr>().is_ok() || !host.contains('.') || PRIVATE.iter().any(|end| ends(&end))
+    host.parse::<IpAddr>().is_ok() || !host.contains('.') || PRIVATE.iter().any(ends)
 }
 
 /// True where a page is wanted rather than JSON: by `?format=html` or `json`, else by `Accept`.

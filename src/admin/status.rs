@@ -1,8 +1,9 @@
 //! What an operator asks of a running gate, as JSON.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -199,7 +200,13 @@ pub(super) fn json(status: &Status<'_>) -> String {
 
 /// Brings the metrics up to date that change by the passing of time alone.
 pub(super) fn refresh(runtime: &Runtime) {
+    metrics::connection_limit(runtime.limits.connections);
     for registry in runtime.registries() {
+        let mut under_way: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for state in registry.all_pools().flat_map(|pool| pool.states()) {
+            *under_way.entry(state.url).or_default() += state.under_way;
+        }
+        under_way.iter().for_each(|(url, count)| metrics::upstream_in_flight(registry.name(), url, *count));
         metrics::open_writes(registry.name(), registry.open_writes() + runtime.open_elsewhere());
     }
 }

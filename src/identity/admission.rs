@@ -10,7 +10,7 @@ use super::{
     turns::{Turn, Turns},
     workers::Workers,
 };
-use crate::{config::FailedLogins, telemetry::metrics};
+use crate::config::FailedLogins;
 
 type Verdict = Result<Arc<User>, LoginError>;
 
@@ -96,7 +96,6 @@ impl Admission {
         let turns = if provider.computes() { Some(&self.turns) } else { provider.turns() };
         let Some(turns) = turns else { return Ok(None) };
         turns.take(network).await.map(Some).map_err(|overload| {
-            metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
             LoginError::Unavailable
         })

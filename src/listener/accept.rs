@@ -17,6 +17,7 @@ use super::{
     admission::Share,
     buffer::BufferedTcp,
     door::{Arrived, Door, Reception},
+    handshake,
     listening::{Live, Terms},
     not_tls, proxy_protocol,
     refusals::Refusals,
@@ -66,6 +67,7 @@ impl TlsListener {
     /// https.
     pub async fn run(mut self, handler: Arc<dyn Handler>, drain: Drain, shutdown: ShutdownWatch) {
         while let Some(accepted) = self.reception.next().await {
+            metrics::connection_accepted("https");
             let guard = drain.enter();
             let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
             tokio::spawn(async move {
@@ -153,12 +155,16 @@ async fn secure(
     deadline: Instant,
 ) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
     let started = Instant::now();
-    let handshake = handshake(tcp, peer, terms);
-    let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
-        if error.kind() != io::ErrorKind::TimedOut {
-            metrics::connection_refused("handshake");
-        }
-    })?;
+    let tls = timeout_at(deadline, shake_hands(tcp, peer, terms))
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
+        .inspect_err(|error| {
+            metrics::handshake_failed(handshake::failure(error));
+            if error.kind() != io::ErrorKind::TimedOut {
+                metrics::connection_refused("handshake");
+            }
+        })?;
+    tls.iter().for_each(|tls| handshake::succeeded(tls.get_ref().1));
     Ok(tls.map(|tls| {
         let sni = tls.get_ref().1.server_name().map(|name| {
             let name = name.strip_suffix('.').unwrap_or(name);
@@ -168,7 +174,7 @@ async fn secure(
     }))
 }
 
-async fn handshake(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Result<Option<TlsStream<BufferedTcp>>> {
+async fn shake_hands(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Result<Option<TlsStream<BufferedTcp>>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
     let hello = start.client_hello();
     if let Some(name) = challenged(hello.server_name(), hello.alpn())

@@ -41,7 +41,6 @@ use crate::{
     listener::ConnectionInfo,
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
-    telemetry::metrics,
     token::Sealed,
     upstream,
 };
@@ -102,13 +101,13 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
+    record.counts = Some(Arc::clone(&registry.counts));
     let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
         Err(Stop::Rejected(rejection)) => {
             if let Rejection::Upstream(error) = &rejection {
-                metrics::upstream_error(registry.name(), error.kind());
                 tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
             }
             reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
@@ -120,7 +119,6 @@ async fn serve(
         Err(Stop::UpstreamBroke(error)) => {
             let damaged = matches!(error, upstream::Error::Corrupt { .. });
             record.aborted = Some(if damaged { "damaged" } else { "upstream_broke" });
-            metrics::upstream_error(registry.name(), error.kind());
             tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "answer cut short");
             Err(ClientGone)
         }

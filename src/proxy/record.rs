@@ -1,13 +1,18 @@
 //! What is noted of a request on its way, for the access line and the metrics.
 
-use std::{net::IpAddr, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use super::{head::RequestHead, respond::Rejection};
 use crate::{
     config::Host,
     identity::{Credentials, Principal},
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
-    telemetry::{self, log::AccessLine, metrics, pulse},
+    telemetry::{
+        self,
+        log::AccessLine,
+        metrics::{self, RegistryCounts},
+        pulse,
+    },
 };
 
 const LONGEST_METHOD: usize = 16;
@@ -23,6 +28,8 @@ pub(super) struct Record {
     /// The id of the refresh or deploy token that the user came by.
     token: Option<String>,
     pub registry: Option<String>,
+    /// What the request is counted with; None where it is for no registry.
+    pub counts: Option<Arc<RegistryCounts>>,
     pub method: String,
     pub route: &'static str,
     pub repository: Option<String>,
@@ -60,6 +67,7 @@ impl Record {
             user: None,
             token: None,
             registry: None,
+            counts: None,
             method: String::new(),
             route: "none",
             repository: None,
@@ -161,14 +169,12 @@ impl Record {
     pub(super) fn write(&self) {
         let duration = self.began.elapsed();
         let registry = self.registry.as_deref().unwrap_or("none");
-        metrics::request(registry, self.route, self.status, duration.as_secs_f64());
-        if let Some(reason) = self.refused {
-            metrics::refused(reason);
-        }
+        let counts = self.counts.as_deref().unwrap_or_else(|| metrics::unknown());
+        counts.request(self.route, self.status, duration, self.bytes_in, self.bytes_out);
+        metrics::protocol(self.protocol);
+        self.refused.into_iter().for_each(metrics::refused);
         let broken = matches!(self.aborted, Some("upstream_broke" | "damaged"));
         pulse::answered(self.status, broken, self.refused);
-        metrics::bytes("in", self.bytes_in);
-        metrics::bytes("out", self.bytes_out);
         telemetry::log::access(&AccessLine {
             request_id: &self.request_id,
             client: self.client,

@@ -83,7 +83,7 @@ pub async fn inspect(
 ) -> Option<Inspection> {
     let kind = TokenKind::claimed(token)?;
     let claims = read(token)?;
-    let service = services.iter().find(|service| verifier.check(kind, service, token).is_some());
+    let service = services.iter().find(|service| verifier.check(kind, service, token).is_ok());
     let leeway = match kind {
         TokenKind::Access => claims::LEEWAY,
         TokenKind::Refresh | TokenKind::Deploy => 0,

@@ -21,7 +21,6 @@ use crate::{
     access::Permit,
     config,
     registry::{Reference, Route, UploadVerb},
-    telemetry::metrics,
 };
 
 /// How one server is.
@@ -225,15 +224,15 @@ impl Pool {
                     // A primary knows; another replica may have it, and is asked where no primary answers.
                     order.make_contiguous().sort_by_key(|other| !other.is_primary());
                     outcome.get_or_insert(Err(Error::Unusable("a replica lacks it, and no primary says so too")));
-                    self.moves_on(&server, "lacking");
+                    Self::moves_on(&server, "lacking");
                 }
                 Ok(answer) if answer.head.status.is_server_error() => {
                     outcome = Some(Ok(answer));
-                    self.moves_on(&server, "status");
+                    Self::moves_on(&server, "status");
                 }
                 Err(error) if !error.is_servers_fault() => return Err(error),
                 Err(error) => {
-                    self.moves_on(&server, error.kind());
+                    Self::moves_on(&server, error.kind());
                     *failures = failures.and(&error);
                     outcome = Some(Err(error));
                 }
@@ -244,12 +243,28 @@ impl Pool {
     }
 
     /// Notes that a server's answer, or its silence, is not taken for the last word.
-    fn moves_on(&self, server: &Server, reason: &'static str) {
-        metrics::upstream_moved_on(self.registry(), server.name(), reason);
+    fn moves_on(server: &Server, reason: &'static str) {
+        server.health.counts.moved_on(reason);
     }
 
     /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to, within its turn.
     pub(super) async fn attempt(
+        &self,
+        server: &Arc<Server>,
+        permit: &Permit,
+        headers: &HeaderMap,
+        turn: Turn,
+    ) -> Result<Exchange, Error> {
+        let answer = self.answer_of(server, permit, headers, turn).await;
+        match &answer {
+            Ok(answer) if answer.head.status.is_server_error() => server.health.counts.erred("status"),
+            Ok(_) => {}
+            Err(error) => server.erred(error),
+        }
+        answer
+    }
+
+    async fn answer_of(
         &self,
         server: &Arc<Server>,
         permit: &Permit,
@@ -313,7 +328,7 @@ impl Pool {
         let request = self.request(permit, headers.clone(), body)?;
         let (server, wire) = self.connect(permit, at).await?;
         server.asked();
-        Ok(Pending::start(wire, request, server.occupy()))
+        Ok(Pending::start(wire, request, server.occupy()).final_one())
     }
 
     async fn connect(&self, permit: &Permit, at: Option<&str>) -> Result<(Arc<Server>, Wire), Error> {
@@ -325,7 +340,8 @@ impl Pool {
                     Ok(wire) => return Ok((server, wire)),
                     Err(error) => {
                         server.health.failed(&error);
-                        self.moves_on(&server, error.kind());
+                        server.erred(&error);
+                        Self::moves_on(&server, error.kind());
                         last = error;
                     }
                 }
@@ -367,7 +383,7 @@ impl Pool {
             };
             lost = if server.as_ref().is_none_or(well) { None } else { lost.or(Some(Instant::now())) };
             if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
-                return Err(Error::Silent(begun.elapsed()));
+                return Err(pending.silent(begun.elapsed()));
             }
         }
     }

@@ -125,7 +125,9 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
         Value::Array(list) if list.first().is_some_and(Value::is_object) => {
             list.iter().for_each(|one| paths(one, &format!("{path}[]"), found));
         }
-        _ => drop(found.insert(path.to_owned())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            found.insert(path.to_owned());
+        }
     }
 }
 

@@ -143,8 +143,10 @@ impl Chain {
         found
     }
 
-    /// Begins to probe the servers of directories that are not probed yet. To be called within a tokio runtime.
+    /// Begins to probe the servers of directories that are not probed yet, and to show the providers in metrics. To be called
+    /// within a tokio runtime.
     pub fn watch(&self) {
+        self.members.iter().for_each(|member| member.counts.show());
         self.directories.iter().for_each(|directory| directory.watch());
     }
 
