@@ -28,6 +28,7 @@ use crate::{
     access::Policy,
     budget::Budget,
     config::{Config, Host, Limits, Tokens},
+    events::Events,
     identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::Route,
     telemetry::metrics,
@@ -58,6 +59,8 @@ pub struct Runtime {
     pub predecessor: Arc<Predecessor>,
     /// The process that may take over from this one.
     pub awaited: Arc<Awaited>,
+    /// Who is told of what is done; the same through reloads.
+    pub events: Arc<Events>,
     /// Those in force: it changes without the configuration.
     pub certificates: Arc<CertStore>,
     /// What became of the configurations that were read.
@@ -87,6 +90,7 @@ impl Runtime {
             orphans: self.orphans(&next.registries),
             predecessor: Arc::clone(&self.predecessor),
             awaited: Arc::clone(&self.awaited),
+            events: Arc::clone(&self.events),
             certificates: Arc::clone(&self.certificates),
             reloads: Arc::clone(&self.reloads),
             ..next
@@ -143,6 +147,7 @@ impl Runtime {
             orphans: Vec::new(),
             predecessor: Arc::default(),
             awaited: Arc::default(),
+            events: Arc::default(),
             certificates: Arc::default(),
             reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
@@ -321,6 +326,11 @@ impl From<VerifyError> for NotAuthenticated {
 /// What checks the tokens of a configuration.
 pub fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
     Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
+}
+
+/// The port that clients dial, where there is one.
+pub fn public_port(config: &Config) -> Option<u16> {
+    dialled_ports(config).first().copied()
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

@@ -94,12 +94,15 @@ impl Server {
         for warning in &config.warnings {
             warn!("{warning}");
         }
-        let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
+        let First { certificates, acme: prepared, events, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.settings(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
         // Before anybody can ask.
-        pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
+        if let Some(pid) = pid {
+            runtime.predecessor.drains(pid);
+            runtime.events.awaits(pid);
+        }
         let (places, parent) = match inheritance {
             Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
             None => (Places::default(), None),
@@ -110,6 +113,7 @@ impl Server {
         places.announce();
 
         runtime.watch();
+        runtime.events.install(events);
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
@@ -144,6 +148,7 @@ impl Server {
     /// Tells the process before that it may leave, and counts what that leaves open.
     fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
+        let events = Arc::clone(&self.runtime.load().events);
         match parent.ready() {
             Ok(()) => info!(predecessor = pid, "took over"),
             // It is gone, and this is the only one left.
@@ -153,6 +158,7 @@ impl Server {
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
+            events.predecessor_ended();
             // What that one said last, of its own draining, is no longer so.
             manager::configured(runtime.load().reloads.report().failure.is_none());
             info!(predecessor = pid, open_writes = left, "the process before has ended");
@@ -212,7 +218,10 @@ impl Server {
 
     async fn end(self, end: End, signals: &mut Signals) {
         match end {
-            End::Quit => info!("stopping at once: SIGQUIT"),
+            End::Quit => {
+                info!("stopping at once: SIGQUIT");
+                return self.stopped(false).await;
+            }
             End::Stop => {
                 let Shutdown { delay, drain } = self.reloader.config().shutdown;
                 self.readiness.set(false);
@@ -226,6 +235,7 @@ impl Server {
                 info!(pid = std::process::id(), successor = successor.pid, "another process serves now");
                 manager::succeeded_by(successor.pid);
                 signals.pass_on_to(successor.pid);
+                self.runtime.load().events.hand_over();
                 self.listening.leave();
                 // A service manager that stops the service tells all its processes, and does not mean to cut anything.
                 let mut patience = 2;
@@ -236,22 +246,23 @@ impl Server {
                     () = self.predecessor_ended() => {}
                     () = told(signals, &self.reloader, &mut patience) => {}
                 }
-                self.stopped().await;
+                self.stopped(true).await;
                 successor.bequeath(self.runtime.load().left_open());
                 return;
             }
         }
-        self.stopped().await;
+        self.stopped(true).await;
     }
 
-    /// Ends what is left.
-    async fn stopped(&self) {
+    /// Ends what is left. Events that can be delivered now are, where there is `patience` for that.
+    async fn stopped(&self, patience: bool) {
         let pid = std::process::id();
         self.doors.iter().for_each(JoinHandle::abort);
         match self.drain.cut().await {
             0 => info!(cut = 0, pid, "stopped"),
             cut => warn!(cut, pid, "stopped"),
         }
+        self.runtime.load().events.close(patience).await;
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 

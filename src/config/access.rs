@@ -170,7 +170,7 @@ fn not_a_subject(text: &str) -> String {
     format!("{text:?} is not a subject: {hint}")
 }
 
-fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
+pub(super) fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
     let text = field.text()?;
     let host = Host::parse(text).filter(|host| hosts.contains(&host));
     if host.is_none() {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Access, Config, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens,
-    advice, fingerprint,
+    Access, Config, Events, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls,
+    Tokens, advice, fingerprint,
     named::Names,
     open_regular,
     problem::{Place, Report},
@@ -82,6 +82,7 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
         tls: Tls::read(root.required_section("tls", "write certificates with certificate_file and key_file")),
         access: Access::read(root.section("access"), &registries, &identity),
         tokens: Tokens::read(root.section("tokens"), registries.len()),
+        events: Events::read(root.section("events"), &registries),
         registries,
         identity,
         limits: Limits::read(root.section("limits")),
@@ -94,7 +95,6 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
         names: Names::default(),
         sections: Sections::of(&tree),
     };
-    root.section("events").finish();
     root.finish();
     if report.is_clean() {
         advice::whole(&config, report);

@@ -6,6 +6,7 @@ mod access;
 mod acme;
 mod advice;
 mod beside;
+mod events;
 mod fingerprint;
 mod host;
 mod identity;
@@ -41,6 +42,7 @@ use std::{
 pub use access::{Access, Grant, Subject};
 pub use acme::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, ExternalAccount};
 pub use beside::Beside;
+pub use events::{Endpoint, EndpointUrl, EventAction, EventActions, Events};
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
@@ -72,6 +74,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub access: Access,
     pub limits: Limits,
+    pub events: Events,
     pub log: Log,
     pub reload: Reload,
     pub shutdown: Shutdown,

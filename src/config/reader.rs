@@ -146,8 +146,7 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nothing asked for.
     pub(super) fn finish(self) {
-        let mut known = self.known.take();
-        known.extend(later::keys_of(&self.path));
+        let known = self.known.take();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let message = match closest(&entry.key, &known) {
                 Some(meant) => format!("unknown key {:?}: did you mean {meant:?}?", entry.key),

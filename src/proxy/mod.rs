@@ -10,6 +10,7 @@ mod forward;
 mod gate;
 mod head;
 mod http2;
+mod notice;
 mod pages;
 mod places;
 mod pump;
@@ -33,6 +34,7 @@ use self::{
     forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
+    notice::Notice,
     pump::{Stop, Terms},
     record::Record,
     respond::{Challenger, Rejection},
@@ -167,6 +169,7 @@ async fn forward(
     let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
     // Nothing is under way while memory for it is awaited.
     let write = writes::begin(case, permit)?;
+    let mut notice = Notice::of(case, permit, record);
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let exchange = if let Some(place) = place {
         let limit = match gate::body_limit(runtime, permit.route()) {
@@ -204,6 +207,9 @@ async fn forward(
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
+    if let Some(notice) = &mut notice {
+        notice.answered(&session.req_header().headers, &response, record);
+    }
     let held = places::for_answer(session, case, pool, permit.route(), &response).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
@@ -214,6 +220,9 @@ async fn forward(
             download.in_frames_of(held.frame());
         }
         pump::deliver(session, download, response, outlet, record).await?;
+    }
+    if let Some(notice) = notice {
+        notice.delivered(record);
     }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())

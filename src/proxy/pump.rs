@@ -139,6 +139,7 @@ async fn feed_body(
                     continue;
                 };
                 record.receives(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                record.passing.iter_mut().for_each(|passing| passing.add(&piece));
                 if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
                     return Err(Rejection::TooLarge { limit }.into());
                 }
@@ -203,6 +204,7 @@ pub(super) async fn deliver(
         match frame {
             Ok(Some(data)) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                record.passing.iter_mut().for_each(|passing| passing.add(&data));
                 client::write_body(session, data, outlet).await?;
                 record.sends(length);
             }

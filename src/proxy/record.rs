@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use super::{head::RequestHead, respond::Rejection};
 use crate::{
     config::Host,
+    events::Passing,
     identity::{Credentials, Principal},
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
     telemetry::{
@@ -56,6 +57,8 @@ pub(super) struct Record {
     refused: Option<&'static str>,
     /// The name that a Basic login claimed; not to be trusted unless it is `user` too.
     claimed: Option<String>,
+    /// A manifest on its way, where somebody is to be told what it refers to.
+    pub passing: Option<Passing>,
 }
 
 impl Record {
@@ -87,6 +90,7 @@ impl Record {
             aborted: None,
             refused: None,
             claimed: None,
+            passing: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, path::Path};
 use super::{PublicRegistry, Runtime};
 use crate::{
     config::{self, Config, Host, Problem, Problems, Severity},
+    events,
     identity::{Chain, ChainError},
     tls::{self, CertificateError, FileFault, acme},
     token::{KeyError, Keys},
@@ -12,8 +13,7 @@ use crate::{
 };
 
 /// A check cannot know what is in force.
-const AT_A_RELOAD: &str = ": a reload refuses it, with all else that changed (it has ended, so the one in force is kept), unless it is \
-     the one in force; a start serves it";
+const AT_A_RELOAD: &str = "since it has ended, a reload refuses it, with all else that changed, unless it is the one in force; a start serves it";
 
 /// What [`Runtime::check`] found.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub enum BuildError {
     Certificate(#[from] CertificateError),
     #[error("tls.acme: {0}")]
     Acme(#[from] FileFault),
+    #[error("events: {0}")]
+    Events(FileFault),
     #[error(transparent)]
     Identity(#[from] ChainError),
     #[error(transparent)]
@@ -47,7 +49,7 @@ impl BuildError {
             | Self::Certificate(_)
             | Self::Keys(KeyError::Unusable { .. } | KeyError::NoneForRegistries) => false,
             // A folder is looked at when it is to be written to.
-            Self::Acme(_) => true,
+            Self::Acme(_) | Self::Events(_) => true,
             Self::Identity(ChainError { file, .. }) | Self::Upstream(SetupError { file, .. }) => file.is_none(),
             Self::Keys(KeyError::None | KeyError::Signing | KeyError::Publishing) => true,
         }
@@ -87,6 +89,15 @@ impl BuildError {
                 config.error_at("tls.acme.storage", format_args!("{}: {reason}", file.display()))
             }
             Self::Acme(FileFault { file: None, reason }) => config.error_at("tls.acme", reason),
+            Self::Events(FileFault { file: Some(file), reason })
+                if config.files().iter().any(|named| named.path == *file) =>
+            {
+                with(file, reason)
+            }
+            Self::Events(FileFault { file: Some(file), reason }) => {
+                config.error_at("events.storage", format_args!("{}: {reason}", file.display()))
+            }
+            Self::Events(FileFault { file: None, reason }) => config.error_at("events.endpoints", reason),
             Self::Identity(ChainError { file: None, .. }) => config.error_at("identity", self),
             Self::Upstream(SetupError { file: None, .. }) | Self::NoHost => {
                 config.error_at(if section.is_empty() { "registries" } else { section }, self)
@@ -112,6 +123,13 @@ impl Runtime {
             }
             Err(error) => check.errors(config, "tls.acme", [error]),
         }
+        match events::Prepared::check(&config.events) {
+            Ok(told) => {
+                let told = told.map(|text| config.error_at("events.storage", text));
+                check.warnings.extend(told.map(|problem| Problem { severity: Severity::Warning, ..problem }));
+            }
+            Err(error) => check.errors(config, "events", [BuildError::Events(error)]),
+        }
         check.registries(config);
         check.keys(config);
         let (problems, errors) = Chain::check(&config.identity);
@@ -130,12 +148,9 @@ impl Check {
         for (index, files) in config.tls.certificates.iter().enumerate() {
             match tls::load(files) {
                 Ok(loaded) => {
-                    let has_ended = loaded.has_ended();
-                    let mut told = loaded.warnings;
-                    if let Some(expired) = told.iter_mut().find(|text| has_ended && text.starts_with("expired on ")) {
-                        expired.push_str(AT_A_RELOAD);
-                    }
-                    self.warnings.extend(told.into_iter().map(|text| warning(&files.certificate_file, text)));
+                    let refused = loaded.has_ended().then(|| AT_A_RELOAD.to_owned());
+                    let told = loaded.warnings.into_iter().chain(refused);
+                    self.warnings.extend(told.map(|text| warning(&files.certificate_file, text)));
                     infos.push(loaded.info);
                 }
                 Err(error) => self.errors(config, &format!("tls.certificates[{index}]"), [error]),

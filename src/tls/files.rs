@@ -16,6 +16,7 @@ use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{Error as PemError, PemObject, SectionKind},
 };
+use time::OffsetDateTime;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, x509::SubjectPublicKeyInfo};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -123,8 +124,9 @@ impl Loaded {
         if !self.has_ended() {
             return Ok(self);
         }
-        let warning = self.warnings.into_iter().find(|text| text.starts_with("expired on ")).unwrap_or_default();
-        Err(fault(&self.info.file.unwrap_or_default(), format!("it has ended, so the one in force is kept: {warning}")))
+        let day = OffsetDateTime::from_unix_timestamp(self.info.not_after).map(|end| format!(" on {}", end.date()));
+        let reason = format!("it expired{}, so the one in force is kept", day.unwrap_or_default());
+        Err(fault(&self.info.file.unwrap_or_default(), reason))
     }
 
     /// The same for files with the same content, and what clients dislike of it by now.

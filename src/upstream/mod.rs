@@ -27,6 +27,7 @@ mod verify;
 
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{CatalogError, Catalogs, Found, Question};
+pub use client::dial_tcp;
 pub use exchange::{Exchange, Pending};
 pub use plan::{Plan, retire};
 pub use pool::{Pool, ServerState};

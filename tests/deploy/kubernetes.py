@@ -74,7 +74,8 @@ def check_gate(gate, config):
     sockets = [*config["listen"]["https"], *config["listen"]["http"], config["listen"]["admin"]]
     expect(ports == {int(socket.rsplit(":", 1)[1]) for socket in sockets}, f"ports {ports}, listens on {sockets}")
     files = [config["identity"]["providers"][0]["htpasswd"]["file"], *config["tokens"]["keys"]]
-    files += [entry[key] for entry in config["tls"]["certificates"] for key in ("certificate_file", "key_file")]
+    files += [entry[key] for entry in config["tls"].get("certificates", []) for key in ("certificate_file", "key_file")]
+    files += [acme["storage"] for acme in [config["tls"].get("acme")] if acme]
     folders = [mount["mountPath"] for mount in container["volumeMounts"]]
     for name in files:
         expect(name.rsplit("/", 1)[0] in folders, f"{name} is in no mount")
@@ -82,6 +83,16 @@ def check_gate(gate, config):
     host, port = re.fullmatch(r"http://([^:]+):(\d+)", upstream).groups()
     service = of("Service")[host]["spec"]
     expect(service["ports"][0]["port"] == int(port), f"{upstream}: the Service has another port")
+
+
+def check_issued(gate):
+    service = of("Service")["portcullis"]["spec"]
+    expect(service.get("publishNotReadyAddresses") is True, "no authority reaches a pod that has no certificate yet")
+    ports = [port["port"] for rule in of("NetworkPolicy")["portcullis"]["spec"]["egress"] for port in rule["ports"]]
+    expect(443 in ports, "no pod reaches the authority")
+    claims = [volume["persistentVolumeClaim"] for volume in gate["template"]["spec"]["volumes"] if "persistentVolumeClaim" in volume]
+    modes = [of("PersistentVolumeClaim")[claim["claimName"]]["spec"]["accessModes"] for claim in claims]
+    expect(modes == [["ReadWriteMany"]], f"replicas share no folder: {modes}")
 
 
 def check_network(gate, registry):
@@ -99,7 +110,10 @@ for pod_name, spec in specs.items():
     claimed = {claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])}
     check_restricted(pod_name, spec["template"]["spec"])
     check_volumes(pod_name, spec["template"]["spec"], claimed)
-check_gate(specs["portcullis"], yaml.safe_load(of("ConfigMap")["portcullis-config"]["data"]["portcullis.yml"]))
+configuration = yaml.safe_load(of("ConfigMap")["portcullis-config"]["data"]["portcullis.yml"])
+check_gate(specs["portcullis"], configuration)
+if "acme" in configuration["tls"]:
+    check_issued(specs["portcullis"])
 check_network(specs["portcullis"], specs["portcullis-registry"])
 for budget in of("PodDisruptionBudget").values():
     expect(budget["spec"]["selector"] == specs["portcullis"]["selector"], "the PodDisruptionBudget selects other pods")

@@ -27,24 +27,8 @@ fn unreachable() -> Ldap {
         pool: 1,
         key: String::new(),
     };
-    let server = server(&settings.servers[0]);
-    let (content, flights, pace) = (ContentHash::of([]), Flights::new(), Pace::default());
-    let (lifetime, known) = (Duration::from_secs(60), Cache::new(10));
-    let (name, turns, places) = (Arc::from("ldap"), Arc::new(Turns::new(1)), Semaphore::new(1));
-    let (servers, watchers) = (vec![server], Mutex::default());
-    Ldap(Arc::new(Directory {
-        name,
-        settings,
-        content,
-        servers,
-        lifetime,
-        known,
-        flights,
-        pace,
-        turns,
-        places,
-        watchers,
-    }))
+    crate::tls::install_provider();
+    Ldap::new(Arc::from("ldap"), &settings, Duration::from_secs(60), None).unwrap()
 }
 
 fn server(address: &LdapServer) -> Arc<Server> {

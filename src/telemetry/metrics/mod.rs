@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod directory;
+mod events;
 mod family;
 mod fixed;
 mod process;
@@ -16,6 +17,7 @@ mod state;
 mod words;
 
 pub use directory::DirectoryCounts;
+pub use events::{EventMetrics, event_endpoint_gone};
 pub use fixed::{
     Counted, acme_attempt, buffer_limit, buffer_wait_begins, buffer_wait_ends, buffers_given_back, buffers_taken,
     connection, connection_accepted, connection_limit_reached, connection_refused, decision, handshake,
@@ -44,6 +46,7 @@ use self::catalogue::{Kind, Metric};
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder()?.install_recorder()?;
     catalogue::all().for_each(describe);
+    events::describe();
     fixed::install();
     Ok(handle)
 }
@@ -54,7 +57,9 @@ pub fn render(handle: &PrometheusHandle) -> String {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    catalogue::all().try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(events::DELIVERY.to_owned()), events::DELIVERY_BUCKETS)?;
+    catalogue::all().try_fold(builder, |builder, metric| match metric.kind {
         Kind::Histogram(bounds) => builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), bounds),
         Kind::Counter | Kind::Gauge => Ok(builder),
     })

@@ -81,7 +81,7 @@ fn loads_one_file_with_both() {
 #[test]
 fn serves_odd_leaves_with_a_warning() {
     let folder = Folder::new();
-    let now = time::OffsetDateTime::now_utc();
+    let now = OffsetDateTime::now_utc();
     let load_with = |change: &dyn Fn(&mut rcgen::CertificateParams), names: &[&str]| {
         let mut params = params(names);
         change(&mut params);
