@@ -33,7 +33,8 @@ impl Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     pub(super) severity: Severity,
-    /// What it is about: `upstream`, `certificate`, `acme`, `configuration`, `identity`, `memory`, `traffic`, `process`.
+    /// What it is about: `upstream`, `certificate`, `acme`, `configuration`, `identity`, `events`, `memory`, `traffic`,
+    /// `process`.
     pub(super) about: &'static str,
     pub(super) what: String,
     /// What to do; empty where nothing is to be done.
@@ -58,6 +59,7 @@ pub(super) fn of(status: &Status<'_>, missing: &[String], accepts: bool) -> Vec<
     found.certificates(status, missing);
     found.configuration(status);
     found.identity(status);
+    found.events(status);
     found.traffic(status);
     found.0.sort_by_key(|problem| problem.severity);
     found.0
@@ -186,6 +188,19 @@ impl Found {
                 let what = format!("{provider}: {} of {all} directory servers left out ({listed})", down.len());
                 self.add(Severity::Warning, "identity", what, advice);
             }
+        }
+    }
+
+    fn events(&mut self, status: &Status<'_>) {
+        for endpoint in &status.events {
+            let (name, queued, limit) = (&endpoint.endpoint, endpoint.queued, endpoint.limit);
+            let Some(since) = &endpoint.failing_since else { continue };
+            let error = endpoint.error.as_deref().unwrap_or("it does not answer");
+            let what = format!(
+                "the event endpoint {name} takes nothing since {since}: {error}; {queued} of {limit} events wait"
+            );
+            let advice = "It is tried again by itself; once the queue is full the oldest events are dropped.";
+            self.add(Severity::Warning, "events", what, advice);
         }
     }
 

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config::{OpenUploads, ReadOnly},
+    events,
     identity::DirectoryState,
     runtime::{PublicRegistry, Report, Runtime},
     telemetry::metrics,
@@ -60,6 +61,8 @@ pub(super) struct Status<'a> {
     pub(super) logins: LoginStatus,
     /// The servers of all directories.
     pub(super) directories: Vec<DirectoryStatus>,
+    /// The endpoints that are told of what is done, in the order of the configuration.
+    pub(super) events: Vec<EventStatus>,
     pub(super) memory: memory::Memory,
     /// Where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +137,23 @@ pub(super) struct DirectoryStatus {
 }
 
 #[derive(Serialize)]
+pub(super) struct EventStatus {
+    pub(super) endpoint: String,
+    /// Events that wait.
+    pub(super) queued: usize,
+    /// The most that may wait.
+    pub(super) limit: usize,
+    /// Since the start.
+    pub(super) delivered: u64,
+    /// Since the start.
+    pub(super) dropped: u64,
+    /// None: the last attempt succeeded, or there was none.
+    pub(super) failing_since: Option<String>,
+    /// Why the last attempt failed.
+    pub(super) error: Option<String>,
+}
+
+#[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum ReadOnlyStatus<'a> {
     Whole(bool),
@@ -181,6 +201,7 @@ pub(super) fn of<'a>(shown: &Shown, runtime: &'a Runtime, points: Option<usize>)
         traffic: TrafficStatus::of(&shown.drain),
         logins: LoginStatus::of(runtime.chain.barred()),
         directories: runtime.chain.directory_states().map(directory).collect(),
+        events: runtime.events.report().into_iter().map(endpoint).collect(),
         memory: memory::Memory::of(&runtime.buffers),
         history: points.map(History::of),
     };
@@ -273,6 +294,11 @@ fn directory(state: DirectoryState) -> DirectoryStatus {
         up: state.trouble.is_none(),
         error: state.trouble,
     }
+}
+
+fn endpoint(report: events::Report) -> EventStatus {
+    let events::Report { endpoint, queued, limit, delivered, dropped, failing_since, error } = report;
+    EventStatus { endpoint, queued, limit, delivered, dropped, failing_since: failing_since.and_then(date), error }
 }
 
 /// With one digit after the point.

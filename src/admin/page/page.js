@@ -194,11 +194,11 @@ function directories(now) {
 }
 
 function events(now) {
-  if (!Array.isArray(now.events) || now.events.length === 0) return [];
-  return card("Event endpoints", table(["Endpoint", "State", "#Waiting", "#Dropped"], now.events.map((one) => [
-    [one.name || one.url, one.error && el("div", { class: "why" }, one.error)],
-    one.error ? state("warning", "fails") : state("ok", "delivers"),
-    count(one.queued || 0), count(one.dropped || 0),
+  if (now.events.length === 0) return [];
+  return card("Event endpoints", table(["Endpoint", "State", "#Waiting", "#Delivered", "#Dropped"], now.events.map((one) => [
+    [one.endpoint, one.error && el("div", { class: "why" }, one.error)],
+    one.failing_since ? state("warning", "fails") : state("ok", "fine"),
+    count(one.queued), count(one.delivered), count(one.dropped),
   ])));
 }
 

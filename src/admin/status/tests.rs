@@ -95,6 +95,15 @@ fn full() -> Status<'static> {
             throttled_networks: 1,
         },
         directories: vec![DirectoryStatus { provider: String::new(), server: String::new(), up: true, error: text() }],
+        events: vec![EventStatus {
+            endpoint: String::new(),
+            queued: 1,
+            limit: 1,
+            delivered: 1,
+            dropped: 1,
+            failing_since: text(),
+            error: text(),
+        }],
         memory: Memory {
             resident_bytes: Some(1),
             buffers: Buffers { limit_bytes: 1, used_bytes: 1, waiting: 1, waits: 1 },

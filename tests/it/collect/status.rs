@@ -87,6 +87,7 @@ fn the_status_says_what_is_open() {
             "certificates": null,
             "acme": [],
             "directories": [],
+            "events": [],
             "open_writes": 0,
             "registries": [
                 {
