@@ -109,6 +109,8 @@ async fn serve(stream: TcpStream, shown: Arc<Shown>, open: watch::Receiver<()>) 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
+        // Who has asked and will ask nothing more may say so before the answer.
+        .half_close(true)
         .max_buf_size(HEAD_SIZE)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
