@@ -25,7 +25,7 @@ use crate::{
     proxy::Gate,
     reload::{self, First, Reloader},
     runtime::Runtime,
-    telemetry::{log, metrics},
+    telemetry::{log, metrics, pulse},
     tls::{self, ServerTls, acme},
 };
 
@@ -128,13 +128,15 @@ impl Server {
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
         let ends = tokio::spawn(tls::watch_ends(Arc::clone(&certificates)));
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
+        let admin =
+            Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued), drain.clone());
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
             ends,
             tokio::spawn(keep_metrics(handle)),
+            tokio::spawn(pulse::beat()),
             tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
             tokio::spawn(reload::watch(Arc::clone(&reloader), manager::configured)),
             tokio::spawn(manager::keep_alive()),

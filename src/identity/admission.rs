@@ -6,7 +6,7 @@ use super::{
     LoginError, Provider, User,
     cache::{Flights, Key},
     network::Network,
-    throttle::Throttle,
+    throttle::{Barred, Throttle},
     turns::{Turn, Turns},
     workers::Workers,
 };
@@ -86,6 +86,11 @@ impl Admission {
     /// Counts a login that has failed without a verification.
     pub(super) fn fail(&self, name: &str, network: Network) -> Result<(), LoginError> {
         Ok(self.throttle.fail(self.limit, name, network)?)
+    }
+
+    /// How much is without room for a failure now.
+    pub(super) fn barred(&self) -> Barred {
+        self.limit.map_or_else(Barred::default, |_| self.throttle.barred())
     }
 
     /// Waits for the right to have a provider check something; None where it needs none.

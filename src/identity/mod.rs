@@ -19,7 +19,8 @@ use async_trait::async_trait;
 pub use basic::{BasicCredentials, BasicError};
 pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
-pub use ldap::{DirectoryProblem, DirectoryTrouble};
+pub use ldap::{DirectoryProblem, DirectoryState, DirectoryTrouble};
+pub use throttle::Barred;
 
 use self::turns::Turns;
 use crate::{

@@ -154,7 +154,7 @@ async fn act(
     let held = places::for_page(session, case, &answer.body).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
+    record.sends(client::write_answer(session, answer, &head.method, case.common(), outlet).await?);
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -249,7 +249,7 @@ async fn reject(
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
     let id = record.id.clone();
     let common = Common { request_id: id.as_str(), ..common };
-    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
+    record.sends(client::write_answer(session, answer, &method, common, outlet).await?);
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

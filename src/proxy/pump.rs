@@ -138,7 +138,7 @@ async fn feed_body(
                     whole = true;
                     continue;
                 };
-                record.bytes_in += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                record.reads(u64::try_from(piece.len()).unwrap_or(u64::MAX));
                 record.passing.iter_mut().for_each(|passing| passing.add(&piece));
                 if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
                     return Err(Rejection::TooLarge { limit }.into());
@@ -206,7 +206,7 @@ pub(super) async fn deliver(
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 record.passing.iter_mut().for_each(|passing| passing.add(&data));
                 client::write_body(session, data, outlet).await?;
-                record.bytes_out += length;
+                record.sends(length);
             }
             Ok(None) => break,
             Err(error) => return Err(Stop::UpstreamBroke(error)),
@@ -253,7 +253,7 @@ pub(super) async fn deliver_at_once(
         body = timeout(idle, exchange.collect(LARGEST_EARLY)) => body.map_err(|_| upstream::Error::Silent(idle))??,
         () = client::gone(session) => return Err(Stop::ClientGone),
     };
-    record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
+    record.sends(u64::try_from(body.len()).unwrap_or(u64::MAX));
     client::write_head(session, head, false, outlet).await?;
     client::write_body(session, body.into(), outlet).await?;
     client::end_body(session, outlet).await?;

@@ -24,6 +24,7 @@ use crate::{
     telemetry::{
         log::{self, Decision, RequestLine},
         metrics::{self, RegistryCounts},
+        pulse,
     },
     upstream,
 };
@@ -219,6 +220,18 @@ impl Record {
         self.digest = digest.map(|digest| brief(digest, LONGEST_NAME));
     }
 
+    /// Counts bytes of the request's body.
+    pub(super) fn reads(&mut self, bytes: u64) {
+        self.bytes_in += bytes;
+        pulse::received(bytes);
+    }
+
+    /// Counts bytes of the answer's body.
+    pub(super) fn sends(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        pulse::sent(bytes);
+    }
+
     /// Notes what is asked.
     pub(super) fn asks(&mut self, route: &Route) {
         self.route = route.label();
@@ -239,6 +252,8 @@ impl Record {
         counts.request(self.route, self.status, duration, self.bytes_in, self.bytes_out);
         metrics::protocol(self.protocol);
         self.refused.into_iter().for_each(|(reason, _)| metrics::refused(reason));
+        let broken = matches!(self.aborted, Some("upstream_broke" | "damaged"));
+        pulse::answered(self.status, broken, self.refused.map(|(reason, _)| reason));
         log::request(&self.line(registry, duration), self.decision());
     }
 

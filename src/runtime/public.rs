@@ -147,6 +147,14 @@ impl PublicRegistry {
         self.pools.all().iter().chain(&self.ui).chain(&self.notary)
     }
 
+    /// The same with what each is for: `registry`, `route`, `ui` or `notary`.
+    pub fn pools_in_use(&self) -> impl Iterator<Item = (&'static str, &Arc<Pool>)> {
+        let kinds = std::iter::once("registry").chain(std::iter::repeat("route"));
+        let beside = [("ui", &self.ui), ("notary", &self.notary)];
+        let beside = beside.into_iter().filter_map(|(kind, pool)| Some((kind, pool.as_ref()?)));
+        kinds.zip(self.pools.all()).chain(beside)
+    }
+
     /// The policy's question for a caller of this registry.
     pub fn asker<'a>(&'a self, principal: &'a Principal, client: IpAddr) -> Asker<'a> {
         Asker { principal, registry: &self.first, hosts: &self.hosts, client }

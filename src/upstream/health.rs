@@ -46,6 +46,8 @@ pub(super) struct Health {
     retired: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
+    /// Failures of requests in all.
+    failed: AtomicU64,
     /// When the server came back, by [`clock`]; 0 where its share is whole.
     returned: AtomicU64,
     course: Mutex<Course>,
@@ -86,6 +88,7 @@ impl Health {
             silent: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now(), trouble: None }),
         }
@@ -99,6 +102,7 @@ impl Health {
         }
         self.failures.store(before.failures.load(Ordering::Relaxed), Ordering::Relaxed);
         self.returned.store(before.returned.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.failed.store(before.failed.load(Ordering::Relaxed), Ordering::Relaxed);
         *course = known;
     }
 
@@ -146,10 +150,16 @@ impl Health {
 
     /// A request failed by the server's fault.
     pub(super) fn failed(&self, why: &dyn fmt::Display) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= self.settings.unhealthy_after && self.is_up() {
             self.eject(&mut self.lock(), "requests", why);
         }
+    }
+
+    /// How many requests failed by the server's fault so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// What ended its turn; None while it has it.

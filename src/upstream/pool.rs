@@ -36,6 +36,8 @@ pub struct ServerState {
     /// The recent mean of the time from a request without a body to the head of its answer; None where there was none of
     /// late. Probes are left out.
     pub latency: Option<Duration>,
+    /// Requests that failed by its fault, for as long as it is in the configuration.
+    pub failures: u64,
 }
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
@@ -162,6 +164,7 @@ impl Pool {
             trouble: server.health.trouble(),
             under_way: server.under_way(),
             latency: server.latency(),
+            failures: server.health.failures(),
         })
     }
 

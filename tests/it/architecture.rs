@@ -58,7 +58,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 
 /// Who speaks HTTP without a session of the gate.
 const HTTP: &[&str] =
-    &["upstream/", "events/client.rs", "listener/plain", "admin.rs", "cli/running.rs", "tls/acme/client.rs"];
+    &["upstream/", "events/client.rs", "listener/plain", "admin", "cli/running.rs", "tls/acme/client.rs"];
 
 /// Words that only some files may contain, with the reason.
 const WORDS: &[(&str, &[&str], &str)] = &[
@@ -67,7 +67,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     (".limited(", PRINCIPAL, "a principal is made by identity and the token verifier alone"),
     (
         "StatusCode",
-        &["proxy/", "listener/", "admin.rs", "events/", "upstream/", "tls/acme/", "cli/running.rs"],
+        &["proxy/", "listener/", "admin", "events/", "upstream/", "tls/acme/", "cli/running.rs"],
         "a status belongs to what answers",
     ),
 ];

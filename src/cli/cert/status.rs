@@ -144,7 +144,7 @@ impl Found {
         let error = self.configuration.as_ref().and_then(|configuration| configuration.get("error")?.as_str());
         lines.extend(error.map(|error| format!("the configuration that was read last is not in force: {error}")));
         for certificate in &self.certificates {
-            let CertificateStatus { names, source, file, not_after, days_left } = certificate;
+            let CertificateStatus { names, source, file, not_after, days_left, standing: _ } = certificate;
             let origin = file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
             let left = match days_left {
                 ..0 => "ended".to_owned(),

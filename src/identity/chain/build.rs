@@ -10,7 +10,7 @@ use super::{Chain, member::Member};
 use crate::{
     config::{self, FailedLogins, Problem},
     identity::{
-        DirectoryProblem, Htpasswd,
+        Barred, DirectoryProblem, DirectoryState, Htpasswd,
         admission::Admission,
         cache::Successes,
         ldap::{self, Ldap},
@@ -179,6 +179,16 @@ impl Chain {
     /// The files that cannot be read now, and why; what they said last is in force.
     pub fn unreadable(&self) -> impl Iterator<Item = (&Path, String)> {
         self.files.iter().filter_map(|file| Some((file.path(), file.trouble()?)))
+    }
+
+    /// How the servers of its directories are.
+    pub fn directory_states(&self) -> impl Iterator<Item = DirectoryState> {
+        self.directories.iter().flat_map(|directory| directory.states())
+    }
+
+    /// How many names and networks have too many failed logins at the moment.
+    pub fn barred(&self) -> Barred {
+        self.admission.barred()
     }
 
     /// Looks at changed files once; called at `reload.interval`. Blocks while the files are read.

@@ -66,6 +66,8 @@ struct Breaker {
     pause: Duration,
     /// The log and the metrics say that it is left out, maybe since an earlier configuration.
     told: bool,
+    /// Why; None where that was under an earlier configuration.
+    trouble: Option<String>,
     /// When it is probed, if nobody asks it before; None: at once.
     due: Option<Instant>,
 }
@@ -116,6 +118,13 @@ impl Server {
         self.breaker().told
     }
 
+    /// Why it is left out, as far as that is known; None while it is asked.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let breaker = self.breaker();
+        let why = || breaker.trouble.clone().unwrap_or_else(|| "it did not answer".to_owned());
+        breaker.told.then(why)
+    }
+
     /// Whether it may be asked now. Of a server that was left out for its time, one caller at a time finds out.
     pub(super) fn admits(&self) -> Option<Admission> {
         let mut breaker = self.breaker();
@@ -149,7 +158,10 @@ impl Server {
         match (breaker.until, admission) {
             // Those who came before it was left out fail one after the other, and that says nothing new.
             (Some(_), Admission::Usual) => return,
-            (Some(_), Admission::Probe) => breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE),
+            (Some(_), Admission::Probe) => {
+                breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE);
+                breaker.trouble = Some(fault.to_string());
+            }
             (None, _) if breaker.failures < FAILURES => {
                 breaker.due = Some(now + FIRST_PAUSE);
                 return;
@@ -157,6 +169,7 @@ impl Server {
             (None, _) => {
                 breaker.pause = FIRST_PAUSE;
                 breaker.told = true;
+                breaker.trouble = Some(fault.to_string());
                 tracing::warn!(
                     provider = &*self.provider,
                     server = self.name,

@@ -9,6 +9,7 @@ use super::{
     family::Counters,
     words,
 };
+use crate::telemetry::pulse;
 
 /// Empty until the recorder is installed, and nothing is counted until then.
 static FIXED: OnceLock<Fixed> = OnceLock::new();
@@ -146,6 +147,7 @@ pub fn decision(action: &'static str, outcome: &'static str) {
 /// A login was judged without a provider.
 pub fn login_of_nobody(outcome: &'static str) {
     with(|fixed| fixed.nobodys_logins.count([outcome]));
+    pulse::login("none", outcome);
 }
 
 /// A login was looked for among those that succeeded of late.
@@ -156,6 +158,7 @@ pub fn login_looked_up(found: bool) {
 /// `of` is `name` or `network`.
 pub fn login_throttled(of: &'static str) {
     with(|fixed| fixed.throttled.count([of]));
+    pulse::login_throttled();
 }
 
 /// `kind` is `access` or `refresh`.

@@ -5,6 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use metrics::Histogram;
 
 use super::{catalogue, family::Counters};
+use crate::telemetry::pulse;
 
 /// The counters of one provider. They are shown from the first call of [`ProviderCounts::show`] on, or the first login.
 pub struct ProviderCounts {
@@ -25,6 +26,7 @@ impl ProviderCounts {
     /// What it said of a login: `accepted`, `cached`, `rejected`, `unknown`, `error` or `overload`.
     pub fn login(&self, outcome: &'static str) {
         self.handles().0.count([outcome]);
+        pulse::login(&self.name, outcome);
     }
 
     /// It checked a password.

@@ -4,12 +4,8 @@ use std::{thread::sleep, time::Duration};
 
 use serde_json::json;
 
-use super::{
-    marks, published, pull,
-    receiver::{Act, Receiver},
-    telling, told,
-};
-use crate::support::{Registry, dial, eventually};
+use super::{marks, published, pull, telling, told};
+use crate::support::{Act, Receiver, Registry, dial, eventually};
 
 #[test]
 fn what_happens_while_the_receiver_is_down_arrives_in_order() {

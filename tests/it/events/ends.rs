@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::json;
 
-use super::{marks, published, pull, receiver::Receiver, telling, told};
-use crate::support::{ALICE, Portcullis, Registry, Tls, digest, eventually};
+use super::{marks, published, pull, telling, told};
+use crate::support::{ALICE, Portcullis, Receiver, Registry, Tls, digest, eventually};
 
 fn kept(gate: &Portcullis) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(gate.dir().join("events")).unwrap();

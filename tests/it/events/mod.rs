@@ -2,14 +2,12 @@
 
 mod delivery;
 mod ends;
-mod receiver;
 mod same;
 mod told;
 
 use serde_json::{Value, json};
 
-use self::receiver::Receiver;
-use crate::support::{ADMIN, GateSetup, Image, Portcullis, Registry, Skopeo, eventually};
+use crate::support::{ADMIN, GateSetup, Image, Portcullis, Receiver, Registry, Skopeo, eventually};
 
 /// A gate that tells one endpoint, which the test changes; what it cannot deliver is kept beside its configuration.
 fn telling(registry: &Registry, url: &str, change: impl Fn(&mut Value) + 'static) -> GateSetup {

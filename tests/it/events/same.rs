@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{receiver::Receiver, telling};
-use crate::support::{ADMIN, Image, Login, Portcullis, Registry, Skopeo, eventually, run};
+use super::telling;
+use crate::support::{ADMIN, Image, Login, Portcullis, Receiver, Registry, Skopeo, eventually, run};
 
 const KEY: &str = "a key that signs";
 

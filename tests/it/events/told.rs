@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::{published, pull, receiver::Receiver, telling};
-use crate::support::{ADMIN, Registry, Tls, eventually};
+use super::{published, pull, telling};
+use crate::support::{ADMIN, Receiver, Registry, Tls, eventually};
 
 #[test]
 fn what_came_to_nothing_is_not_told() {

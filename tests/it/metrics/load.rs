@@ -6,8 +6,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    ALICE, BOB, Image, LDAP_JOHN, Login, Pki, Portcullis, Registry, Skopeo, Slapd, Tls, client_config, eventually,
-    exchange, forged, free_port, http_get, ldap_provider, run, service_secret,
+    ALICE, BOB, Image, LDAP_JOHN, Login, Pki, Portcullis, Receiver, Registry, Skopeo, Slapd, Tls, client_config,
+    eventually, exchange, forged, free_port, http_get, ldap_provider, run, service_secret,
 };
 
 pub(super) struct Scene {
@@ -15,6 +15,8 @@ pub(super) struct Scene {
     /// Two servers with one storage.
     registries: [Registry; 2],
     slapd: Slapd,
+    /// Is told of what happens.
+    receiver: Receiver,
     _pki: Pki,
     _secrets: TempDir,
 }
@@ -31,6 +33,12 @@ impl Scene {
         let acme = json!({
             "directory": authority, "agree_to_terms": true, "storage": "acme", "certificates": [{ "names": ["acme.test"] }],
         });
+        let receiver = Receiver::start();
+        let gone = format!("http://127.0.0.1:{}/", free_port());
+        let events = json!({ "storage": "events", "endpoints": [
+            { "name": "scanner", "url": receiver.url() },
+            { "name": "gone", "url": gone, "queue": 1, "timeout": "1s" },
+        ] });
         let servers = [&first.url, &second.url].map(|url| json!({ "url": url }));
         let health = json!({ "interval": "1s" });
         let gate = Portcullis::before_upstream(json!({ "servers": servers, "health": health }))
@@ -38,9 +46,10 @@ impl Scene {
                 config["identity"]["providers"].as_array_mut().unwrap().push(json!({ "ldap": directory }));
                 config["tokens"]["refresh"] = json!({ "enabled": true });
                 config["tls"]["acme"] = acme.clone();
+                config["events"] = events.clone();
             })
             .start();
-        Self { gate, registries: [first, second], slapd, _pki: pki, _secrets: secrets }
+        Self { gate, registries: [first, second], slapd, receiver, _pki: pki, _secrets: secrets }
     }
 
     /// Everything, one after the other. What it returns keeps an upload under way.
@@ -48,6 +57,7 @@ impl Scene {
         self.log_in();
         self.show_tokens();
         self.move_images();
+        self.tell();
         self.be_refused();
         self.shake_hands();
         self.lose_servers();
@@ -88,6 +98,13 @@ impl Scene {
             let blob = gate.curl(&format!("/v2/team-a/app/blobs/{}", image.layer)).user(ALICE).argument(version).send();
             assert_eq!(blob.status, 200);
         }
+    }
+
+    /// What was moved is told to one, and to one who is not there.
+    fn tell(&self) {
+        eventually("who is there is told", || !self.receiver.events().is_empty());
+        let dropped = || self.gate.counted("portcullis_events_dropped_total", "gone") > 0.0;
+        eventually("who is not there was told too much", dropped);
     }
 
     fn be_refused(&self) {

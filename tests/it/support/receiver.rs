@@ -18,11 +18,11 @@ use rustls::{
 };
 use serde_json::Value;
 
-use crate::support::Leaf;
+use super::Leaf;
 
 /// What it does with what it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// A status line's rest, and headers: `200 OK`, `503 Busy\r\nRetry-After: 1`.
     Answer(String),
     /// It reads and says nothing.
@@ -33,14 +33,14 @@ pub(super) enum Act {
 
 /// One request.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
-    pub(super) target: String,
+pub(crate) struct Told {
+    pub(crate) target: String,
     headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// While it lives, it listens.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -58,12 +58,12 @@ struct Shared {
 }
 
 impl Told {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
     /// The only event in it.
-    pub(super) fn event(&self) -> Value {
+    pub(crate) fn event(&self) -> Value {
         let mut body: Value = serde_json::from_slice(&self.body).expect("an envelope");
         let events = body["events"].as_array_mut().expect("events");
         assert_eq!(events.len(), 1);
@@ -72,16 +72,16 @@ impl Told {
 }
 
 impl Receiver {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::listening(0, None)
     }
 
     /// Where one was before.
-    pub(super) fn again_at(port: u16) -> Self {
+    pub(crate) fn again_at(port: u16) -> Self {
         Self::listening(port, None)
     }
 
-    pub(super) fn with_tls(leaf: &Leaf) -> Self {
+    pub(crate) fn with_tls(leaf: &Leaf) -> Self {
         let chain = CertificateDer::pem_file_iter(&leaf.certificate).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(&leaf.key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -114,43 +114,43 @@ impl Receiver {
         Self { port, shared, acceptor: Some(acceptor) }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let scheme = if self.shared.tls.is_some() { "https://localhost" } else { "http://127.0.0.1" };
         format!("{scheme}:{}/hook?from=gate", self.port)
     }
 
-    pub(super) fn acts(&self, act: Act) {
+    pub(crate) fn acts(&self, act: Act) {
         *self.shared.act.lock().unwrap() = act;
     }
 
-    pub(super) fn answers(&self, answer: &str) {
+    pub(crate) fn answers(&self, answer: &str) {
         self.acts(Act::Answer(answer.to_owned()));
     }
 
     /// What it accepted so far.
-    pub(super) fn taken(&self) -> Vec<Told> {
+    pub(crate) fn taken(&self) -> Vec<Told> {
         self.shared.taken.lock().unwrap().clone()
     }
 
-    pub(super) fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         self.taken().iter().map(Told::event).collect()
     }
 
     /// The marks that tests put on what they ask, in the order in which it was told.
-    pub(super) fn marks(&self) -> Vec<String> {
+    pub(crate) fn marks(&self) -> Vec<String> {
         let mark = |event: Value| event["request"]["useragent"].as_str().unwrap().to_owned();
         self.events().into_iter().map(mark).collect()
     }
 
-    pub(super) fn attempts(&self) -> usize {
+    pub(crate) fn attempts(&self) -> usize {
         self.shared.attempts.load(Ordering::SeqCst)
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 }
