@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{listener::Door, runtime::Runtime, tls::acme};
+use crate::{listener::Door, runtime::Runtime, telemetry::metrics, tls::acme};
 
 const CONNECTIONS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -104,7 +104,7 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
         "/readyz" => ready_or_not(shown),
         "/metrics" => {
             status::refresh(&shown.runtime.load());
-            text(StatusCode::OK, shown.handle.render())
+            text(StatusCode::OK, metrics::render(&shown.handle))
         }
         "/status" => {
             let mut response = text(StatusCode::OK, status::report(&shown.runtime.load(), shown.issued.reports()));

@@ -158,10 +158,11 @@ impl Runtime {
         })
     }
 
-    /// Begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
+    /// Shows what is counted, and begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
     /// last snapshot that has it, for a directory when another snapshot [retires](Self::retires) it. To be called within a
     /// tokio runtime.
     pub fn watch(&self) {
+        self.registries.iter().for_each(|registry| registry.counts.show());
         self.all_pools().for_each(|pool| pool.watch());
         self.chain.watch();
     }
@@ -278,7 +279,9 @@ impl Runtime {
         };
         match self.chain.refuse(begun, &login.username, client).await {
             LoginError::Rejected => Err(NotAuthenticated::WrongCredentials(refusal)),
-            error @ (LoginError::Unavailable | LoginError::Throttled { .. }) => Err(error.into()),
+            error @ (LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                Err(error.into())
+            }
         }
     }
 
@@ -298,6 +301,8 @@ pub enum NotAuthenticated {
     InvalidToken(Option<Box<Refusal>>),
     #[error("an identity source cannot answer")]
     Unavailable,
+    #[error("too many logins wait to be verified")]
+    Overloaded,
     /// Too many logins failed before; nothing was verified.
     #[error("too many failed logins")]
     Throttled { retry_after: Duration },
@@ -308,6 +313,7 @@ impl From<LoginError> for NotAuthenticated {
         match error {
             LoginError::Rejected => Self::WrongCredentials(None),
             LoginError::Unavailable => Self::Unavailable,
+            LoginError::Overloaded => Self::Overloaded,
             LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }

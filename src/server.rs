@@ -199,6 +199,7 @@ impl Server {
 
     fn upgrade(&self) -> Option<Upgrade> {
         info!("starting the binary anew, to hand over to it");
+        log::flush();
         let (reloads, awaited) = (self.reloader.begun(), Arc::clone(&self.runtime.load().awaited));
         awaited.set(true);
         let launch = Launch::begin(Arc::clone(&self.listening));
@@ -245,6 +246,8 @@ impl Server {
                     () = told(signals, &self.reloader, &mut patience) => {}
                 }
                 self.stopped(true).await;
+                // The last lines of this process stand before what the other one says of its end.
+                log::flush();
                 successor.bequeath(self.runtime.load().left_open());
                 return;
             }

@@ -55,7 +55,7 @@ install_components() {
   local commands=(
     cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck
     nginx=nginx-light haproxy=haproxy notary=notary notary-server=notary slapd=slapd ldapmodify=ldap-utils
-    pebble-challtestsrv=pebble testssl=testssl.sh
+    pebble-challtestsrv=pebble prometheus=prometheus promtool=prometheus testssl=testssl.sh
     skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
     debootstrap=debootstrap kubectl=kubernetes-client systemd-analyze=systemd

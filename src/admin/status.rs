@@ -1,6 +1,6 @@
 //! What an operator asks of a running gate, as JSON.
 
-use std::{path::Path, time::SystemTime};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -111,7 +111,13 @@ pub(super) fn report(runtime: &Runtime, issued: Vec<acme::Report>) -> String {
 
 /// Brings the metrics up to date that change by the passing of time alone.
 pub(super) fn refresh(runtime: &Runtime) {
+    metrics::connection_limit(runtime.limits.connections);
     for registry in runtime.registries() {
+        let mut under_way: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for state in registry.all_pools().flat_map(|pool| pool.states()) {
+            *under_way.entry(state.url).or_default() += state.under_way;
+        }
+        under_way.iter().for_each(|(url, count)| metrics::upstream_in_flight(registry.name(), url, *count));
         metrics::open_writes(registry.name(), registry.open_writes() + runtime.open_elsewhere());
     }
 }

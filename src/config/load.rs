@@ -52,7 +52,8 @@ pub(super) fn read(text: &str, seen: Fingerprint, report: Report<'_>) -> Reading
     Reading { outcome, seen, files }
 }
 
-fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
+/// None, and reported, where the file cannot be read.
+pub(super) fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
     let mut text = String::new();
     let read = open_regular(path).and_then(|file| file.take(LARGEST_FILE.saturating_add(1)).read_to_string(&mut text));
     match read {
@@ -102,7 +103,7 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
     Some(config)
 }
 
-fn read_version(field: &Field<'_>) {
+pub(super) fn read_version(field: &Field<'_>) {
     if !matches!(field.value(), yaml::Value::Integer(1)) {
         field
             .error(format_args!("found {}, and this version of portcullis reads version: 1", field.value().describe()));

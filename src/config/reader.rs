@@ -4,7 +4,7 @@
 use std::{cell::RefCell, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
-    Fingerprint, later,
+    Fingerprint,
     named::NamedFile,
     problem::{Place, Report},
     units,
@@ -56,11 +56,7 @@ impl<'a> Section<'a> {
     }
 
     fn new(report: &'a Report<'a>, path: String, place: Place, entries: &'a [Entry]) -> Self {
-        let section = Self { report, path, place, entries, known: RefCell::default(), missing: false };
-        for entry in entries {
-            later::check(&section.field(entry));
-        }
-        section
+        Self { report, path, place, entries, known: RefCell::default(), missing: false }
     }
 
     /// The value of a key, also where it is empty (`null`).

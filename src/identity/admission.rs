@@ -10,7 +10,7 @@ use super::{
     turns::{Turn, Turns},
     workers::Workers,
 };
-use crate::{config::FailedLogins, telemetry::metrics};
+use crate::config::FailedLogins;
 
 type Verdict = Result<Arc<User>, LoginError>;
 
@@ -74,7 +74,9 @@ impl Admission {
             match verdict {
                 // It counts.
                 Err(LoginError::Rejected) => drop(attempt),
-                Ok(_) | Err(LoginError::Unavailable | LoginError::Throttled { .. }) => attempt.gives_back(),
+                Ok(_) | Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                    attempt.gives_back();
+                }
             }
             verdict
         };
@@ -91,9 +93,8 @@ impl Admission {
         let turns = if provider.computes() { Some(&self.turns) } else { provider.turns() };
         let Some(turns) = turns else { return Ok(None) };
         turns.take(network).await.map(Some).map_err(|overload| {
-            metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
-            LoginError::Unavailable
+            LoginError::Overloaded
         })
     }
 }

@@ -1,15 +1,18 @@
 //! The gate itself: a request's straight line from its head to the last byte of its answer.
 
 mod asking;
+mod audit;
 mod beside;
 mod catalog;
 mod client;
 mod connection;
+mod failures;
 mod form;
 mod forward;
 mod gate;
 mod head;
 mod http2;
+mod ids;
 mod notice;
 mod pages;
 mod places;
@@ -43,7 +46,6 @@ use crate::{
     listener::ConnectionInfo,
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
-    telemetry::metrics,
     token::Sealed,
     upstream,
 };
@@ -73,7 +75,11 @@ impl<'a> Case<'a> {
     }
 
     fn common(&self) -> Common<'a> {
-        Common { hsts: self.runtime.hsts_for(&self.head.host), sharing: Sharing::of(self.head, self.registry) }
+        Common {
+            hsts: self.runtime.hsts_for(&self.head.host),
+            sharing: Sharing::of(self.head, self.registry),
+            request_id: self.head.id.as_str(),
+        }
     }
 }
 
@@ -86,8 +92,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<(), ClientGone> {
     let runtime = &*latest.load_full();
-    let request_id = record.request_id().to_owned();
-    let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
+    let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, &record.id) {
         Ok(head) => head,
         Err(rejection) => {
             // Where the next request begins may be as unclear as the rest of this one.
@@ -104,14 +109,14 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
+    record.counts = Some(Arc::clone(&registry.counts));
     let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
         Err(Stop::Rejected(rejection)) => {
             if let Rejection::Upstream(error) = &rejection {
-                metrics::upstream_error(registry.name(), error.kind());
-                tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
+                failures::tell(error, "upstream failed", registry, record);
             }
             reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
         }
@@ -122,8 +127,7 @@ async fn serve(
         Err(Stop::UpstreamBroke(error)) => {
             let damaged = matches!(error, upstream::Error::Corrupt { .. });
             record.aborted = Some(if damaged { "damaged" } else { "upstream_broke" });
-            metrics::upstream_error(registry.name(), error.kind());
-            tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "answer cut short");
+            failures::tell(&error, "answer cut short", registry, record);
             Err(ClientGone)
         }
     }
@@ -200,6 +204,7 @@ async fn forward(
         runtime.seals.seal(sealed, &server, upload.opened)
     };
     record.upstream = Some(server.to_string());
+    record.receives(&exchange.head.headers);
     let public = Public {
         origin: &origin,
         token_path: &runtime.token_path,
@@ -239,9 +244,11 @@ async fn reject(
     record: &mut Record,
 ) -> Result<(), ClientGone> {
     record.refuses(rejection);
-    let answer = respond::answer(rejection, challenger, record.request_id());
+    let answer = respond::answer(rejection, challenger, record.id.as_str());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
+    let id = record.id.clone();
+    let common = Common { request_id: id.as_str(), ..common };
     record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {

@@ -112,7 +112,7 @@ impl<'a> Notice<'a> {
             references: &references,
         };
         let request = Request {
-            id: &head.request_id,
+            id: head.id.as_str(),
             addr: head.client.to_string(),
             host: head.host.to_string(),
             method: head.method.as_str(),

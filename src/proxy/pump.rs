@@ -129,7 +129,7 @@ async fn feed_body(
                     Ok(Ok(())) => {}
                     // The upstream has stopped listening: it is about to answer, or to fail.
                     Ok(Err(_)) => return settle(pool, pending).await.map(Some),
-                    Err(_) => return Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+                    Err(_) => return Err(pending.silent(pool.timeouts.idle).into()),
                 }
             }
             piece = timeout(terms.patience, session.read_request_body()), if !full => {
@@ -161,14 +161,17 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut Pending) -> Result<Option<E
         ended = timeout(pool.timeouts.idle, feed.end()) => match ended {
             // Closed: of a body of known length the connection sees the end by itself.
             Ok(Ok(()) | Err(_)) => Ok(None),
-            Err(_) => Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+            Err(_) => Err(pending.silent(pool.timeouts.idle).into()),
         },
     }
 }
 
 async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     let limit = pool.timeouts.idle;
-    Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
+    match timeout(limit, &mut *pending).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(pending.silent(limit).into()),
+    }
 }
 
 /// Sends the answer on, head and body.

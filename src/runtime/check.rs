@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use super::{PublicRegistry, Runtime};
 use crate::{
-    config::{self, Config, Host, Problem, Problems, Severity},
+    config::{self, Config, Host, Problem, Problems, Severity, Subject},
     events,
     identity::{Chain, ChainError},
     tls::{self, CertificateError, FileFault, acme},
@@ -135,6 +135,7 @@ impl Runtime {
         let (problems, errors) = Chain::check(&config.identity);
         check.warnings.extend(problems);
         check.passwords(config);
+        check.strangers(config);
         check.errors(config, "identity.providers", errors);
         check.errors.sort_by_key(|problem| (problem.line, problem.column));
         check.errors.dedup();
@@ -195,6 +196,24 @@ impl Check {
                 let key = format!("{}.bind_password_file", directory.key);
                 let message = format_args!("{} can be read by others than its owner; chmod 600 it", file.display());
                 self.warnings.push(Problem { severity: Severity::Warning, ..config.error_at(&key, message) });
+            }
+        }
+    }
+
+    /// Users in grants whom no provider holds.
+    fn strangers(&mut self, config: &Config) {
+        let Some(names) = Chain::names(&config.identity) else { return };
+        for grant in &config.access.grants {
+            for subject in &grant.to {
+                if let Subject::User(user) = subject
+                    && !names.contains(&**user)
+                {
+                    let message = format!(
+                        "{:?} is for {user:?}, whom no password file holds: add the user, or take it out of `to`",
+                        grant.name
+                    );
+                    self.warnings.push(Problem { line: grant.line, ..warning(&config.path, message) });
+                }
             }
         }
     }

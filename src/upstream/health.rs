@@ -21,7 +21,10 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::{Error, UploadBody, exchange::Pending, server::Server};
-use crate::{config, telemetry::metrics};
+use crate::{
+    config,
+    telemetry::metrics::{self, ServerCounts},
+};
 
 /// The longest pause, in intervals: a minute where probes come every five seconds.
 const LONGEST_PAUSE: u32 = 12;
@@ -35,6 +38,7 @@ pub(super) struct Health {
     settings: config::Health,
     registry: Box<str>,
     server: Box<str>,
+    pub(super) counts: ServerCounts,
     up: AtomicBool,
     /// It answers no probes.
     silent: AtomicBool,
@@ -77,6 +81,7 @@ impl Health {
             settings: settings.clone(),
             registry: registry.into(),
             server: server.into(),
+            counts: ServerCounts::new(registry, server),
             up: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             retired: AtomicBool::new(false),
@@ -153,6 +158,7 @@ impl Health {
     }
 
     fn probed(&self, outcome: Result<(), Unwell>) {
+        self.counts.probed(outcome.is_ok());
         let mut course = self.lock();
         match outcome {
             Ok(()) => {
@@ -189,7 +195,7 @@ impl Health {
         course.good = 0;
         course.since = Instant::now() + pause;
         self.show();
-        metrics::upstream_ejected(&self.registry, &self.server);
+        self.counts.ejected();
         course.trouble = Some(why.to_string());
         warn!(registry = self.registry, server = self.server, by, error = %why, ?pause, "a server fails and loses its turn");
     }
@@ -233,7 +239,7 @@ impl Probe {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         let wire = server.connect().await?;
-        match Pending::start(wire, request, server.occupy()).await {
+        match Pending::start(wire, request, server.occupy()).unmeasured().await {
             Ok(exchange) => Ok(exchange.head.status),
             Err(Error::Refused(_)) => Ok(StatusCode::UNAUTHORIZED),
             Err(error) => Err(error),

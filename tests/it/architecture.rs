@@ -39,7 +39,17 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["disk.rs", "events/mod.rs", "server/handover.rs", "tls/acme/storage/", "token/keys"]),
+    (
+        "rustix",
+        &[
+            "disk.rs",
+            "events/mod.rs",
+            "server/handover.rs",
+            "telemetry/metrics/process",
+            "tls/acme/storage/",
+            "token/keys",
+        ],
+    ),
     ("rustls", &["tls/", "events/", "identity/ldap/", "listener/", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),

@@ -1,6 +1,6 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, pebble, testssl.sh, curl, htpasswd, openssl,
+//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, pebble, prometheus, testssl.sh, curl, htpasswd, openssl,
 //! skopeo, podman, buildah, containerd and docker (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
 //! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary, `PORTCULLIS_TEST_PEBBLE` another
 //! pebble.
@@ -36,6 +36,8 @@ mod ldap;
 mod listening;
 mod live;
 mod login;
+mod logs;
+mod metrics;
 mod outside;
 mod pairing;
 mod pass_token;

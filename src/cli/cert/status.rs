@@ -24,6 +24,9 @@ use crate::{
 ///
 /// Exit code 0: every name is served by a certificate that has not ended; 1: one is not, or something cannot be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis cert status
+  portcullis cert status --json")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArgs,

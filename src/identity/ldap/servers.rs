@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{LdapServer, Secret},
-    telemetry::metrics,
+    telemetry::metrics::{self, DirectoryCounts},
 };
 
 /// Failures one after the other until a server is left out.
@@ -41,6 +41,7 @@ pub(super) struct Server {
     /// `ldaps://host:port`, for logs and metrics.
     pub(super) name: String,
     provider: Arc<str>,
+    counts: DirectoryCounts,
     tls: Arc<ClientConfig>,
     service: Option<Service>,
     breaker: Mutex<Breaker>,
@@ -106,7 +107,8 @@ impl Server {
         metrics::ldap_up(&provider, &name, !was_left_out);
         let (searching, proving) = (Pool::new(pool), Pool::new(pool));
         let breaker = Mutex::new(Breaker { told: was_left_out, ..Breaker::default() });
-        Self { address, name, provider, tls, service, breaker, searching, proving }
+        let counts = DirectoryCounts::new(&provider, &name);
+        Self { address, name, provider, counts, tls, service, breaker, searching, proving }
     }
 
     /// True from when the log said so until it said that it answers again.
@@ -137,7 +139,7 @@ impl Server {
     }
 
     pub(super) fn failed(&self, fault: &Fault, admission: Admission) {
-        metrics::ldap_error(&self.provider, &self.name, fault.kind());
+        self.counts.erred(fault.kind());
         let (now, mut breaker) = (Instant::now(), self.breaker());
         if !fault.is_of_the_server() {
             breaker.due = Some(now + PACE);
