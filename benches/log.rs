@@ -64,7 +64,7 @@ fn lines(criterion: &mut Criterion) {
                 for sequence in 0..count {
                     log::request(black_box(&line(sequence)), Some(PULL));
                     // No more than finds room, so that each line is written.
-                    if sequence % 1000 == 999 {
+                    if (sequence + 1).is_multiple_of(1000) {
                         log::flush();
                     }
                 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::telemetry::metrics::EventMetrics;
+use crate::telemetry::metrics::EventCounts;
 
 /// What an event may take on average, so that the bound is one of memory too.
 const USUAL_BODY: usize = 4 * 1024;
@@ -47,7 +47,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// Something is to be done, or is to be done otherwise.
     changed: Notify,
-    metrics: EventMetrics,
+    metrics: EventCounts,
 }
 
 #[derive(Default)]
@@ -89,13 +89,13 @@ pub(super) struct Recovery {
 
 impl Queue {
     pub(super) fn new(name: &str, limit: usize, held: bool) -> Self {
-        let metrics = EventMetrics::of(name);
+        let metrics = EventCounts::of(name);
         metrics.limit(limit);
         let state = State { limit, held, ..State::default() };
         Self { name: name.to_owned(), state: Mutex::new(state), changed: Notify::new(), metrics }
     }
 
-    pub(super) fn metrics(&self) -> &EventMetrics {
+    pub(super) fn metrics(&self) -> &EventCounts {
         &self.metrics
     }
 

@@ -157,6 +157,7 @@ fn read(path: &Path) -> Document {
     let mut document = Document::default();
     let mut heading: Option<String> = None;
     for event in Parser::new(&text) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of which little matters here")]
         match event {
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
                 document.links.insert(dest_url.into_string());

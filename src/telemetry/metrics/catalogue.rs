@@ -164,6 +164,18 @@ catalogue! {
         LDAP_ERRORS: Counter, "portcullis_ldap_errors_total" [PROVIDER, LDAP_SERVER, LDAP_FAULT]
             "Questions and probes that a directory server did not answer.";
     }
+    "Events" {
+        EVENTS_QUEUED: Gauge, "portcullis_events_queued" [ENDPOINT]
+            "Events that wait for an endpoint; NaN once it is out of the configuration.";
+        EVENTS_LIMIT: Gauge, "portcullis_events_queue_limit" [ENDPOINT]
+            "The most that may wait for an endpoint; NaN once it is out of the configuration.";
+        EVENTS_SENT: Counter, "portcullis_events_sent_total" [ENDPOINT, DELIVERY]
+            "Attempts to deliver an event: refused where the answer was neither 2xx nor 3xx, failed where there was none.";
+        EVENTS_DROPPED: Counter, "portcullis_events_dropped_total" [ENDPOINT]
+            "Events that an endpoint never got: there was no room for them, or it would not have them.";
+        EVENTS_DELIVERY: DELIVERIES, "portcullis_events_delivery_seconds" [ENDPOINT]
+            "Time from an event to its delivery, waiting and repeated attempts included.";
+    }
     "Memory for bodies" {
         BUFFERS: Gauge, "portcullis_buffer_bytes" []
             "Memory set aside for bodies under way and HTTP/2 windows.";
@@ -173,18 +185,6 @@ catalogue! {
             "Bodies that wait for memory.";
         BUFFER_WAITS: Counter, "portcullis_buffer_waits_total" [WAIT]
             "Bodies that had to wait for memory, by how that ended; left: the client went away.";
-    }
-    "Events" {
-        EVENTS_QUEUED: Gauge, "portcullis_events_queued" [ENDPOINT]
-            "Events that wait for an endpoint, NaN once it is out of the configuration.";
-        EVENTS_LIMIT: Gauge, "portcullis_events_queue_limit" [ENDPOINT]
-            "The most that may wait for an endpoint, NaN once it is out of the configuration.";
-        EVENTS_SENT: Counter, "portcullis_events_sent_total" [ENDPOINT, EVENT]
-            "Attempts to deliver an event; refused: the answer was neither 2xx nor 3xx, failed: there was none.";
-        EVENTS_DROPPED: Counter, "portcullis_events_dropped_total" [ENDPOINT]
-            "Events that an endpoint never got: there was no room for them, or it would not have them.";
-        EVENTS_DELIVERY: DELIVERIES, "portcullis_events_delivery_seconds" [ENDPOINT]
-            "Time from an event to its delivery, waiting and repeated attempts included.";
     }
     "The process" {
         LOG_DROPPED: Counter, "portcullis_log_lines_dropped_total" []

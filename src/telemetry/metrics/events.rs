@@ -1,4 +1,4 @@
-//! What is counted of the endpoints that are told of events.
+//! What is counted of an endpoint that is told of events.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use metrics::{Counter, Gauge, Histogram};
 use super::{catalogue, family::Counters};
 
 /// The series of one endpoint, all of which exist from now on.
-pub struct EventMetrics {
+pub struct EventCounts {
     queued: Gauge,
     limit: Gauge,
     dropped: Counter,
@@ -15,7 +15,7 @@ pub struct EventMetrics {
     delivery: Histogram,
 }
 
-impl EventMetrics {
+impl EventCounts {
     /// By the endpoint's configured name.
     pub fn of(endpoint: &str) -> Self {
         let queued = catalogue::EVENTS_QUEUED.gauge(&[endpoint]);

@@ -17,7 +17,7 @@ mod state;
 mod words;
 
 pub use directory::DirectoryCounts;
-pub use events::{EventMetrics, event_endpoint_gone};
+pub use events::{EventCounts, event_endpoint_gone};
 pub use fixed::{
     Counted, acme_attempt, buffer_limit, buffer_wait_begins, buffer_wait_ends, buffers_given_back, buffers_taken,
     connection, connection_accepted, connection_limit_reached, connection_refused, decision, handshake,

@@ -33,7 +33,7 @@ pub(super) const PROVIDER: Label = configured("provider", "`htpasswd`, `ldap`, `
 pub(super) const LDAP_SERVER: Label = configured("server", "the address of a directory server");
 pub(super) const NAME: Label = configured("name", "a name of the certificate");
 pub(super) const FIRST_NAME: Label = configured("name", "the certificate's first name");
-pub(super) const ENDPOINT: Label = configured("endpoint", "the name of an endpoint of events");
+pub(super) const ENDPOINT: Label = configured("endpoint", "an endpoint's name");
 pub(super) const VERSION: Label = configured("version", "the release");
 
 pub(super) const ROUTE: Label = fixed("route", ROUTES);
@@ -65,7 +65,7 @@ pub(super) const PROBE: Label = fixed("outcome", &["good", "bad"]);
 pub(super) const RELOAD_OUTCOME: Label = fixed("outcome", &["success", "failure"]);
 pub(super) const ACME_RESULT: Label = fixed("result", ACME_RESULTS);
 pub(super) const LDAP_FAULT: Label = fixed("reason", LDAP_FAULTS);
-pub(super) const EVENT: Label = fixed("outcome", &["delivered", "refused", "failed"]);
+pub(super) const DELIVERY: Label = fixed("outcome", &["delivered", "refused", "failed"]);
 pub(super) const WAIT: Label = fixed("outcome", &["served", "refused", "left"]);
 
 /// The kinds of routes; `none` for what is none.

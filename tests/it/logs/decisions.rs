@@ -44,7 +44,7 @@ fn a_push_a_pull_and_what_is_refused() {
     assert_eq!(said(&push, ["user", "presented", "subject", "grant", "action", "digest", "status"]), expected);
     let [id, upstream, client] = said(&push, ["access_token", "upstream", "client"]);
     assert!(lines.iter().any(|line| line["event"] == "token" && said(line, ["access_token"])[0] == id), "{id}");
-    assert_eq!((upstream, client), (registry.url.clone(), "127.0.0.1".to_owned()));
+    assert_eq!((upstream.as_str(), client.as_str()), (registry.url.as_str(), "127.0.0.1"));
     tells(&[("event", "push"), ("reference", &image.layer), ("outcome", "allowed")]);
     tells(&[("event", "mount"), ("from", "team-a/app"), ("repository", "home/alice/app"), ("outcome", "allowed")]);
     tells(&[("event", "delete"), ("subject", "authenticated"), ("reference", &image.digest), ("outcome", "allowed")]);

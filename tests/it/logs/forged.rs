@@ -93,7 +93,7 @@ fn target(dice: &mut Dice) -> Vec<u8> {
         b"/ui/",
     ];
     let mut target = dice.one_of(&paths).to_vec();
-    if dice.roll() % 3 > 0 {
+    if dice.between(0, 3) > 0 {
         target.extend(evil(dice));
     }
     target.extend(b"?scope=repository:");
@@ -116,7 +116,7 @@ fn request(dice: &mut Dice) -> Vec<u8> {
     let mut bytes = [dice.one_of(&methods), b" ", &target(dice), b" HTTP/1.1\r\nHost: ", dice.one_of(&hosts)].concat();
     for name in ["User-Agent", "X-Request-Id", "X-Forwarded-For", "Traceparent", "Tracestate", "Cookie", "Referer"] {
         bytes.extend(format!("\r\n{name}: {}", if name == "Cookie" { SECRET } else { "" }).bytes());
-        if name != "X-Forwarded-For" || dice.roll() % 4 == 0 {
+        if name != "X-Forwarded-For" || dice.between(0, 4) == 0 {
             bytes.extend(evil(dice).into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
         } else {
             bytes.extend(b"192.0.2.7");
@@ -158,7 +158,7 @@ fn attack(gate: &Portcullis, dice: &mut Dice, count: usize) -> usize {
         let body =
             form(&[("grant_type", "password"), ("username", &username), ("password", SECRET), ("scope", &scope)]);
         let typed = ("content-type", "application/x-www-form-urlencoded".to_owned());
-        let asked = if dice.roll() % 2 == 0 {
+        let asked = if dice.between(0, 2) == 0 {
             Asked {
                 method: "POST",
                 path: format!("/token?x={SECRET}"),

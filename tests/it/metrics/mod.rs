@@ -32,6 +32,7 @@ const UNMOVED: &[(&str, &str)] = &[
     ("portcullis_login_verifications_waiting", "nobody waits for long; below"),
     ("portcullis_buffer_waiting", "there is memory; buffers has none"),
     ("portcullis_buffer_waits_total", "there is memory; buffers has none"),
+    ("portcullis_log_lines_dropped_total", "somebody reads the log"),
     ("portcullis_upstream_resumes_total", "no server dies in a body; survive::pulls kills some"),
 ];
 
