@@ -112,7 +112,7 @@ fn caller_routes_need_a_caller() {
 #[test]
 fn whom_a_grant_is_for_and_which_one_is_near() {
     let mut inside = grant("inside", &["a/**"], &[Pull], &[group_subject("g")]);
-    inside.from = vec!["10.0.0.0/8".parse().unwrap()];
+    inside.from = vec!["192.0.2.0/24".parse().unwrap()];
     let to = [user_subject("alice"), group_subject("g"), Subject::Authenticated];
     let policy = Policy::compile(&access(vec![inside, grant("here", &["b/**"], &[Push], &to)]));
     let place = Place::default();

@@ -106,6 +106,7 @@ pub(super) const REFUSALS: &[&str] = &[
     "upload_of_another",
     "upload_at_unknown_server",
     "identity_unavailable",
+    "identity_overloaded",
     "throttled",
     "cross_site",
     "too_large",
