@@ -99,7 +99,8 @@ impl Found {
     }
 
     fn upstream(&mut self, registry: &str, servers: &[&ServerStatus]) {
-        const ADVICE: &str = "Check that the server runs and can be reached from here. It is tried again automatically.";
+        const ADVICE: &str =
+            "Check that the server runs and can be reached from here. It is tried again automatically.";
         let Some(first) = servers.first() else { return };
         let of = match first.purpose {
             "ui" => "the web UI".to_owned(),

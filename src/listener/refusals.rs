@@ -90,7 +90,8 @@ impl Refusals {
 /// What to look at, where the reason says so.
 fn advice(error: &io::Error) -> Option<&'static str> {
     const TRUST: &str =
-        "the client does not trust the certificate: is its CA installed there, and the chain whole here?";
+        "the client does not trust the certificate: is its CA installed there, the chain whole here, and the name that \
+         it dials in the certificate?";
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     if let TlsError::AlertReceived(
         AlertDescription::UnknownCA
