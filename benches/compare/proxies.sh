@@ -38,7 +38,8 @@ render_proxy() { # VARIANT
     caddy*) template=Caddyfile ;;
   esac
   mkdir -p "$DIR/$1"
-  render "$template.in" "$DIR/$1/conf" "SCRATCH=$DIR/$1" "FILES=$(upstream "$1" files)" "REGISTRY=$(upstream "$1" registry)" "ACCESS_LOG=$(access_log "$1")"
+  render "$template.in" "$DIR/$1/conf" "SCRATCH=$DIR/$1" "FILES=$(upstream "$1" files)" "REGISTRY=$(upstream "$1" registry)" \
+    "MAXCONN=${MAXCONN:-4096}" "ACCESS_LOG=$(access_log "$1")"
 }
 
 start_proxy() { # VARIANT: sets PROXY to its process id
