@@ -79,7 +79,9 @@ h2_requests() { # METHOD
   local requests
   load -c64 -m1 -D "$SECONDS_SMALL" -H ":method: $1" "$BASE/v2/bench/blob/manifests/latest"
   requests=$(sed -n 's/^requests: .* \([0-9]*\) succeeded.*/\1/p' <<< "$OUT")
-  expect "good answers" "$(sed -n 's/^status codes: \([0-9]*\) 2xx.*/\1/p' <<< "$OUT")" "$requests"
+  # with 2xx are counted, too, the answers that began before the time was over
+  grep -q '^status codes: [0-9]* 2xx, 0 3xx, 0 4xx, 0 5xx' <<< "$OUT" || die "h2load: $OUT"
+  [ "${requests:-0}" -gt 0 ] || die "h2load: $OUT"
   AMOUNT=$(awk -v n="$requests" 'BEGIN { print n / 1000 }')
 }
 

@@ -77,7 +77,11 @@ class Client:
         answer = json.loads(body)
         return f"Authorization: Bearer {answer.get('token') or answer['access_token']}"
 
+    def pulls(self):
+        return {self.pull() for _ in range(self.arguments.pulls)}
+
     def pull(self):
+        """The number of layers."""
         authorization = self.login()
         headers = [authorization] if authorization else []
         of, first = f"/v2/{self.arguments.repository}", self.lanes[0]
@@ -104,6 +108,7 @@ class Client:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--pulls", type=int, default=1, help="by each client, one after another")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--repository", required=True)
@@ -114,12 +119,13 @@ def main():
     clients = [Client(arguments, arguments.users.format(number)) for number in range(arguments.clients)]
     began = time.monotonic()
     with ThreadPoolExecutor(arguments.clients) as pool:
-        layers = set(pool.map(Client.pull, clients))
+        layers = set().union(*pool.map(Client.pulls, clients))
     seconds = time.monotonic() - began
     if layers != {12}:
         raise wire.Refused(f"images of {layers} layers")
     lanes = [lane for client in clients for lane in client.lanes]
-    print(json.dumps({"pulls": len(clients), "requests": sum(lane.requests for lane in lanes), "bytes": sum(lane.bytes for lane in lanes), "seconds": seconds}))
+    requests, received = sum(lane.requests for lane in lanes), sum(lane.bytes for lane in lanes)
+    print(json.dumps({"pulls": len(clients) * arguments.pulls, "requests": requests, "bytes": received, "seconds": seconds}))
 
 
 if __name__ == "__main__":
