@@ -56,7 +56,8 @@ parse_size "$SIZE"
 [ "$BYTES" -ge 67108864 ] || die "--size is 64MiB at least"
 
 # shellcheck disable=SC2046 # programs are single words
-need_programs curl wrk h2load jq openssl htpasswd python3 taskset pgrep nginx docker-registry $(for v in "${variants[@]}"; do program "$v"; echo; done | grep -v portcullis | sort -u)
+need_programs curl wrk h2load jq openssl htpasswd python3 taskset pgrep nginx docker-registry \
+  $(for v in "${variants[@]}"; do program "$v"; echo; done | grep -v portcullis | sort -u)
 among portcullis "${variants[*]//-*/}" && find_portcullis
 choose_ports
 make_scratch $((BYTES * 6 / 1024 + 131072))

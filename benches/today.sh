@@ -67,13 +67,15 @@ cell() {
   local before after out registry
   start_gate "$2" "$3"
   before=$(cpu_ticks "${SERVERS[@]}") registry=$(cpu_ticks "${SERVERS[0]}")
-  out=$(client python3 "$HELPERS/client/pull.py" --clients 50 --pulls "$PULLS" --users 'user{}' --port "$PORT" --repository "bench/$4" --ca "$DIR/tls/ca.crt" <<< "$PASSWORD") ||
-    die "pulls through $2"
+  out=$(client python3 "$HELPERS/client/pull.py" --clients 50 --pulls "$PULLS" --users 'user{}' --port "$PORT" --repository "bench/$4" \
+    --ca "$DIR/tls/ca.crt" <<< "$PASSWORD") || die "pulls through $2"
   after=$(cpu_ticks "${SERVERS[@]}") registry=$(($(cpu_ticks "${SERVERS[0]}") - registry))
   stop_gate
-  jq -c --argjson round "$1" --arg gate "$2" --argjson cost "$3" --arg image "$4" --argjson ticks $((after - before)) --argjson registry "$registry" --argjson hz "$(getconf CLK_TCK)" \
+  jq -c --argjson round "$1" --arg gate "$2" --argjson cost "$3" --arg image "$4" \
+    --argjson ticks $((after - before)) --argjson registry "$registry" --argjson hz "$(getconf CLK_TCK)" \
     '. + {round: $round, gate: $gate, cost: $cost, image: $image, cpu_seconds: ($ticks / $hz), registry_cpu_seconds: ($registry / $hz)}' <<< "$out" >> "$DIR/samples.jsonl"
-  tail -n 1 "$DIR/samples.jsonl" | jq -r '"  round \(.round) \(.gate), cost \(.cost), \(.image): \(.requests / .seconds | round) requests/s, \(.cpu_seconds) CPU-s, \(.registry_cpu_seconds) of it the registry\u0027s"' >&2
+  tail -n 1 "$DIR/samples.jsonl" | jq -r '"  round \(.round) \(.gate), cost \(.cost), \(.image): "
+    + "\(.requests / .seconds | round) requests/s, \(.cpu_seconds) CPU-s, \(.registry_cpu_seconds) of it the registry\u0027s"' >&2
 }
 
 make_certificates
@@ -100,6 +102,7 @@ done
 
 abouts=$(for g in "${gates[@]}"; do jq -n --arg g "$g" --arg a "$(about "$g")" '{($g): $a}'; done | jq -s add)
 [ -n "$OUT" ] || OUT=today-$(date +%Y%m%d-%H%M%S).json
-jq -s --arg size "$SIZE" --argjson pulls "$PULLS" --argjson abouts "$abouts" --argjson machine "$(machine portcullis nginx haproxy registry)" -f "$HELPERS/today.jq" "$DIR/samples.jsonl" > "$OUT" || die "no report"
+jq -s --arg size "$SIZE" --argjson pulls "$PULLS" --argjson abouts "$abouts" --argjson machine "$(machine portcullis nginx haproxy registry)" \
+  -f "$HELPERS/today.jq" "$DIR/samples.jsonl" > "$OUT" || die "no report"
 jq -r -f "$HELPERS/today-table.jq" "$OUT" || die "no table"
 say "written to $OUT"

@@ -2,6 +2,7 @@
 # Sourced by compare.sh, today.sh and memory.sh: programs, ports, processes, and what /proc says of them.
 ROOT=$(cd "$HELPERS/../.." && pwd)
 DIR='' RUNNING=()
+export PYTHONDONTWRITEBYTECODE=1
 
 say() { printf '%s\n' "$*" >&2; }
 # Ends the run: a figure that is missing or doubtful is no figure. Not for use in $( ): it would end the subshell alone.

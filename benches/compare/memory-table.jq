@@ -5,7 +5,8 @@ def mib: . / 1024 * 10 | round / 10;
 "",
 "KiB for each of what is held (PSS, RSS), MiB of the whole process then; refused: answered with something else than 200, or cut off",
 (("what" | pad(18)) + ("proxy" | pad(14)) + ("PSS each" | pad(12)) + ("RSS each" | pad(12)) + ("PSS in all" | pad(12)) + ("peak" | pad(10)) + "refused"),
-(.held[] | ("\(.what) x \(.count)" | pad(18)) + (.proxy | pad(14)) + (.each.pss_kib | pad(12)) + (.each.rss_kib | pad(12)) + (.after.pss_kib | mib | pad(12)) + (.after.peak_kib | mib | pad(10)) + "\(.others)"),
+(.held[] | ("\(.what) x \(.count)" | pad(18)) + (.proxy | pad(14)) + (.each.pss_kib | pad(12)) + (.each.rss_kib | pad(12))
+  + (.after.pss_kib | mib | pad(12)) + (.after.peak_kib | mib | pad(10)) + "\(.others)"),
 "",
 "MiB at the peak of one download and one upload",
 ([.bodies[].size] | unique) as $sizes | (.bodies | group_by(.proxy)[] | (.[0].proxy | pad(14)) + (map("\(.size): \(.peak_kib | mib)" | pad(20)) | join("")))

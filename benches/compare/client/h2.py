@@ -59,14 +59,15 @@ def begin(stream):
 
 
 def get(stream, number, authority, path, token):
-    fields = literal(":method", "GET") + literal(":scheme", "https") + literal(":authority", authority) + literal(":path", path)
+    pairs = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path)]
     if token:
-        fields += literal("authorization", f"Bearer {token}")
+        pairs.append(("authorization", f"Bearer {token}"))
+    fields = b"".join(literal(name, value) for name, value in pairs)
     stream.sendall(frame(HEADERS, END_HEADERS | END_STREAM, number, fields))
 
 
 def statuses(stream, wanted):
-    """The streams that were answered, by whether that was 200 (index 8 of the static table, maybe behind a table's new size)."""
+    """How many streams were answered with 200 (index 8 of the static table, maybe behind its new size), and otherwise."""
     good, others = set(), set()
     while len(good) + len(others) < wanted:
         kind, _, number, payload = read_frame(stream)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""HEAD over kept-alive HTTP/1.1 connections, one request under way on each; wrk and h2load wait for a body that never comes.
+"""HEAD over kept HTTP/1.1 connections, one under way on each; wrk and h2load would wait for a body that never comes.
 
 Prints how many requests were answered.
 """

@@ -66,13 +66,16 @@ class Holder:
         # A proxy may share its memory out by addresses: sixteen of them, as of many clients.
         source = f"127.0.1.{len(self.streams) % 16 + 1}"
         small = None if self.arguments.what == "idle" else 65536
-        self.streams.append(wire.connect(self.context, "localhost", self.arguments.port, source=source, receive_buffer=small))
-        return self.streams[-1]
+        stream = wire.connect(self.context, "localhost", self.arguments.port, source=source, receive_buffer=small)
+        self.streams.append(stream)
+        return stream
+
+    def small(self, stream):
+        return wire.exchange(stream, self.buffer, "GET", self.authority, self.arguments.small, self.headers)[0]
 
     def idle(self):
         for _ in range(self.arguments.count):
-            status, _, _, _ = wire.exchange(self.connect(), self.buffer, "GET", self.authority, self.arguments.small, self.headers)
-            if status != 200:
+            if (status := self.small(self.connect())) != 200:
                 raise wire.Refused(f"{self.arguments.small}: {status}")
 
     def stalled(self):
@@ -97,7 +100,7 @@ class Holder:
         for stream in self.streams:
             try:
                 if self.arguments.what == "idle":
-                    status = wire.exchange(stream, self.buffer, "GET", self.authority, self.arguments.small, self.headers)[0]
+                    status = self.small(stream)
                     found = (status == 200, status != 200)
                 elif self.arguments.what == "stalled":
                     status = wire.read_head(stream)[0]
@@ -127,7 +130,7 @@ def main():
     after = settled(arguments.pid)
     good, others = holder.answers()
     each = {name: round((after[name] - before[name]) / arguments.count, 1) for name in ("rss_kib", "pss_kib")}
-    report = {"what": arguments.what, "count": arguments.count, "good": good, "others": others, "opened_in": round(opened, 2)}
+    report = {"what": arguments.what, "count": arguments.count, "good": good, "others": others, "opened_in": opened}
     print(json.dumps(report | {"before": before, "after": after, "each": each}))
 
 

@@ -19,7 +19,8 @@ def text(data):
 
 
 def key_id(key):
-    name = base64.b32encode(hashlib.sha256(openssl("pkey", "-in", key, "-pubout", "-outform", "DER")).digest()[:30]).decode()
+    public = openssl("pkey", "-in", key, "-pubout", "-outform", "DER")
+    name = base64.b32encode(hashlib.sha256(public).digest()[:30]).decode()
     return ":".join(name[at : at + 4] for at in range(0, 48, 4))
 
 
@@ -33,7 +34,8 @@ def main():
     now = int(time.time())
     access = [{"type": "repository", "name": name, "actions": ["pull"]} for name in arguments.repositories]
     head = {"typ": "JWT", "alg": "RS256", "kid": key_id(arguments.key)}
-    claims = {"iss": arguments.issuer, "aud": arguments.service, "sub": "bench", "iat": now, "nbf": now - 5, "exp": now + 14400, "jti": str(uuid.uuid4()), "access": access}
+    claims = {"iss": arguments.issuer, "aud": arguments.service, "sub": "bench", "jti": str(uuid.uuid4()), "access": access}
+    claims |= {"iat": now, "nbf": now - 5, "exp": now + 14400}
     signed = b".".join(text(json.dumps(part, separators=(",", ":")).encode()) for part in (head, claims))
     print((signed + b"." + text(openssl("dgst", "-sha256", "-sign", arguments.key, data=signed))).decode())
 

@@ -40,7 +40,8 @@ def serve(stream):
                 answer(stream, "202 Accepted", f"{EMPTY}Location: {path.rstrip('/')}/0\r\n")
             elif method == "PUT":
                 digest = path.partition("digest=")[2].replace("%3A", ":")
-                answer(stream, "201 Created", f"{EMPTY}Location: {path.partition('/uploads/')[0]}/{digest}\r\nDocker-Content-Digest: {digest}\r\n")
+                location = f"{path.partition('/uploads/')[0]}/{digest}"
+                answer(stream, "201 Created", f"{EMPTY}Location: {location}\r\nDocker-Content-Digest: {digest}\r\n")
             else:
                 answer(stream, "200 OK")
 

@@ -1,4 +1,4 @@
-"""What the clients share: TLS as all are compared under, and just enough HTTP/1.1 to send a request and read its answer."""
+"""What the clients share: TLS as all are compared under, and just enough HTTP/1.1 for a request and its answer."""
 
 import socket
 import ssl
@@ -16,9 +16,9 @@ def tls(ca, alpn="http/1.1"):
     return context
 
 
-def connect(context, host, port, session=None, source=None, receive_buffer=None):
+def connect(context, host, port, session=None, source=None, receive_buffer=None, timeout=60):
     plain = socket.socket(socket.AF_INET)
-    plain.settimeout(60)
+    plain.settimeout(timeout)
     if receive_buffer:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     if source:
