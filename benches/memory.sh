@@ -77,7 +77,7 @@ held() {
     --path "/v2/bench/blob/blobs/$BLOB" --small /v2/bench/blob/manifests/latest) || die "$2 with $1"
   stop "$PROXY"
   jq -c --arg proxy "$1" '. + {proxy: $proxy}' <<< "$out" >> "$DIR/held.jsonl"
-  jq -r --arg proxy "$1" '"  \($proxy) \(.what) \(.count): \(.each.pss_kib) KiB each, \(.after.pss_kib / 1024 | round) MiB in all, \(.others) refused"' <<< "$out" >&2
+  jq -r --arg proxy "$1" '"  \($proxy) \(.what) \(.count): \(.each.pss_kib) KiB each, \(.after.pss_kib / 1024 | round) MiB in all, answers \(.answers | tojson)"' <<< "$out" >&2
 }
 
 # body PROXY SIZE: a fresh process, one download and one upload of the size, and the peak.

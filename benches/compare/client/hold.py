@@ -10,6 +10,7 @@ Memory is that of the process and its children: resident (RSS), and with shared 
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -95,22 +96,24 @@ class Holder:
             h2.get(stream, 2 * number + 1, self.authority, self.arguments.path, self.arguments.token)
 
     def answers(self):
-        """How many are still there with a good answer, and how many have another one or none."""
-        good = others = 0
+        """How many were answered with what; "none": nothing came, "closed": the connection is gone."""
+        streams = self.arguments.count if self.arguments.what == "h2streams" else 1
+        found = collections.Counter()
         for stream in self.streams:
+            # what has not come by now is not on its way
+            stream.settimeout(5 if self.arguments.what == "idle" else 0.2)
             try:
                 if self.arguments.what == "idle":
-                    status = self.small(stream)
-                    found = (status == 200, status != 200)
+                    found[str(self.small(stream))] += 1
                 elif self.arguments.what == "stalled":
-                    status = wire.read_head(stream)[0]
-                    found = (status == 200, status != 200)
+                    found[str(wire.read_head(stream)[0])] += 1
                 else:
-                    found = h2.statuses(stream, 1 if self.arguments.what == "h2stalled" else self.arguments.count)
+                    found.update("200" if good else "another" for good in h2.statuses(stream, streams))
+            except TimeoutError:
+                found["none"] += streams
             except (wire.Refused, OSError):
-                found = (0, 1)
-            good, others = good + found[0], others + found[1]
-        return int(good), int(others)
+                found["closed"] += streams
+        return found
 
 
 def main():
@@ -128,9 +131,9 @@ def main():
     getattr(holder, arguments.what)()
     opened = time.monotonic() - began
     after = settled(arguments.pid)
-    good, others = holder.answers()
+    answers = holder.answers()
     each = {name: round((after[name] - before[name]) / arguments.count, 1) for name in ("rss_kib", "pss_kib")}
-    report = {"what": arguments.what, "count": arguments.count, "good": good, "others": others, "opened_in": opened}
+    report = {"what": arguments.what, "count": arguments.count, "answers": answers, "opened_in": round(opened, 2)}
     print(json.dumps(report | {"before": before, "after": after, "each": each}))
 
 

@@ -20,6 +20,8 @@ def connect(context, host, port, session=None, source=None, receive_buffer=None,
     plain = socket.socket(socket.AF_INET)
     plain.settimeout(timeout)
     if receive_buffer:
+        # Segments as on Ethernet: with those of loopback a thousand stalled senders take all the memory that TCP may have.
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     if source:
         plain.bind((source, 0))
