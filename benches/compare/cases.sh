@@ -35,18 +35,18 @@ get_one() { # HTTP-VERSION-FLAG VERSION
   expect "GET" "$(fetch "$1" -H "$(bearer)" -o /dev/null -w '%{http_code} %{http_version} %{size_download}' "$BASE/v2/bench/blob/blobs/$BLOB")" "200 $2 $BYTES"
 }
 
-# h2load ARGUMENTS...: its report into OUT. The windows of Go's HTTP/2 client: 4 MiB a stream, 1 GiB a connection.
+# h2load ARGUMENTS...: its report into LOADED. The windows of Go's HTTP/2 client: 4 MiB a stream, 1 GiB a connection.
 load() {
-  OUT=$(client h2load -t1 -w22 -W30 --tls13-ciphers=TLS_AES_128_GCM_SHA256 --groups=X25519 ${TOKEN:+-H "$(bearer)"} "$@" 2>&1) || die "h2load: $OUT"
-  grep -q 'Cipher: TLS_AES_128_GCM_SHA256' <<< "$OUT" || die "h2load: $OUT"
-  grep -q ' 0 failed, 0 errored, 0 timeout' <<< "$OUT" || die "h2load: $OUT"
+  LOADED=$(client h2load -t1 -w22 -W30 --tls13-ciphers=TLS_AES_128_GCM_SHA256 --groups=X25519 ${TOKEN:+-H "$(bearer)"} "$@" 2>&1) || die "h2load: $LOADED"
+  grep -q 'Cipher: TLS_AES_128_GCM_SHA256' <<< "$LOADED" || die "h2load: $LOADED"
+  grep -q ' 0 failed, 0 errored, 0 timeout' <<< "$LOADED" || die "h2load: $LOADED"
 }
 
 # As many transfers at once of one blob each.
 get_many() { # TRANSFERS DIGEST BYTES H2LOAD-ARGUMENTS...
   local transfers=$1 digest=$2 size=$3; shift 3
   load -n "$transfers" "$@" "$BASE/v2/bench/blob/blobs/$digest"
-  expect "$transfers GETs" "$(sed -n 's/^status codes: \([0-9]*\) 2xx.*/\1/p' <<< "$OUT") $(sed -n 's/^traffic: .*(\([0-9]*\)) data$/\1/p' <<< "$OUT")" \
+  expect "$transfers GETs" "$(sed -n 's/^status codes: \([0-9]*\) 2xx.*/\1/p' <<< "$LOADED") $(sed -n 's/^traffic: .*(\([0-9]*\)) data$/\1/p' <<< "$LOADED")" \
     "$transfers $((transfers * size))"
 }
 
@@ -78,10 +78,10 @@ requests() {
 h2_requests() { # METHOD
   local requests
   load -c64 -m1 -D "$SECONDS_SMALL" -H ":method: $1" "$BASE/v2/bench/blob/manifests/latest"
-  requests=$(sed -n 's/^requests: .* \([0-9]*\) succeeded.*/\1/p' <<< "$OUT")
+  requests=$(sed -n 's/^requests: .* \([0-9]*\) succeeded.*/\1/p' <<< "$LOADED")
   # with 2xx are counted, too, the answers that began before the time was over
-  grep -q '^status codes: [0-9]* 2xx, 0 3xx, 0 4xx, 0 5xx' <<< "$OUT" || die "h2load: $OUT"
-  [ "${requests:-0}" -gt 0 ] || die "h2load: $OUT"
+  grep -q '^status codes: [0-9]* 2xx, 0 3xx, 0 4xx, 0 5xx' <<< "$LOADED" || die "h2load: $LOADED"
+  [ "${requests:-0}" -gt 0 ] || die "h2load: $LOADED"
   AMOUNT=$(awk -v n="$requests" 'BEGIN { print n / 1000 }')
 }
 
@@ -93,7 +93,7 @@ at_rate() { # RATE CONNECTIONS URL H2LOAD-ARGUMENTS...
   rm -f "$DIR/latencies"
   load -n "$total" -c "$connections" --rps "$(awk -v r="$rate" -v c="$connections" 'BEGIN { print r / c }')" --log-file "$DIR/latencies" "$@" "$url"
   expect "good answers" "$(awk '$2 == 200' "$DIR/latencies" | wc -l)" "$total"
-  took=$(sed -n 's/^finished in .*, \([0-9.]*\) req.*/\1/p' <<< "$OUT")
+  took=$(sed -n 's/^finished in .*, \([0-9.]*\) req.*/\1/p' <<< "$LOADED")
   awk -v got="$took" -v rate="$rate" 'BEGIN { exit !(got >= 0.9 * rate) }' ||
     die "$took of $rate requests a second: too much for this machine (--rate, --blob-rate)"
   sort -n "$DIR/latencies" | awk 'NR == 1 { from = $1 + 1000000 } $1 >= from' | sort -n -k 3,3 | awk '{ took[NR] = $3 } END { print took[int((NR + 1) * 0.5)], took[int((NR + 1) * 0.99)] }' > "$DIR/percentiles"
