@@ -49,6 +49,7 @@ for c in "${cases[@]}"; do among "$c" "$ALL_CASES" || die "no case $c (--list)";
 for v in "${variants[@]}"; do among "$v" "$VARIANTS" || die "no variant $v (--list)"; done
 for number in "$ROUNDS" "$SECONDS_SMALL" "$PORT" "$RATE" "$BLOB_RATE" "$CONNECTIONS"; do [[ $number =~ ^[1-9][0-9]*$ ]] || die "'$number' is no number"; done
 [[ $((RATE * SECONDS_SMALL)) -ge 64 && $((BLOB_RATE * SECONDS_SMALL)) -ge 16 ]] || die "the rates are too low for percentiles"
+[ "$SECONDS_SMALL" -ge 2 ] || die "--seconds is 2 at least: in one, wrk may not even have its connections"
 [ $((CONNECTIONS % 4)) = 0 ] || die "--connections is a multiple of 4"
 among "$UPLOADS_TO" "registry sink" || die "--uploads-to registry or sink"
 [ "$PROXY_CPU" != "$LOAD_CPU" ] || die "the proxy and the load need a CPU each"
