@@ -65,6 +65,18 @@ pub struct Budget {
 #[error("limits.buffers is used up")]
 pub struct Full;
 
+/// What is taken of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// `limits.buffers`, in bytes.
+    pub total: u64,
+    pub used: u64,
+    /// Bodies that wait for a place now.
+    pub waiting: usize,
+    /// Bodies that have had to wait so far.
+    pub waits: u64,
+}
+
 /// A body that wants to go through.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
@@ -154,6 +166,16 @@ impl Budget {
     /// How many bodies have had to wait for a place so far.
     pub fn waits(&self) -> u64 {
         self.blobs.begun().wrapping_add(self.small.begun())
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> State {
+        State {
+            total: self.total.load(SeqCst),
+            used: self.used.load(SeqCst),
+            waiting: self.blobs.waiting.load(SeqCst) + self.small.waiting.load(SeqCst),
+            waits: self.waits(),
+        }
     }
 
     /// True where the client has had its part.

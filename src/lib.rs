@@ -46,6 +46,7 @@
 //! | memory for a body | `proxy/places.rs`, out of [`budget::Budget`] |
 //! | which certificate | [`tls::CertStore`]; what an authority is shown that looks whether a name is ours: [`tls::acme::Challenges`] |
 //! | when a certificate is ordered | `tls/acme/schedule.rs`, asked in `tls/acme/keeper.rs`; what is stored: `tls/acme/order.rs`, after a look |
+//! | who is told of what was done | `proxy/notice.rs` says what, [`events::Events`] whom; `events/course.rs` when again |
 //! | which configuration | [`reload::Reloader`]; when it is read again: `reload/watch.rs` |
 //!
 //! ## Invariants
@@ -70,6 +71,8 @@
 //! - A token is of one kind, for one registry, and counts only while its user's proof holds; a token only narrows.
 //! - Bodies under way and HTTP/2 windows hold no more memory than `limits.buffers` ([`budget`]).
 //! - While more than half of that is used, one client gets no more once it holds a quarter.
+//! - An event is told when it came about, never before, and no request waits for that; each endpoint is told by one process at a
+//!   time, in order.
 //! - A request keeps one [`runtime::Runtime`] from its head to its end, the one in force when the head arrived; but nothing is
 //!   written to what has become read-only since, and what is written until then is counted ([`runtime::Writes`]).
 //! - A certificate of an authority is stored with its key in one file, once it was seen to fit its key, its names and the clock; an
@@ -104,6 +107,8 @@ pub mod admin;
 pub mod budget;
 pub mod cli;
 pub mod config;
+pub mod disk;
+pub mod events;
 pub mod identity;
 pub mod listener;
 pub mod proxy;

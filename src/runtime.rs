@@ -28,6 +28,7 @@ use crate::{
     access::Policy,
     budget::Budget,
     config::{Config, Host, Limits, Tokens},
+    events::Events,
     identity::{BasicCredentials, Chain, Credentials, LoginError, Principal},
     registry::Route,
     telemetry::metrics,
@@ -58,6 +59,8 @@ pub struct Runtime {
     pub predecessor: Arc<Predecessor>,
     /// The process that may take over from this one.
     pub awaited: Arc<Awaited>,
+    /// Who is told of what is done; the same through reloads.
+    pub events: Arc<Events>,
     /// Those in force: it changes without the configuration.
     pub certificates: Arc<CertStore>,
     /// What became of the configurations that were read.
@@ -87,6 +90,7 @@ impl Runtime {
             orphans: self.orphans(&next.registries),
             predecessor: Arc::clone(&self.predecessor),
             awaited: Arc::clone(&self.awaited),
+            events: Arc::clone(&self.events),
             certificates: Arc::clone(&self.certificates),
             reloads: Arc::clone(&self.reloads),
             ..next
@@ -143,6 +147,7 @@ impl Runtime {
             orphans: Vec::new(),
             predecessor: Arc::default(),
             awaited: Arc::default(),
+            events: Arc::default(),
             certificates: Arc::default(),
             reloads: Arc::new(Reloads::new(config)),
             token_path: config.tokens.path.clone(),
@@ -153,10 +158,11 @@ impl Runtime {
         })
     }
 
-    /// Begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
+    /// Shows what is counted, and begins to probe those servers of all upstreams and directories that are not probed yet; it ends for each with the
     /// last snapshot that has it, for a directory when another snapshot [retires](Self::retires) it. To be called within a
     /// tokio runtime.
     pub fn watch(&self) {
+        self.registries.iter().for_each(|registry| registry.counts.show());
         self.all_pools().for_each(|pool| pool.watch());
         self.chain.watch();
     }
@@ -273,7 +279,9 @@ impl Runtime {
         };
         match self.chain.refuse(begun, &login.username, client).await {
             LoginError::Rejected => Err(NotAuthenticated::WrongCredentials(refusal)),
-            error @ (LoginError::Unavailable | LoginError::Throttled { .. }) => Err(error.into()),
+            error @ (LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                Err(error.into())
+            }
         }
     }
 
@@ -293,6 +301,8 @@ pub enum NotAuthenticated {
     InvalidToken(Option<Box<Refusal>>),
     #[error("an identity source cannot answer")]
     Unavailable,
+    #[error("too many logins wait to be verified")]
+    Overloaded,
     /// Too many logins failed before; nothing was verified.
     #[error("too many failed logins")]
     Throttled { retry_after: Duration },
@@ -303,6 +313,7 @@ impl From<LoginError> for NotAuthenticated {
         match error {
             LoginError::Rejected => Self::WrongCredentials(None),
             LoginError::Unavailable => Self::Unavailable,
+            LoginError::Overloaded => Self::Overloaded,
             LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
@@ -320,6 +331,11 @@ impl From<VerifyError> for NotAuthenticated {
 /// What checks the tokens of a configuration.
 pub fn verifier(tokens: &Tokens, keys: &Arc<Keys>) -> Verifier {
     Verifier::new(Arc::clone(keys), tokens.issuer.clone(), tokens.revoked.clone(), tokens.upload_grace)
+}
+
+/// The port that clients dial, where there is one.
+pub fn public_port(config: &Config) -> Option<u16> {
+    dialled_ports(config).first().copied()
 }
 
 fn dialled_ports(config: &Config) -> Vec<u16> {

@@ -25,7 +25,7 @@ use crate::{
     proxy::Gate,
     reload::{self, First, Reloader},
     runtime::Runtime,
-    telemetry::{log, metrics},
+    telemetry::{log, metrics, pulse},
     tls::{self, ServerTls, acme},
 };
 
@@ -94,12 +94,15 @@ impl Server {
         for warning in &config.warnings {
             warn!("{warning}");
         }
-        let First { certificates, acme: prepared, runtime, look } = First::load(&config)?;
+        let First { certificates, acme: prepared, events, runtime, look } = First::load(&config)?;
         let tls = ServerTls::new(Arc::clone(&certificates))?;
         let terms = Terms::of(&config, tls.settings(config.tls.min_version)?, Arc::clone(tls.challenges()));
         let pid = inheritance.as_ref().map(|inheritance| inheritance.pid);
         // Before anybody can ask.
-        pid.into_iter().for_each(|pid| runtime.predecessor.drains(pid));
+        if let Some(pid) = pid {
+            runtime.predecessor.drains(pid);
+            runtime.events.awaits(pid);
+        }
         let (places, parent) = match inheritance {
             Some(inheritance) => inheritance.open().map(|(places, parent)| (places, Some(parent)))?,
             None => (Places::default(), None),
@@ -110,6 +113,7 @@ impl Server {
         places.announce();
 
         runtime.watch();
+        runtime.events.install(events);
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
         let listening = Arc::new(Listening::new(places, terms));
         let (stop, stopping) = watch::channel(false);
@@ -124,13 +128,15 @@ impl Server {
             tokio::spawn(PlainListener::new(listening.subscribe()).run()),
         ];
         let ends = tokio::spawn(tls::watch_ends(Arc::clone(&certificates)));
-        let admin = Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued));
+        let admin =
+            Admin::new(handle.clone(), readiness.clone(), Arc::clone(&runtime), Arc::clone(&issued), drain.clone());
         let reloader =
             Reloader::new(config, look, Arc::clone(&runtime), certificates, issued, tls, Arc::clone(&listening), log);
         let reloader = Arc::new(reloader);
         let tasks = vec![
             ends,
             tokio::spawn(keep_metrics(handle)),
+            tokio::spawn(pulse::beat()),
             tokio::spawn(admin.run(Door::new(listening.subscribe(), Live::admin))),
             tokio::spawn(reload::watch(Arc::clone(&reloader), manager::configured)),
             tokio::spawn(manager::keep_alive()),
@@ -142,6 +148,7 @@ impl Server {
     /// Tells the process before that it may leave, and counts what that leaves open.
     fn takes_over(&self, mut parent: Parent, pid: u32) {
         let predecessor = Arc::clone(&self.runtime.load().predecessor);
+        let events = Arc::clone(&self.runtime.load().events);
         match parent.ready() {
             Ok(()) => info!(predecessor = pid, "took over"),
             // It is gone, and this is the only one left.
@@ -151,6 +158,7 @@ impl Server {
         std::thread::spawn(move || {
             let left = parent.end();
             predecessor.ended(left);
+            events.predecessor_ended();
             // What that one said last, of its own draining, is no longer so.
             manager::configured(runtime.load().reloads.report().failure.is_none());
             info!(predecessor = pid, open_writes = left, "the process before has ended");
@@ -193,6 +201,7 @@ impl Server {
 
     fn upgrade(&self) -> Option<Upgrade> {
         info!("starting the binary anew, to hand over to it");
+        log::flush();
         let (reloads, awaited) = (self.reloader.begun(), Arc::clone(&self.runtime.load().awaited));
         awaited.set(true);
         let launch = Launch::begin(Arc::clone(&self.listening));
@@ -210,7 +219,10 @@ impl Server {
 
     async fn end(self, end: End, signals: &mut Signals) {
         match end {
-            End::Quit => info!("stopping at once: SIGQUIT"),
+            End::Quit => {
+                info!("stopping at once: SIGQUIT");
+                return self.stopped(false).await;
+            }
             End::Stop => {
                 let Shutdown { delay, drain } = self.reloader.config().shutdown;
                 self.readiness.set(false);
@@ -224,6 +236,7 @@ impl Server {
                 info!(pid = std::process::id(), successor = successor.pid, "another process serves now");
                 manager::succeeded_by(successor.pid);
                 signals.pass_on_to(successor.pid);
+                self.runtime.load().events.hand_over();
                 self.listening.leave();
                 // A service manager that stops the service tells all its processes, and does not mean to cut anything.
                 let mut patience = 2;
@@ -234,22 +247,25 @@ impl Server {
                     () = self.predecessor_ended() => {}
                     () = told(signals, &self.reloader, &mut patience) => {}
                 }
-                self.stopped().await;
+                self.stopped(true).await;
+                // The last lines of this process stand before what the other one says of its end.
+                log::flush();
                 successor.bequeath(self.runtime.load().left_open());
                 return;
             }
         }
-        self.stopped().await;
+        self.stopped(true).await;
     }
 
-    /// Ends what is left.
-    async fn stopped(&self) {
+    /// Ends what is left. Events that can be delivered now are, where there is `patience` for that.
+    async fn stopped(&self, patience: bool) {
         let pid = std::process::id();
         self.doors.iter().for_each(JoinHandle::abort);
         match self.drain.cut().await {
             0 => info!(cut = 0, pid, "stopped"),
             cut => warn!(cut, pid, "stopped"),
         }
+        self.runtime.load().events.close(patience).await;
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 

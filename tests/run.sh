@@ -5,6 +5,7 @@
 #
 # PORTCULLIS_TEST_REGISTRY  another registry binary than docker-registry from PATH
 # PORTCULLIS_TEST_PEBBLE    another ACME authority than pebble from PATH
+# PORTCULLIS_TEST_CHROMIUM  another browser than chromium from PATH
 #
 # Every step has to pass; the first that fails ends the run with its exit code.
 set -euo pipefail
@@ -55,7 +56,7 @@ install_components() {
   local commands=(
     cc=build-essential cmake=cmake curl=curl htpasswd=apache2-utils openssl=openssl shellcheck=shellcheck
     nginx=nginx-light haproxy=haproxy notary=notary notary-server=notary slapd=slapd ldapmodify=ldap-utils
-    pebble-challtestsrv=pebble testssl=testssl.sh
+    pebble-challtestsrv=pebble prometheus=prometheus promtool=prometheus testssl=testssl.sh
     skopeo=skopeo podman=podman buildah=buildah containerd=containerd dockerd=docker.io
     iptables=iptables unshare=util-linux
     debootstrap=debootstrap kubectl=kubernetes-client systemd-analyze=systemd
@@ -63,6 +64,9 @@ install_components() {
   )
   if [ -z "${PORTCULLIS_TEST_REGISTRY:-}" ]; then
     commands+=(docker-registry=docker-registry)
+  fi
+  if [ -z "${PORTCULLIS_TEST_CHROMIUM:-}" ]; then
+    commands+=(chromium=chromium)
   fi
   local packages
   mapfile -t packages < <(missing_packages "${commands[@]}")

@@ -29,7 +29,8 @@ impl Frozen {
         changes && self.holds(repository)
     }
 
-    fn holds(&self, repository: &RepositoryName) -> bool {
+    /// True where the repository is read-only.
+    pub(super) fn holds(&self, repository: &RepositoryName) -> bool {
         match &self.what {
             ReadOnly::Nothing => false,
             ReadOnly::Everything => true,

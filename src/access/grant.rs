@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use super::{Asker, Given, GrantPlace};
 use crate::{
     config::{self, GroupKey, Host, Subject},
-    identity::{Principal, User},
-    registry::{Actions, Pattern, RepositoryName, Span},
+    identity::Principal,
+    registry::{Action, Actions, Pattern, RepositoryName, Span},
 };
 
 #[derive(Debug)]
@@ -18,11 +18,19 @@ pub(super) struct Grant {
     pub(super) actions: Actions,
     repositories: Vec<Pattern>,
     except: Vec<Pattern>,
-    to: Vec<Subject>,
-    /// Of the groups in `to`, as a directory's groups are compared.
-    directory_groups: Vec<GroupKey>,
+    to: Vec<Addressee>,
     from: Vec<IpNet>,
     registries: Vec<Host>,
+}
+
+/// One of those whom a grant is for.
+#[derive(Debug)]
+struct Addressee {
+    subject: Subject,
+    /// Of a group, as a directory's groups are compared.
+    directory_group: Option<GroupKey>,
+    /// As it is written in the configuration.
+    text: Arc<str>,
 }
 
 /// Why a grant whose `repositories` match a name does not apply to a question.
@@ -48,21 +56,19 @@ impl Grant {
             actions: grant.actions,
             repositories: grant.repositories.clone(),
             except: grant.except.clone(),
-            to: grant.to.clone(),
-            directory_groups: grant.to.iter().filter_map(directory_group).collect(),
+            to: grant.to.iter().map(Addressee::new).collect(),
             from: grant.from.clone(),
             registries: grant.registries.clone(),
         }
     }
 
     pub(super) fn given(&self) -> Given {
-        let patterns =
-            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
         Given {
             grant: GrantPlace::of(self),
             actions: self.actions,
-            repositories: patterns(&self.repositories),
-            except: patterns(&self.except),
+            repositories: self.repositories.clone(),
+            except: self.except.clone(),
+            to: self.to.iter().map(|addressee| addressee.subject.clone()).collect(),
             from: self.from.iter().map(ToString::to_string).collect(),
             registries: self.registries.iter().map(ToString::to_string).collect(),
         }
@@ -74,17 +80,17 @@ impl Grant {
 
     /// True where the grant is for callers without credentials too, on a registry with these hosts.
     pub(super) fn serves_anyone(&self, hosts: &[Host]) -> bool {
-        self.to.contains(&Subject::Anyone) && self.holds_on(hosts)
+        self.to.iter().any(|addressee| addressee.subject == Subject::Anyone) && self.holds_on(hosts)
     }
 
     /// True where the asker gets something by it without a login.
     pub(super) fn serves_visitor(&self, asker: Asker<'_>) -> bool {
-        self.serves_anyone(asker.hosts) && self.holds_from(asker)
+        self.serves_anyone(asker.hosts) && self.holds_from(asker.client)
     }
 
     /// Spans that hold every name on which this grant gives the caller any action.
     pub(super) fn spans(&self, asker: Asker<'_>) -> Vec<Span> {
-        if !(self.is_for(asker.principal) && self.holds_from(asker) && self.holds_on(asker.hosts)) {
+        if !(self.is_for(asker.principal) && self.holds_from(asker.client) && self.holds_on(asker.hosts)) {
             return Vec::new();
         }
         let user = asker.principal.name();
@@ -102,8 +108,20 @@ impl Grant {
 
     /// True where one of `repositories` matches, whatever else stands in the way.
     pub(super) fn covers(&self, asker: Asker<'_>, repository: &RepositoryName) -> bool {
-        let user = asker.principal.name();
+        self.lists(repository, asker.principal.name())
+    }
+
+    /// True where the repository is one of the grant's for this user, whoever is in `to`.
+    pub(super) fn reaches(&self, repository: &RepositoryName, user: Option<&str>) -> bool {
+        self.lists(repository, user) && self.excepting(repository, user).is_none()
+    }
+
+    fn lists(&self, repository: &RepositoryName, user: Option<&str>) -> bool {
         self.repositories.iter().any(|pattern| pattern.matches(repository, user))
+    }
+
+    fn excepting(&self, repository: &RepositoryName, user: Option<&str>) -> Option<&Pattern> {
+        self.except.iter().find(|pattern| pattern.matches(repository, user))
     }
 
     /// Everything but the action that keeps the grant from applying; none where it applies.
@@ -118,8 +136,7 @@ impl Grant {
     }
 
     fn check_except(&self, asker: Asker<'_>, repository: &RepositoryName) -> Option<Hurdle<'_>> {
-        let user = asker.principal.name();
-        self.except.iter().find(|pattern| pattern.matches(repository, user)).map(Hurdle::Except)
+        self.excepting(repository, asker.principal.name()).map(Hurdle::Except)
     }
 
     fn check_subject(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -127,7 +144,7 @@ impl Grant {
     }
 
     fn check_network(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
-        (!self.holds_from(asker)).then_some(Hurdle::Network)
+        (!self.holds_from(asker.client)).then_some(Hurdle::Network)
     }
 
     fn check_registry(&self, asker: Asker<'_>, _: &RepositoryName) -> Option<Hurdle<'_>> {
@@ -136,27 +153,37 @@ impl Grant {
 
     /// True where the caller is one of `to`.
     pub(super) fn is_for(&self, principal: &Principal) -> bool {
-        self.to.iter().any(|subject| names(subject, principal))
-            || principal.as_user().is_some_and(|user| self.holds_group_of(user))
+        self.to.iter().any(|addressee| addressee.is(principal))
     }
 
-    fn holds_group_of(&self, user: &User) -> bool {
-        user.directory_groups.iter().any(|group| self.directory_groups.contains(group))
+    /// The first of `to` that the caller is, as it is written there.
+    pub(super) fn subject(&self, principal: &Principal) -> Option<&Arc<str>> {
+        self.to.iter().find(|addressee| addressee.is(principal)).map(|addressee| &addressee.text)
     }
 
-    fn holds_from(&self, asker: Asker<'_>) -> bool {
-        let client = asker.client.to_canonical();
+    /// True where it would allow the action if the client were in another network.
+    pub(super) fn wants_another_network(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> bool {
+        let mut hurdles = self.hurdles(asker, repository);
+        self.actions.contains(action)
+            && self.covers(asker, repository)
+            && matches!((hurdles.next(), hurdles.next()), (Some(Hurdle::Network), None))
+    }
+
+    /// True where the client is in one of its networks.
+    pub(super) fn holds_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
         self.from.is_empty() || self.from.iter().any(|network| network.contains(&client))
     }
 
-    fn holds_on(&self, hosts: &[Host]) -> bool {
+    /// True where a registry with these hosts is one of its registries.
+    pub(super) fn holds_on(&self, hosts: &[Host]) -> bool {
         self.registries.is_empty() || self.registries.iter().any(|host| hosts.contains(host))
     }
 
     fn describe(&self, hurdle: Hurdle<'_>, asker: Asker<'_>) -> Obstacle {
         match hurdle {
             Hurdle::Except(pattern) => Obstacle::Excepted(pattern.as_str().to_owned()),
-            Hurdle::Subject => Obstacle::Subject(listed(self.to.iter().map(subject_text))),
+            Hurdle::Subject => Obstacle::Subject(listed(self.to.iter().map(|addressee| &addressee.text))),
             Hurdle::Network => Obstacle::Network { client: asker.client.to_canonical(), from: listed(&self.from) },
             Hurdle::Registry => {
                 Obstacle::Registry { asked: asker.registry.to_string(), registries: listed(&self.registries) }
@@ -183,6 +210,23 @@ fn directory_group(subject: &Subject) -> Option<GroupKey> {
     }
 }
 
+/// True where the caller is the subject, by a group of a directory too.
+pub(super) fn is_subject(subject: &Subject, principal: &Principal) -> bool {
+    Addressee::new(subject).is(principal)
+}
+
+impl Addressee {
+    fn new(subject: &Subject) -> Self {
+        let directory_group = directory_group(subject);
+        Self { subject: subject.clone(), directory_group, text: subject.to_string().into() }
+    }
+
+    fn is(&self, principal: &Principal) -> bool {
+        let is_in = |group: &GroupKey| principal.as_user().is_some_and(|user| user.directory_groups.contains(group));
+        names(&self.subject, principal) || self.directory_group.as_ref().is_some_and(is_in)
+    }
+}
+
 /// True where the caller is the subject, a directory's groups left out. Names are compared byte by byte: a user called `*` is only itself.
 fn names(subject: &Subject, principal: &Principal) -> bool {
     match (subject, principal.as_user()) {
@@ -190,15 +234,6 @@ fn names(subject: &Subject, principal: &Principal) -> bool {
         (Subject::User(name), Some(user)) => **name == *user.name,
         (Subject::Group(name), Some(user)) => user.groups.iter().any(|group| **group == **name),
         (Subject::Authenticated | Subject::User(_) | Subject::Group(_), None) => false,
-    }
-}
-
-fn subject_text(subject: &Subject) -> String {
-    match subject {
-        Subject::Anyone => "anyone".to_owned(),
-        Subject::Authenticated => "authenticated".to_owned(),
-        Subject::User(name) => format!("user:{name}"),
-        Subject::Group(name) => format!("group:{name}"),
     }
 }
 

@@ -15,6 +15,6 @@ mod grant;
 mod policy;
 
 pub use explain::{Explanation, GrantPlace, NearMiss};
-pub use given::Given;
+pub use given::{Given, Holders, Holding, Whence};
 pub use grant::Obstacle;
 pub use policy::{Asker, Denial, Permit, Policy};

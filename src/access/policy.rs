@@ -46,7 +46,7 @@ pub struct Policy {
 /// use portcullis::{access::Permit, registry::Route};
 ///
 /// fn forward(permit: Permit, route: Route) -> Permit {
-///     Permit { route, grant: None, caller: None }
+///     Permit { route, grant: None, subject: None, caller: None }
 /// }
 /// ```
 ///
@@ -130,6 +130,7 @@ pub struct Policy {
 pub struct Permit {
     route: Route,
     grant: Option<Arc<str>>,
+    subject: Option<Arc<str>>,
     caller: Option<Arc<str>>,
 }
 
@@ -140,8 +141,13 @@ impl Permit {
     }
 
     /// The name of the grant that decided; None for `/v2/` and the catalog.
-    pub fn grant(&self) -> Option<&str> {
-        self.grant.as_deref()
+    pub fn grant(&self) -> Option<&Arc<str>> {
+        self.grant.as_ref()
+    }
+
+    /// Whom of that grant's `to` the caller is, as it is written there: `group:team-a`, `anyone`.
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        self.subject.as_ref()
     }
 
     /// The name of the caller whom it was made for; None for an anonymous one.
@@ -180,7 +186,7 @@ impl Permit {
     }
 
     fn turned_to(&self, route: Route) -> Self {
-        Self { route, grant: self.grant.clone(), caller: self.caller.clone() }
+        Self { route, grant: self.grant.clone(), subject: self.subject.clone(), caller: self.caller.clone() }
     }
 }
 
@@ -242,18 +248,18 @@ impl Policy {
     pub fn authorize(&self, asker: Asker<'_>, route: Route) -> Result<Permit, Denial> {
         let caller = asker.principal.as_user().map(|user| Arc::clone(&user.name));
         let (target, action, source) = match route.needs() {
-            Needs::Nothing => return Ok(Permit { route, grant: None, caller }),
+            Needs::Nothing => return Ok(Permit { route, grant: None, subject: None, caller }),
             Needs::Visit if self.grants.iter().any(|grant| grant.serves_visitor(asker)) => {
-                return Ok(Permit { route, grant: None, caller });
+                return Ok(Permit { route, grant: None, subject: None, caller });
             }
             Needs::Visit | Needs::Caller if nothing_sent(asker.principal) => {
                 return Err(Denial::Challenge { scope: route.challenge_scope(), narrow: false });
             }
-            Needs::Visit | Needs::Caller => return Ok(Permit { route, grant: None, caller }),
+            Needs::Visit | Needs::Caller => return Ok(Permit { route, grant: None, subject: None, caller }),
             Needs::Repository { repository, action, source } => (repository, action, source),
         };
-        let grant = match self.standing(asker, target, action) {
-            Standing::Allowed(grant) => Some(Arc::clone(&grant.name)),
+        let (grant, subject) = match self.standing(asker, target, action) {
+            Standing::Allowed(grant) => (Some(Arc::clone(&grant.name)), grant.subject(asker.principal).cloned()),
             Standing::BeyondToken => return Err(challenge(asker, &route)),
             Standing::Refused if asker.principal.name().is_some() => {
                 return Err(Denial::Forbidden { action, repository: target.clone() });
@@ -264,9 +270,9 @@ impl Policy {
             return Err(denial);
         }
         match source.map(|source| self.standing(asker, source, Action::Pull)) {
-            None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, caller }),
+            None | Some(Standing::Allowed(_)) => Ok(Permit { route, grant, subject, caller }),
             Some(Standing::BeyondToken) => Err(challenge(asker, &route)),
-            Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant, caller }),
+            Some(Standing::Refused) => Ok(Permit { route: route.degraded(), grant, subject, caller }),
         }
     }
 
@@ -275,6 +281,20 @@ impl Policy {
         let repository = route.repository()?;
         let forbids = self.frozen.get(registry)?.forbids(route, repository);
         forbids.then(|| Denial::ReadOnly { repository: repository.clone() })
+    }
+
+    /// True where nobody may write to the repository at the moment. `registry` is as in [`Asker`].
+    pub fn is_read_only(&self, registry: &config::Host, repository: &RepositoryName) -> bool {
+        self.frozen.get(registry).is_some_and(|frozen| frozen.holds(repository))
+    }
+
+    /// The name of a grant that would allow it if the client asked from another network: why somebody is refused, for the
+    /// log alone.
+    pub fn allows_elsewhere(&self, asker: Asker<'_>, repository: &RepositoryName, action: Action) -> Option<Arc<str>> {
+        self.candidates(repository)
+            .filter(|grant| grant.wants_another_network(asker, repository, action))
+            .min_by_key(|grant| grant.line)
+            .map(|grant| Arc::clone(&grant.name))
     }
 
     /// What the policy allows the caller on a repository, before any token limit. `acl explain`'s question.

@@ -19,7 +19,12 @@ use crate::{
 /// A directory server that refuses us is an error, unless another of the same directory answers. Whatever is wrong with
 /// the authority, no ACME directory and a profile that it does not have included, is a warning: what is in force goes on
 /// without it. Warnings do not fail the check unless --strict is given.
+///
+/// Exit code 0: it can be used; 78: it cannot, with every reason.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis check                                     # as the user that portcullis runs as
+  portcullis check --strict --syntax-only -c new.yml   # the file alone, in CI")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,

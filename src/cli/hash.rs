@@ -15,7 +15,7 @@ const MAX_INPUT: u64 = 4096;
 /// From here on a login is slow enough to be noticed.
 const SLOW_COST: u32 = 15;
 
-/// Print an htpasswd line with a bcrypt hash
+/// Print an htpasswd line with a bcrypt hash.
 ///
 /// The password is asked for twice on a terminal, without showing it; otherwise it is the first line of standard
 /// input. It is never taken from the command line, where other users of the machine could see it.

@@ -19,6 +19,10 @@ use super::{
 ///
 /// Exit code 0: it is; 1: it is not, with a line that says why.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  HEALTHCHECK CMD [\"portcullis\", \"healthcheck\"]        # Dockerfile
+  exec: { command: [\"portcullis\", \"healthcheck\", \"--live\"] }   # Kubernetes, livenessProbe
+  portcullis healthcheck --url http://10.0.2.7:9090 --timeout 1s      # elsewhere")]
 pub(super) struct HealthcheckArgs {
     #[command(flatten)]
     config: ConfigArgs,

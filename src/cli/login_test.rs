@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::{ConfigArgs, hash::first_line, say};
 use crate::{
-    access::Policy,
+    access::{Policy, Whence},
     config::{Config, Secret},
     identity::{BasicCredentials, Chain, LoginError, Principal, Step},
     tls,
@@ -23,6 +23,9 @@ use crate::{
 ///
 /// Exit code 0: the login succeeds, or would with the right password; 1: it does not.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  portcullis login-test alice
+  portcullis login-test --no-password alice        # groups and grants of somebody else")]
 pub(super) struct LoginTestArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -80,6 +83,7 @@ fn tell_refusal(error: LoginError) {
     let status = match error {
         LoginError::Rejected => "401: wrong credentials",
         LoginError::Unavailable => "503: an identity source cannot answer",
+        LoginError::Overloaded => "503: too many logins wait to be verified",
         LoginError::Throttled { .. } => "429: too many failed logins",
     };
     say(&format!("clients are answered {status}"));
@@ -98,7 +102,7 @@ fn printable(line: &str) -> String {
 fn tell_rights(config: &Config, principal: &Principal) {
     let groups = principal.as_user().map(|user| user.groups.join(", ")).unwrap_or_default();
     say(&format!("groups of the configuration: {}", if groups.is_empty() { "none" } else { &groups }));
-    let given = Policy::compile(&config.access).given(principal);
+    let given = Policy::compile(&config.access).given(principal, Whence::default());
     say(if given.is_empty() { "no grant is for this user" } else { "grants for this user:" });
     given.iter().for_each(|given| say(&format!("  {given}")));
 }

@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config::Problems, runtime::BuildError, tls::CertificateError, token::KeyError};
+use crate::{config::Problems, runtime::BuildError, telemetry::log, tls::CertificateError, token::KeyError};
 
 /// The configuration, or what it names, cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -68,10 +68,12 @@ pub fn main() -> ExitCode {
         Command::Hash(args) => hash::run(args).map(|()| ExitCode::SUCCESS),
         Command::LoginTest(args) => login_test::run(&args),
         Command::Quickstart(args) => quickstart::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Acl(args) => acl::run(args),
+        Command::Acl(args) => acl::run(&args),
         Command::Cert(args) => cert::run(&args),
         Command::Token(args) => token::run(&args),
     };
+    // What is said at the terminal comes behind it.
+    log::flush();
     outcome.unwrap_or_else(|error| {
         let text = match error.downcast_ref::<Problems>() {
             Some(problems) => problems.to_string(),
@@ -98,3 +100,6 @@ fn complain(line: &str) {
 fn say(line: &str) {
     println!("{line}");
 }
+
+#[cfg(test)]
+mod tests;

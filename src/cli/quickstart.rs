@@ -26,7 +26,7 @@ const GROUP: &str = "admins";
 /// bcrypt's cost for the first user: about 50 ms a login on a small machine.
 const COST: u32 = 10;
 
-/// Make everything a first start needs: a private CA, a certificate, a user, a configuration
+/// Make everything a first start needs: a private CA, a certificate, a user, a configuration.
 ///
 /// What is there already is kept, so a second run changes nothing. The first user's password is random, printed once
 /// and kept in the folder. Prints how to go on.

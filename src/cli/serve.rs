@@ -40,7 +40,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // Before anything is read: whoever changes it afterwards may say so.
     let hangups = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let config = Config::load(&args.config.config)?;
-    let log = telemetry::log::install(&config.log);
+    let log = telemetry::log::install(&config.log).context("cannot begin to log")?;
     let served = runtime.block_on(server::run(config, log, inheritance, hangups));
     // What is cut at the deadline is cut: nothing may hold the process up.
     runtime.shutdown_background();

@@ -1,11 +1,11 @@
 //! `access`: who may do what.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use ipnet::IpNet;
 
 use super::{
-    Host, Identity, Registry, advice,
+    Host, Identity, Registry, dangers,
     problem::Place,
     reader::{self, Field, Section},
     yaml::Value,
@@ -45,6 +45,18 @@ pub enum Subject {
     Group(String),
 }
 
+/// As it is written in `to`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Authenticated => f.write_str("authenticated"),
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Group(name) => write!(f, "group:{name}"),
+        }
+    }
+}
+
 impl Access {
     pub(super) fn read(section: Section<'_>, registries: &[Registry], identity: &Identity) -> Self {
         let hosts: Vec<&Host> = registries.iter().flat_map(|registry| &registry.hosts).collect();
@@ -60,13 +72,13 @@ impl Access {
                 ));
             }
             if let Some(grant) = read_grant(section, name, &hosts, identity) {
-                advice::grant(&grant, field);
+                dangers::alone(&grant, field);
                 lines.entry(grant.name.clone()).or_insert(grant.line);
                 grants.push((grant, field.place()));
             }
         }
         if section.is_clean() {
-            advice::contained(&grants, &fields);
+            dangers::contained(&grants, &fields, registries, identity);
         }
         section.finish();
         Self { grants: grants.into_iter().map(|(grant, _)| grant).collect() }
@@ -170,7 +182,8 @@ fn not_a_subject(text: &str) -> String {
     format!("{text:?} is not a subject: {hint}")
 }
 
-fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
+/// One of the configured hosts.
+pub(super) fn read_registry(field: &Field<'_>, hosts: &[&Host]) -> Option<Host> {
     let text = field.text()?;
     let host = Host::parse(text).filter(|host| hosts.contains(&host));
     if host.is_none() {

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    AcmeChallenge, Config, Grant, Subject,
+    AcmeChallenge, Config,
     problem::{Place, Report},
     reader::Field,
 };
-use crate::registry::{Action, Pattern};
 
 /// Clients look for these words anywhere in a challenge and take the last one found for the scheme.
 pub(super) fn scheme_words(field: &Field<'_>) {
@@ -18,77 +17,6 @@ pub(super) fn scheme_words(field: &Field<'_>) {
             "{text:?} holds the word {word:?}: some clients then take the challenge for one of another scheme"
         ));
     }
-}
-
-/// What one grant says by itself.
-pub(super) fn grant(grant: &Grant, field: &Field<'_>) {
-    let Grant { name, repositories, actions, to, .. } = grant;
-    let writes = [Action::Push, Action::Delete].map(|action| actions.contains(action)).contains(&true);
-    let anyone = to.contains(&Subject::Anyone);
-    if writes && anyone {
-        field.warning(format_args!("{name:?} lets anyone write, without a login"));
-    }
-    if writes
-        && (anyone || to.contains(&Subject::Authenticated))
-        && repositories.iter().any(|pattern| pattern.as_str() == "**")
-    {
-        field.warning(format_args!("{name:?} gives push or delete on every repository (\"**\") to everybody"));
-    }
-    if actions.contains(Action::Push) && !actions.contains(Action::Pull) {
-        field.warning(format_args!("{name:?} gives push without pull: clients pull while they push"));
-    }
-    let personal = |pattern: &Pattern| pattern.as_str().split('/').any(|segment| segment == "$user");
-    if anyone && repositories.iter().any(personal) {
-        field.warning(format_args!(
-            "{name:?} uses $user for anyone: without a login there is no user, and the pattern matches nothing"
-        ));
-    }
-}
-
-/// Grants that add nothing to another one. `fields` is the list the grants were read from.
-pub(super) fn contained(grants: &[(Grant, Place)], fields: &[Field<'_>]) {
-    /// Every pair is compared; beyond this the answer is not worth the time.
-    const MOST: usize = 1000;
-    if grants.len() > MOST {
-        return;
-    }
-    for (index, (grant, place)) in grants.iter().enumerate() {
-        let wider = grants.iter().enumerate().find(|(other, (wide, _))| {
-            // Of two that say the same, the later one is redundant.
-            *other != index && contains(wide, grant) && (*other < index || !contains(grant, wide))
-        });
-        if let (Some((_, (wide, _))), Some(field)) = (wider, fields.iter().find(|field| field.place() == *place)) {
-            field.warning(format_args!(
-                "{:?} adds nothing to {:?} in line {}, which contains it",
-                grant.name, wide.name, wide.line
-            ));
-        }
-    }
-}
-
-/// True only where everything that `narrow` allows is allowed by `wide` too.
-fn contains(wide: &Grant, narrow: &Grant) -> bool {
-    let covered = |patterns: &[Pattern], pattern: &Pattern| patterns.iter().any(|wide| wide.covers(pattern));
-    wide.actions.is_superset(narrow.actions)
-        && narrow.to.iter().all(|subject| wide.to.iter().any(|wide| includes(wide, subject)))
-        && narrow.repositories.iter().all(|pattern| covered(&wide.repositories, pattern))
-        && wide.except.iter().all(|pattern| covered(&narrow.except, pattern))
-        && is_subset(&narrow.from, &wide.from, |wide, narrow| wide.contains(narrow))
-        && is_subset(&narrow.registries, &wide.registries, |wide, narrow| wide == narrow)
-}
-
-fn includes(wide: &Subject, narrow: &Subject) -> bool {
-    match wide {
-        Subject::Anyone => true,
-        Subject::Authenticated => *narrow != Subject::Anyone,
-        Subject::User(_) | Subject::Group(_) => wide == narrow,
-    }
-}
-
-/// Where an empty list means no restriction.
-fn is_subset<T>(narrow: &[T], wide: &[T], contains: impl Fn(&T, &T) -> bool) -> bool {
-    wide.is_empty()
-        || (!narrow.is_empty() && narrow.iter().all(|narrow| wide.iter().any(|wide| contains(wide, narrow))))
 }
 
 /// What the sections say together.

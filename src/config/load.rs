@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Access, Config, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls, Tokens,
-    advice, fingerprint,
+    Access, Config, Events, Fingerprint, Identity, Limits, Listen, Log, Problems, Reading, Reload, Shutdown, Tls,
+    Tokens, advice, fingerprint,
     named::Names,
     open_regular,
     problem::{Place, Report},
@@ -52,7 +52,8 @@ pub(super) fn read(text: &str, seen: Fingerprint, report: Report<'_>) -> Reading
     Reading { outcome, seen, files }
 }
 
-fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
+/// None, and reported, where the file cannot be read.
+pub(super) fn read_text(path: &Path, report: &Report<'_>) -> Option<String> {
     let mut text = String::new();
     let read = open_regular(path).and_then(|file| file.take(LARGEST_FILE.saturating_add(1)).read_to_string(&mut text));
     match read {
@@ -82,6 +83,7 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
         tls: Tls::read(root.required_section("tls", "write certificates with certificate_file and key_file")),
         access: Access::read(root.section("access"), &registries, &identity),
         tokens: Tokens::read(root.section("tokens"), registries.len()),
+        events: Events::read(root.section("events"), &registries),
         registries,
         identity,
         limits: Limits::read(root.section("limits")),
@@ -94,7 +96,6 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
         names: Names::default(),
         sections: Sections::of(&tree),
     };
-    root.section("events").finish();
     root.finish();
     if report.is_clean() {
         advice::whole(&config, report);
@@ -102,7 +103,7 @@ fn read_config(text: &str, seen: &Fingerprint, report: &Report<'_>) -> Option<Co
     Some(config)
 }
 
-fn read_version(field: &Field<'_>) {
+pub(super) fn read_version(field: &Field<'_>) {
     if !matches!(field.value(), yaml::Value::Integer(1)) {
         field
             .error(format_args!("found {}, and this version of portcullis reads version: 1", field.value().describe()));

@@ -6,10 +6,12 @@ mod access;
 mod acme;
 mod advice;
 mod beside;
+mod dangers;
+mod events;
+mod expectations;
 mod fingerprint;
 mod host;
 mod identity;
-mod later;
 mod ldap;
 mod limits;
 mod listen;
@@ -41,6 +43,8 @@ use std::{
 pub use access::{Access, Grant, Subject};
 pub use acme::{Acme, AcmeCertificate, AcmeChallenge, AcmeName, ExternalAccount};
 pub use beside::Beside;
+pub use events::{Endpoint, EndpointUrl, EventAction, EventActions, Events};
+pub use expectations::{Expectation, Expectations};
 pub use fingerprint::{Fingerprint, open_regular};
 pub use host::Host;
 pub use identity::{Htpasswd, Identity, Provider};
@@ -72,6 +76,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub access: Access,
     pub limits: Limits,
+    pub events: Events,
     pub log: Log,
     pub reload: Reload,
     pub shutdown: Shutdown,

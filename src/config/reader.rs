@@ -4,7 +4,7 @@
 use std::{cell::RefCell, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
-    Fingerprint, later,
+    Fingerprint,
     named::NamedFile,
     problem::{Place, Report},
     units,
@@ -56,11 +56,7 @@ impl<'a> Section<'a> {
     }
 
     fn new(report: &'a Report<'a>, path: String, place: Place, entries: &'a [Entry]) -> Self {
-        let section = Self { report, path, place, entries, known: RefCell::default(), missing: false };
-        for entry in entries {
-            later::check(&section.field(entry));
-        }
-        section
+        Self { report, path, place, entries, known: RefCell::default(), missing: false }
     }
 
     /// The value of a key, also where it is empty (`null`).
@@ -146,8 +142,7 @@ impl<'a> Section<'a> {
 
     /// Reports the keys that nothing asked for.
     pub(super) fn finish(self) {
-        let mut known = self.known.take();
-        known.extend(later::keys_of(&self.path));
+        let known = self.known.take();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let message = match closest(&entry.key, &known) {
                 Some(meant) => format!("unknown key {:?}: did you mean {meant:?}?", entry.key),

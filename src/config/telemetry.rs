@@ -17,6 +17,8 @@ pub struct Log {
     pub level: String,
     /// A line for each request.
     pub access: bool,
+    /// A line for each decision about somebody.
+    pub audit: bool,
 }
 
 /// How files that are named in the configuration are watched.
@@ -41,9 +43,9 @@ impl Log {
         let format = section.word("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)], LogFormat::Json);
         let level = section.word("level", &LEVELS, "info").to_owned();
         let access = section.flag("access", true);
-        section.flag("audit", true);
+        let audit = section.flag("audit", true);
         section.finish();
-        Self { format, level, access }
+        Self { format, level, access, audit }
     }
 }
 

@@ -6,11 +6,11 @@ use super::{
     LoginError, Provider, User,
     cache::{Flights, Key},
     network::Network,
-    throttle::Throttle,
+    throttle::{Barred, Throttle},
     turns::{Turn, Turns},
     workers::Workers,
 };
-use crate::{config::FailedLogins, telemetry::metrics};
+use crate::config::FailedLogins;
 
 type Verdict = Result<Arc<User>, LoginError>;
 
@@ -74,7 +74,9 @@ impl Admission {
             match verdict {
                 // It counts.
                 Err(LoginError::Rejected) => drop(attempt),
-                Ok(_) | Err(LoginError::Unavailable | LoginError::Throttled { .. }) => attempt.gives_back(),
+                Ok(_) | Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+                    attempt.gives_back();
+                }
             }
             verdict
         };
@@ -86,14 +88,18 @@ impl Admission {
         Ok(self.throttle.fail(self.limit, name, network)?)
     }
 
+    /// How much is without room for a failure now.
+    pub(super) fn barred(&self) -> Barred {
+        self.limit.map_or_else(Barred::default, |_| self.throttle.barred())
+    }
+
     /// Waits for the right to have a provider check something; None where it needs none.
     pub(super) async fn turn(&self, provider: &dyn Provider, network: Network) -> Result<Option<Turn>, LoginError> {
         let turns = if provider.computes() { Some(&self.turns) } else { provider.turns() };
         let Some(turns) = turns else { return Ok(None) };
         turns.take(network).await.map(Some).map_err(|overload| {
-            metrics::login(provider.name(), "overload");
             tracing::debug!(provider = provider.name(), %network, reason = %overload, "a login was not verified");
-            LoginError::Unavailable
+            LoginError::Overloaded
         })
     }
 }

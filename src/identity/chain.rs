@@ -31,9 +31,6 @@ use crate::telemetry::metrics;
 pub use build::ChainError;
 pub use trial::{Step, Trial};
 
-/// The metric's label where no provider was asked.
-const NO_PROVIDER: &str = "none";
-
 /// Why a login did not make a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
@@ -42,6 +39,9 @@ pub enum LoginError {
     Rejected,
     #[error("no identity source can answer now")]
     Unavailable,
+    /// More logins are to be verified than can be; the identity source is well.
+    #[error("too many logins wait to be verified")]
+    Overloaded,
     /// Too many logins with this name failed from there, or from there with any name. Nothing was verified.
     #[error("too many failed logins")]
     Throttled {
@@ -168,12 +168,16 @@ impl Chain {
         // Before any provider: a directory takes a bind with an empty password for an anonymous one, which succeeds
         // (RFC 4513, section 5.1.2).
         if login.username.is_empty() || login.password.reveal().is_empty() {
-            metrics::login(NO_PROVIDER, "rejected");
+            metrics::login_of_nobody("rejected");
             return Err(LoginError::Rejected);
         }
         let disabled = self.disabled.contains(&login.username);
-        if !disabled && let Some(user) = self.remembered(login).await {
-            return Ok(user);
+        if !disabled {
+            let remembered = self.remembered(login).await;
+            metrics::login_looked_up(remembered.is_some());
+            if let Some(user) = remembered {
+                return Ok(user);
+            }
         }
         let asked = Asked {
             name: &login.username,
@@ -184,7 +188,7 @@ impl Chain {
         };
         let ask = async {
             if disabled {
-                metrics::login(NO_PROVIDER, "rejected");
+                metrics::login_of_nobody("rejected");
                 return self.spend(&self.members, network, Duration::ZERO).await;
             }
             self.ask(login, network).await
@@ -215,7 +219,7 @@ impl Chain {
         let standing = member.provider.standing(&success.name).await.ok()?;
         match standing.filter(|standing| standing.proof == success.proof && standing.name == success.name) {
             Some(standing) if !self.bans(member, &standing.name) => {
-                metrics::login(&member.name, "cached");
+                member.counts.login("cached");
                 Some(self.user(member, standing))
             }
             _ => {
@@ -234,27 +238,29 @@ impl Chain {
             if member.provider.computes()
                 && let Ok(false) = member.provider.knows(&login.username).await
             {
-                metrics::login(&member.name, "unknown");
+                member.counts.login("unknown");
                 unasked.push(member);
                 continue;
             }
             let turn = self.turn(member, network).await?;
             let begun = Instant::now();
             let outcome = member.authenticate(login, turn).await;
-            owed += member.owes(begun.elapsed());
+            let took = begun.elapsed();
+            member.counts.checked(took);
+            owed += member.owes(took);
             match member.observe(outcome) {
                 Ok(Outcome::Accepted(standing)) if self.admits(place, login, &standing).await? => {
-                    metrics::login(&member.name, "accepted");
+                    member.counts.login("accepted");
                     self.successes.remember(self.key(member, login), &standing);
                     return Ok(self.user(member, standing));
                 }
                 Ok(Outcome::Accepted(_) | Outcome::Rejected) => {
-                    metrics::login(&member.name, "rejected");
+                    member.counts.login("rejected");
                     break;
                 }
-                Ok(Outcome::Unknown) => metrics::login(&member.name, "unknown"),
+                Ok(Outcome::Unknown) => member.counts.login("unknown"),
                 Err(error) => {
-                    metrics::login(&member.name, "error");
+                    member.counts.login("error");
                     return Err(error);
                 }
             }
@@ -285,7 +291,8 @@ impl Chain {
     }
 
     async fn turn(&self, member: &Member, network: Network) -> Result<Option<Turn>, LoginError> {
-        self.admission.turn(&*member.provider, network).await
+        let turn = self.admission.turn(&*member.provider, network).await;
+        turn.inspect_err(|_| member.counts.login("overload"))
     }
 
     fn user(&self, member: &Member, standing: Standing) -> Arc<User> {

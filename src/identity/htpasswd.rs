@@ -72,6 +72,11 @@ impl Htpasswd {
         Ok(problems(&Content::parse(path, &read(open_regular(path)?)?), path))
     }
 
+    /// The names that a file holds, also on lines that never match.
+    pub(super) fn names(path: &Path) -> Result<Vec<Arc<str>>, io::Error> {
+        Ok(Content::parse(path, &read(open_regular(path)?)?).names().cloned().collect())
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

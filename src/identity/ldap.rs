@@ -171,6 +171,26 @@ impl Ldap {
     pub(super) fn servers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.servers.iter().map(|server| (&*self.0.name, server.name.as_str()))
     }
+
+    /// How its servers are.
+    pub(super) fn states(&self) -> impl Iterator<Item = DirectoryState> {
+        let state = |server: &Arc<Server>| DirectoryState {
+            provider: Arc::clone(&self.0.name),
+            server: server.name.clone(),
+            trouble: server.trouble(),
+        };
+        self.0.servers.iter().map(state)
+    }
+}
+
+/// How one server of a directory is.
+#[derive(Clone, Debug)]
+pub struct DirectoryState {
+    pub provider: Arc<str>,
+    /// Its address as configured.
+    pub server: String,
+    /// Why it is left out; None while it is asked.
+    pub trouble: Option<String>,
 }
 
 /// What the settings name.

@@ -19,7 +19,8 @@ use async_trait::async_trait;
 pub use basic::{BasicCredentials, BasicError};
 pub use chain::{Chain, ChainError, LoginError, Step, Trial};
 pub use htpasswd::{Htpasswd, HtpasswdProblem, check_user, hash_password};
-pub use ldap::{DirectoryProblem, DirectoryTrouble};
+pub use ldap::{DirectoryProblem, DirectoryState, DirectoryTrouble};
+pub use throttle::Barred;
 
 use self::turns::Turns;
 use crate::{
@@ -175,7 +176,7 @@ pub struct User {
 /// use portcullis::identity::{Principal, User};
 ///
 /// fn somebody(principal: Principal, user: User) -> Principal {
-///     Principal { user: Some(user.into()), limit: None, parent: None }
+///     Principal { user: Some(user.into()), limit: None, parent: None, access_token: None }
 /// }
 /// ```
 ///
@@ -215,6 +216,7 @@ pub struct Principal {
     user: Option<Arc<User>>,
     limit: Option<Limit>,
     parent: Option<Parent>,
+    access_token: Option<Arc<str>>,
 }
 
 /// What a token leaves of what the policy allows its bearer; with neither part it leaves everything.
@@ -238,11 +240,11 @@ pub struct Parent {
 impl Principal {
     /// Nothing was sent. Not for anything that was sent and did not check out.
     pub(crate) fn anonymous() -> Self {
-        Self { user: None, limit: None, parent: None }
+        Self { user: None, limit: None, parent: None, access_token: None }
     }
 
     pub(crate) fn user(user: Arc<User>) -> Self {
-        Self { user: Some(user), limit: None, parent: None }
+        Self { user: Some(user), limit: None, parent: None, access_token: None }
     }
 
     /// The bearer of a token: at most what the token says.
@@ -255,12 +257,26 @@ impl Principal {
         Self { parent: Some(parent), ..self }
     }
 
+    /// The bearer of the access token with this id.
+    pub(crate) fn bearing(self, access_token: Arc<str>) -> Self {
+        Self { access_token: Some(access_token), ..self }
+    }
+
     pub fn name(&self) -> Option<&str> {
         self.user.as_deref().map(|user| &*user.name)
     }
 
     pub fn as_user(&self) -> Option<&User> {
         self.user.as_deref()
+    }
+
+    pub fn shared_user(&self) -> Option<&Arc<User>> {
+        self.user.as_ref()
+    }
+
+    /// The id of the access token that was sent.
+    pub fn access_token(&self) -> Option<&Arc<str>> {
+        self.access_token.as_ref()
     }
 
     /// What a token limits the caller to; None where no token was sent.

@@ -40,6 +40,15 @@ pub(super) struct Throttled {
     pub(super) retry_after: Duration,
 }
 
+/// How many are refused for now because too many logins failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Barred {
+    /// Names, each in one network or site.
+    pub names: usize,
+    /// Networks and sites, with any name.
+    pub networks: usize,
+}
+
 /// The buckets of a process, whatever is read again.
 pub(super) struct Throttle {
     epoch: Instant,
@@ -156,6 +165,18 @@ impl Throttle {
         network: Network,
     ) -> Result<(), Throttled> {
         self.admit(limit, name, network).map(drop)
+    }
+
+    /// How much has no room for a failure now. Looks at every bucket.
+    pub(super) fn barred(&self) -> Barred {
+        let now = self.epoch.elapsed();
+        let table = self.lock();
+        let full =
+            table.buckets.iter().filter(|(key, bucket)| !Rate::of(**key, table.limit).wait(**bucket, now).is_zero());
+        full.fold(Barred::default(), |count, ((_, name), _)| match name {
+            Some(_) => Barred { names: count.names + 1, ..count },
+            None => Barred { networks: count.networks + 1, ..count },
+        })
     }
 
     /// What a directory may take for one name shares a bucket: else each spelling had its own guesses.

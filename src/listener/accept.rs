@@ -17,6 +17,7 @@ use super::{
     admission::Share,
     buffer::BufferedTcp,
     door::{Arrived, Door, Reception},
+    handshake,
     listening::{Live, Terms},
     not_tls, proxy_protocol,
     refusals::Refusals,
@@ -66,6 +67,7 @@ impl TlsListener {
     /// https.
     pub async fn run(mut self, handler: Arc<dyn Handler>, drain: Drain, shutdown: ShutdownWatch) {
         while let Some(accepted) = self.reception.next().await {
+            metrics::connection_accepted("https");
             let guard = drain.enter();
             let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
             tokio::spawn(async move {
@@ -109,7 +111,7 @@ async fn receive(
     handler: &dyn Handler,
     shutdown: ShutdownWatch,
 ) -> io::Result<()> {
-    let Seen { peer, terms, deadline, refusals } = seen;
+    let Seen { peer, terms: _, deadline, refusals } = seen;
     tune(tcp.tcp())?;
     let local = canonical(tcp.tcp().local_addr()?);
     match first_byte(&mut tcp, deadline, shutdown.clone()).await? {
@@ -125,7 +127,7 @@ async fn receive(
         }
         Some(_) => {}
     }
-    let Some((stream, sni)) = secure(tcp, peer, terms, deadline).await? else { return Ok(()) };
+    let Some((stream, sni)) = secure(tcp, &seen).await? else { return Ok(()) };
     let connection = ConnectionInfo { peer, local, sni, activity: stream.activity() };
     handler.serve(Box::new(stream), connection, shutdown).await;
     Ok(())
@@ -146,19 +148,19 @@ async fn unless_stopped<T>(awaited: impl Future<Output = T>, mut shutdown: Shutd
 }
 
 /// None for a connection that was a challenge of an authority, and is over.
-async fn secure(
-    tcp: BufferedTcp,
-    peer: SocketAddr,
-    terms: &Terms,
-    deadline: Instant,
-) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+async fn secure(tcp: BufferedTcp, seen: &Seen<'_>) -> io::Result<Option<(ClientStream, Option<Arc<str>>)>> {
+    let Seen { peer, terms, deadline, refusals } = *seen;
     let started = Instant::now();
-    let handshake = handshake(tcp, peer, terms);
-    let tls = timeout_at(deadline, handshake).await.unwrap_or_else(|_| Err(timed_out())).inspect_err(|error| {
-        if error.kind() != io::ErrorKind::TimedOut {
-            metrics::connection_refused("handshake");
-        }
-    })?;
+    let tls = timeout_at(deadline, shake_hands(tcp, peer, terms))
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
+        .inspect_err(|error| {
+            metrics::handshake_failed(handshake::failure(error));
+            if error.kind() != io::ErrorKind::TimedOut {
+                refusals.handshake(peer, error);
+            }
+        })?;
+    tls.iter().for_each(|tls| handshake::succeeded(tls.get_ref().1));
     Ok(tls.map(|tls| {
         let sni = tls.get_ref().1.server_name().map(|name| {
             let name = name.strip_suffix('.').unwrap_or(name);
@@ -168,7 +170,7 @@ async fn secure(
     }))
 }
 
-async fn handshake(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Result<Option<TlsStream<BufferedTcp>>> {
+async fn shake_hands(tcp: BufferedTcp, peer: SocketAddr, terms: &Terms) -> io::Result<Option<TlsStream<BufferedTcp>>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
     let hello = start.client_hello();
     if let Some(name) = challenged(hello.server_name(), hello.alpn())

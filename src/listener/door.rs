@@ -16,6 +16,7 @@ use super::{
     refusals::{Refusals, Warned},
     socket::{Sockets, canonical, is_of_one_connection},
 };
+use crate::telemetry::metrics;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -134,6 +135,7 @@ async fn admitted(
         let place = match admission.try_place() {
             Some(place) => place,
             None => {
+                metrics::connection_limit_reached();
                 if warned.due().is_some() {
                     tracing::warn!("limits.connections is reached: new connections wait");
                 }

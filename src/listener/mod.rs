@@ -6,6 +6,7 @@ mod admission;
 mod buffer;
 mod door;
 mod drain;
+mod handshake;
 mod listening;
 mod not_tls;
 mod plain;

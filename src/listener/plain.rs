@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::{Host, Limits},
     registry::{ErrorBody, ErrorCode},
+    telemetry::metrics,
     tls::acme::Challenges,
 };
 
@@ -59,6 +60,7 @@ impl PlainListener {
     /// within `limits.request_head`, and a balancer's PROXY header before it within `limits.handshake`.
     pub async fn run(mut self) {
         while let Some(accepted) = self.reception.next().await {
+            metrics::connection_accepted("http");
             tokio::spawn(async move {
                 let deadline = Instant::now() + accepted.terms.limits.handshake;
                 let Some(Arrived { tcp, peer, ticket: _ticket, terms, .. }) = accepted.identify(deadline).await else {

@@ -1,27 +1,59 @@
 //! Connections that are closed unserved: each counted, and a kind told at most once a minute.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use rustls::{AlertDescription, Error as TlsError};
 use tokio::time::Instant;
 
 use super::proxy_protocol::HeaderError;
-use crate::telemetry::metrics;
+use crate::telemetry::{
+    log::{Spared, Sparing},
+    metrics,
+};
 
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// Whoever scans networks ends handshakes.
+const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a listener has closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refusals {
+    handshakes: Sparing,
     over_share: Warned,
     without_header: Warned,
     unexpected_header: Warned,
 }
 
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            handshakes: Sparing::new(HANDSHAKE_INTERVAL),
+            over_share: Warned::default(),
+            without_header: Warned::default(),
+            unexpected_header: Warned::default(),
+        }
+    }
+}
+
 impl Refusals {
+    /// Of a client with which TLS does not come about: one line for each reason in a while.
+    pub(super) fn handshake(&self, client: SocketAddr, error: &io::Error) {
+        const WHAT: &str = "a TLS handshake failed";
+        metrics::connection_refused("handshake");
+        let client = client.ip();
+        match self.handshakes.spare(&error.to_string()) {
+            Spared::Due { left_out } => {
+                tracing::info!(%client, reason = %error, left_out, advice = advice(error), "{WHAT}");
+            }
+            Spared::NotDue => tracing::debug!(%client, reason = %error, "{WHAT}"),
+        }
+    }
+
     /// Of a client that has its share.
     pub(super) fn over_share(&self, client: SocketAddr) {
         metrics::connection_refused("per_client");
@@ -52,6 +84,30 @@ impl Refusals {
                  not name, or its second header?"
             );
         }
+    }
+}
+
+/// What to look at, where the reason says so.
+fn advice(error: &io::Error) -> Option<&'static str> {
+    const TRUST: &str =
+        "the client does not trust the certificate: is its CA installed there, and the chain whole here?";
+    let error = error.get_ref()?.downcast_ref::<TlsError>()?;
+    if let TlsError::AlertReceived(
+        AlertDescription::UnknownCA
+        | AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError,
+    ) = error
+    {
+        Some(TRUST)
+    } else if let TlsError::AlertReceived(AlertDescription::CertificateExpired) = error {
+        Some("the client says that the certificate has ended: see portcullis cert status, and the client's clock")
+    } else if let TlsError::General(_) = error {
+        Some("is there a certificate for the name that the client asks for? See tls.certificates")
+    } else if let TlsError::PeerIncompatible(_) = error {
+        Some("the client is too old for tls.min_version, or what it offers is")
+    } else {
+        None
     }
 }
 

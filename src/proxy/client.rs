@@ -8,7 +8,7 @@ use pingora_core::{ErrorType, protocols::http::ServerSession, server::ShutdownWa
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
-use super::{asking::Sharing, http2::ClientWindow, places::Held, respond::Answer};
+use super::{asking::Sharing, http2::ClientWindow, ids, places::Held, respond::Answer};
 use crate::{budget::Budget, listener::Activity};
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
@@ -38,6 +38,8 @@ impl From<Box<pingora_core::Error>> for ClientGone {
 pub(super) struct Common<'a> {
     pub(super) hsts: Option<&'a str>,
     pub(super) sharing: Sharing<'a>,
+    /// By which the request is found in the log; empty until it has one.
+    pub(super) request_id: &'a str,
 }
 
 /// Headers on every response.
@@ -49,6 +51,9 @@ pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
     };
     set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if !common.request_id.is_empty() {
+        set(HeaderName::from_static(ids::REQUEST_ID), common.request_id);
+    }
     if let Some(hsts) = common.hsts {
         set(header::STRICT_TRANSPORT_SECURITY, hsts);
     }

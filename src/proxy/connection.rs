@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     client::{self, ClientGone, Common, Outlet},
     http2::{self, ClientWindow},
+    ids::RequestId,
     record::Record,
     reject,
     respond::Rejection,
@@ -112,8 +113,7 @@ impl Connection {
             buffers: &buffers,
             shutdown,
         };
-        let mut record = Record::new(request_id());
-        record.client = Some(self.info.peer.ip());
+        let mut record = Record::new(RequestId::random(), self.info.peer.ip());
         // Until the access line is written.
         let _in_flight;
         let served = match self.await_head(&mut session, &limits, shutdown).await {
@@ -222,12 +222,4 @@ async fn finish(session: ServerSession, patience: Duration) -> Option<ReusedHttp
     let finished = tokio::time::timeout(patience, session.finish()).await;
     let stream = finished.ok()?.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-}
-
-/// 64 random bits, in hexadecimal.
-fn request_id() -> String {
-    let mut bytes = [0_u8; 8];
-    // A request id need only be unlikely to repeat; a failing source leaves zeros, which harm nobody.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    format!("{:016x}", u64::from_be_bytes(bytes))
 }

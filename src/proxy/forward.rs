@@ -3,13 +3,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::ResponseHeader;
 
-use super::{beside, head::RequestHead, respond::Rejection};
+use super::{beside, head::RequestHead, ids, respond::Rejection};
 use crate::{
     registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     upstream,
 };
 
-const CONTENT_DIGEST: &str = "docker-content-digest";
+pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// Request headers that any route passes on.
 const REQUEST_HEADERS: [HeaderName; 7] = [
@@ -70,11 +70,14 @@ pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Ro
         ("x-forwarded-host", host.as_str()),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-for", &head.client.to_string()),
-        ("x-request-id", &head.request_id),
+        (ids::REQUEST_ID, head.id.as_str()),
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(HeaderName::from_static(name), value);
         }
+    }
+    if let Some(trace) = &head.trace {
+        trace.write(&mut headers);
     }
     headers
 }

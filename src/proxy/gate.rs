@@ -9,7 +9,7 @@ use super::{
     respond::{Answer, Challenger, Rejection},
 };
 use crate::{
-    access::{Denial, Permit},
+    access::{Asker, Denial, Permit},
     identity::Principal,
     registry::{ManifestVerb, Needs, Read, Route, TokenVerb, TrustVerb, UploadVerb},
     runtime::{PublicRegistry, Runtime},
@@ -87,8 +87,11 @@ pub(super) async fn decide(
     challenger.scope = route.challenge_scope();
     let principal = runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await?;
     record.knows(&principal);
-    let permit = mountable(registry, authorize(runtime, registry, head, &principal, route)?);
-    record.grant = permit.grant().map(str::to_owned);
+    let permit = authorize(runtime, registry, head, &principal, route);
+    let permit =
+        permit.inspect_err(|denial| record.near = near(runtime, registry.asker(&principal, head.client), denial));
+    let permit = mountable(registry, permit?);
+    record.allows(&permit);
     let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
         Route::Base(Read::Get) if head.navigation && surface.ui && principal.name().is_some() => {
@@ -132,6 +135,12 @@ fn authorize(
         },
     );
     outcome
+}
+
+/// The grant that would have helped, had the client asked from elsewhere.
+fn near(runtime: &Runtime, asker: Asker<'_>, denial: &Denial) -> Option<Arc<str>> {
+    let Denial::Forbidden { action, repository } = denial else { return None };
+    runtime.policy.allows_elsewhere(asker, repository, *action)
 }
 
 /// A blob cannot be mounted from another upstream's storage; an ordinary upload does the same.

@@ -9,7 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{asking::Asking, respond::Rejection};
+use super::{
+    asking::Asking,
+    ids::{RequestId, Trace},
+    respond::Rejection,
+};
 use crate::{
     config::Host,
     identity::{BasicCredentials, Credentials},
@@ -19,7 +23,8 @@ use crate::{
 /// A request's head, as far as decisions need it.
 #[derive(Debug)]
 pub(super) struct RequestHead {
-    pub request_id: String,
+    pub id: RequestId,
+    pub trace: Option<Trace>,
     pub method: Method,
     pub path: String,
     pub query: Option<String>,
@@ -43,7 +48,7 @@ impl RequestHead {
         session: &ServerSession,
         connection: &ConnectionInfo,
         trusted_proxies: &[IpNet],
-        request_id: String,
+        own: &RequestId,
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
@@ -55,7 +60,8 @@ impl RequestHead {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
         Ok(Self {
-            request_id,
+            id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
+            trace: Trace::of(headers),
             method: request.method.clone(),
             path,
             query,
@@ -174,6 +180,12 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Rejection> {
     first.parse().map(Some).map_err(|_| Rejection::BadRequest("unreadable Content-Length"))
 }
 
+/// The id that a trusted proxy gave the request. Anybody else could have lines in two logs look like those of another's.
+fn request_id(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<RequestId> {
+    let peer = peer.to_canonical();
+    if trusted.iter().any(|network| network.contains(&peer)) { RequestId::given(headers) } else { None }
+}
+
 /// The socket's peer; where that is a trusted proxy, the right-most address of `X-Forwarded-For` that is not one.
 ///
 /// A hop that cannot be read, next to trusted ones, leaves the client unknown: then nobody is let in by an address.
@@ -223,6 +235,19 @@ mod tests {
 
     fn client(peer: &str, values: &[&str]) -> Option<IpAddr> {
         client_address(address(peer), &forwarded(values), &["10.0.0.0/8".parse().unwrap()]).ok()
+    }
+
+    #[test]
+    fn a_request_id_counts_only_from_trusted_peers() {
+        let id = |peer: &str, value: &'static str| {
+            let headers = [(http::HeaderName::from_static("x-request-id"), HeaderValue::from_static(value))];
+            let id = request_id(address(peer), &headers.into_iter().collect(), &["10.0.0.0/8".parse().unwrap()]);
+            id.map(|id| id.as_str().to_owned())
+        };
+        assert_eq!(id("10.0.0.1", "abc").as_deref(), Some("abc"));
+        assert_eq!(id("::ffff:10.0.0.1", "abc").as_deref(), Some("abc"));
+        assert_eq!(id("10.0.0.1", "a b"), None);
+        assert_eq!(id("192.0.2.1", "abc"), None);
     }
 
     #[test]

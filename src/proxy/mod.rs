@@ -1,15 +1,19 @@
 //! The gate itself: a request's straight line from its head to the last byte of its answer.
 
 mod asking;
+mod audit;
 mod beside;
 mod catalog;
 mod client;
 mod connection;
+mod failures;
 mod form;
 mod forward;
 mod gate;
 mod head;
 mod http2;
+mod ids;
+mod notice;
 mod pages;
 mod places;
 mod pump;
@@ -33,6 +37,7 @@ use self::{
     forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
+    notice::Notice,
     pump::{Stop, Terms},
     record::Record,
     respond::{Challenger, Rejection},
@@ -41,7 +46,6 @@ use crate::{
     listener::ConnectionInfo,
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
-    telemetry::metrics,
     token::Sealed,
     upstream,
 };
@@ -71,7 +75,11 @@ impl<'a> Case<'a> {
     }
 
     fn common(&self) -> Common<'a> {
-        Common { hsts: self.runtime.hsts_for(&self.head.host), sharing: Sharing::of(self.head, self.registry) }
+        Common {
+            hsts: self.runtime.hsts_for(&self.head.host),
+            sharing: Sharing::of(self.head, self.registry),
+            request_id: self.head.id.as_str(),
+        }
     }
 }
 
@@ -84,8 +92,7 @@ async fn serve(
     record: &mut Record,
 ) -> Result<(), ClientGone> {
     let runtime = &*latest.load_full();
-    let request_id = record.request_id().to_owned();
-    let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, request_id) {
+    let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, &record.id) {
         Ok(head) => head,
         Err(rejection) => {
             // Where the next request begins may be as unclear as the rest of this one.
@@ -102,14 +109,14 @@ async fn serve(
         }
     };
     record.registry = Some(registry.name().to_owned());
+    record.counts = Some(Arc::clone(&registry.counts));
     let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
     match act(session, case, &mut challenger, record).await {
         Ok(()) => Ok(()),
         Err(Stop::Rejected(rejection)) => {
             if let Rejection::Upstream(error) = &rejection {
-                metrics::upstream_error(registry.name(), error.kind());
-                tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "upstream failed");
+                failures::tell(error, "upstream failed", registry, record);
             }
             reject(session, &rejection, Some(&challenger), case.common(), outlet, record).await
         }
@@ -120,8 +127,7 @@ async fn serve(
         Err(Stop::UpstreamBroke(error)) => {
             let damaged = matches!(error, upstream::Error::Corrupt { .. });
             record.aborted = Some(if damaged { "damaged" } else { "upstream_broke" });
-            metrics::upstream_error(registry.name(), error.kind());
-            tracing::warn!(request_id = head.request_id, registry = registry.name(), %error, "answer cut short");
+            failures::tell(&error, "answer cut short", registry, record);
             Err(ClientGone)
         }
     }
@@ -148,7 +154,7 @@ async fn act(
     let held = places::for_page(session, case, &answer.body).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     record.status = answer.status.as_u16();
-    record.bytes_out = client::write_answer(session, answer, &head.method, case.common(), outlet).await?;
+    record.sends(client::write_answer(session, answer, &head.method, case.common(), outlet).await?);
     linger_where_needed(session, head.expects_continue).await;
     Ok(())
 }
@@ -169,6 +175,7 @@ async fn forward(
     let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
     // Nothing is under way while memory for it is awaited.
     let write = writes::begin(case, permit)?;
+    let mut notice = Notice::of(case, permit, record);
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let exchange = if let Some(place) = place {
         let limit = match gate::body_limit(runtime, permit.route()) {
@@ -197,6 +204,7 @@ async fn forward(
         runtime.seals.seal(sealed, &server, upload.opened)
     };
     record.upstream = Some(server.to_string());
+    record.receives(&exchange.head.headers);
     let public = Public {
         origin: &origin,
         token_path: &runtime.token_path,
@@ -206,6 +214,9 @@ async fn forward(
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
+    if let Some(notice) = &mut notice {
+        notice.answered(&session.req_header().headers, &response, record);
+    }
     let held = places::for_answer(session, case, pool, permit.route(), &response).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
@@ -216,6 +227,9 @@ async fn forward(
             download.in_frames_of(held.frame());
         }
         pump::deliver(session, download, response, outlet, record).await?;
+    }
+    if let Some(notice) = notice {
+        notice.delivered(record);
     }
     linger_where_needed(session, head.expects_continue && !feeds).await;
     Ok(())
@@ -230,10 +244,12 @@ async fn reject(
     record: &mut Record,
 ) -> Result<(), ClientGone> {
     record.refuses(rejection);
-    let answer = respond::answer(rejection, challenger, record.request_id());
+    let answer = respond::answer(rejection, challenger, record.id.as_str());
     record.status = answer.status.as_u16();
     let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
-    record.bytes_out = client::write_answer(session, answer, &method, common, outlet).await?;
+    let id = record.id.clone();
+    let common = Common { request_id: id.as_str(), ..common };
+    record.sends(client::write_answer(session, answer, &method, common, outlet).await?);
     // Without a head there is no body to read; then the connection itself lingers.
     if !matches!(rejection, Rejection::UnreadableHead | Rejection::SlowHead) {
         linger_where_needed(session, false).await;

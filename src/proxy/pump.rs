@@ -129,7 +129,7 @@ async fn feed_body(
                     Ok(Ok(())) => {}
                     // The upstream has stopped listening: it is about to answer, or to fail.
                     Ok(Err(_)) => return settle(pool, pending).await.map(Some),
-                    Err(_) => return Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+                    Err(_) => return Err(pending.silent(pool.timeouts.idle).into()),
                 }
             }
             piece = timeout(terms.patience, session.read_request_body()), if !full => {
@@ -138,7 +138,8 @@ async fn feed_body(
                     whole = true;
                     continue;
                 };
-                record.bytes_in += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                record.reads(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                record.passing.iter_mut().for_each(|passing| passing.add(&piece));
                 if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
                     return Err(Rejection::TooLarge { limit }.into());
                 }
@@ -160,14 +161,17 @@ async fn end(pool: &Pool, feed: &Feed, pending: &mut Pending) -> Result<Option<E
         ended = timeout(pool.timeouts.idle, feed.end()) => match ended {
             // Closed: of a body of known length the connection sees the end by itself.
             Ok(Ok(()) | Err(_)) => Ok(None),
-            Err(_) => Err(upstream::Error::Silent(pool.timeouts.idle).into()),
+            Err(_) => Err(pending.silent(pool.timeouts.idle).into()),
         },
     }
 }
 
 async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     let limit = pool.timeouts.idle;
-    Ok(timeout(limit, pending).await.map_err(|_| upstream::Error::Silent(limit))??)
+    match timeout(limit, &mut *pending).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(pending.silent(limit).into()),
+    }
 }
 
 /// Sends the answer on, head and body.
@@ -200,8 +204,9 @@ pub(super) async fn deliver(
         match frame {
             Ok(Some(data)) => {
                 let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                record.passing.iter_mut().for_each(|passing| passing.add(&data));
                 client::write_body(session, data, outlet).await?;
-                record.bytes_out += length;
+                record.sends(length);
             }
             Ok(None) => break,
             Err(error) => return Err(Stop::UpstreamBroke(error)),
@@ -248,7 +253,7 @@ pub(super) async fn deliver_at_once(
         body = timeout(idle, exchange.collect(LARGEST_EARLY)) => body.map_err(|_| upstream::Error::Silent(idle))??,
         () = client::gone(session) => return Err(Stop::ClientGone),
     };
-    record.bytes_out += u64::try_from(body.len()).unwrap_or(u64::MAX);
+    record.sends(u64::try_from(body.len()).unwrap_or(u64::MAX));
     client::write_head(session, head, false, outlet).await?;
     client::write_body(session, body.into(), outlet).await?;
     client::end_body(session, outlet).await?;

@@ -1,32 +1,65 @@
-//! What is noted of a request on its way, for the access line and the metrics.
+//! What is noted of a request on its way, for the log and the metrics.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{head::RequestHead, respond::Rejection};
+use http::HeaderMap;
+
+use super::{
+    audit::{self, Noted},
+    forward,
+    head::RequestHead,
+    ids::{RequestId, Trace},
+    respond::Rejection,
+};
 use crate::{
+    access::Permit,
     config::Host,
-    identity::{Credentials, Principal},
+    events::Passing,
+    identity::{Credentials, Principal, User},
     registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
-    telemetry::{self, log::AccessLine, metrics},
+    telemetry::{
+        log::{self, Decision, RequestLine},
+        metrics::{self, RegistryCounts},
+        pulse,
+    },
+    upstream,
 };
 
 const LONGEST_METHOD: usize = 16;
 const LONGEST_NAME: usize = 128;
 const LONGEST_SCOPES: usize = 512;
+const LONGEST_USER_AGENT: usize = 256;
 
 /// Filled as the request goes its way; written once, at the end.
 pub(super) struct Record {
     began: Instant,
-    request_id: String,
+    pub id: RequestId,
+    pub trace: Option<Trace>,
     pub client: Option<IpAddr>,
-    pub user: Option<String>,
+    /// Who holds the connection.
+    peer: Option<IpAddr>,
+    pub user: Option<Arc<User>>,
+    /// What the client showed.
+    presented: Option<&'static str>,
     /// The id of the refresh or deploy token that the user came by.
-    token: Option<String>,
+    token: Option<Arc<str>>,
+    /// The id of the access token that was shown or issued.
+    access_token: Option<Arc<str>>,
     pub registry: Option<String>,
+    /// What the request is counted with; None where it is for no registry.
+    pub counts: Option<Arc<RegistryCounts>>,
     pub method: String,
     pub route: &'static str,
+    /// What kind of decision it is about; None: of no kind.
+    event: Option<&'static str>,
     pub repository: Option<String>,
     pub reference: Option<String>,
+    /// As the registry says.
+    pub digest: Option<String>,
     /// The repository that a blob is mounted from.
     from: Option<String>,
     /// The host that was dialled, where it is none of ours.
@@ -34,7 +67,11 @@ pub(super) struct Record {
     /// Scopes that a token was asked for, and those it got.
     scopes: Option<(String, String)>,
     pub action: Option<Action>,
-    pub grant: Option<String>,
+    grant: Option<Arc<str>>,
+    /// Whom of the grant's `to` the user is.
+    subject: Option<Arc<str>>,
+    /// The grant that would have allowed it from another network.
+    pub near: Option<Arc<str>>,
     pub status: u16,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -45,30 +82,44 @@ pub(super) struct Record {
     pub user_agent: Option<String>,
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
-    /// Why the request was refused, a fixed word.
-    refused: Option<&'static str>,
-    /// The name that a Basic login claimed; not to be trusted unless it is `user` too.
+    /// Why the request was refused, and what that comes to: fixed words.
+    refused: Option<(&'static str, &'static str)>,
+    /// What was wrong with the upstream, a fixed word.
+    failure: Option<&'static str>,
+    /// The name that a login claimed; not to be trusted unless it is `user` too.
     claimed: Option<String>,
+    /// A manifest on its way, where somebody is to be told what it refers to.
+    pub passing: Option<Passing>,
 }
 
 impl Record {
-    pub(super) fn new(request_id: String) -> Self {
+    /// Of a request that begins to arrive from this address.
+    pub(super) fn new(id: RequestId, peer: IpAddr) -> Self {
         Self {
             began: Instant::now(),
-            request_id,
-            client: None,
+            id,
+            trace: None,
+            client: Some(peer),
+            peer: Some(peer),
             user: None,
+            presented: None,
             token: None,
+            access_token: None,
             registry: None,
+            counts: None,
             method: String::new(),
             route: "none",
+            event: None,
             repository: None,
             reference: None,
+            digest: None,
             from: None,
             host: None,
             scopes: None,
             action: None,
             grant: None,
+            subject: None,
+            near: None,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -78,65 +129,113 @@ impl Record {
             protocol: "",
             aborted: None,
             refused: None,
+            failure: None,
             claimed: None,
+            passing: None,
         }
-    }
-
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
     }
 
     /// Notes who speaks, and how.
     pub(super) fn hears(&mut self, head: &RequestHead) {
+        self.id = head.id.clone();
+        self.trace.clone_from(&head.trace);
         self.client = Some(head.client);
         // A method may be any word of any length.
-        self.method = head.method.as_str().chars().take(LONGEST_METHOD).collect();
-        self.user_agent.clone_from(&head.user_agent);
+        self.method = brief(head.method.as_str(), LONGEST_METHOD);
+        self.user_agent = head.user_agent.as_deref().map(|agent| brief(agent, LONGEST_USER_AGENT));
         self.protocol = head.protocol;
-        if let Credentials::Basic(login) = &head.credentials {
-            self.claims(&login.username);
-        }
+        self.presented = match &head.credentials {
+            Credentials::None => None,
+            Credentials::Basic(login) => {
+                self.claims(&login.username);
+                Some("password")
+            }
+            Credentials::Bearer(_) => Some("token"),
+            Credentials::Malformed => Some("malformed"),
+        };
     }
 
-    /// Notes the name that a login claims.
+    /// Notes the name that a login in a form claims.
     pub(super) fn claims(&mut self, name: &str) {
-        self.claimed = Some(name.chars().take(LONGEST_NAME).collect());
+        self.presented = Some("password");
+        self.claimed = Some(brief(name, LONGEST_NAME));
+    }
+
+    /// Notes that a refresh token came in a form.
+    pub(super) fn presents_token(&mut self) {
+        self.presented = Some("token");
     }
 
     /// Notes who was found to be asking.
     pub(super) fn knows(&mut self, principal: &Principal) {
-        self.user = principal.name().map(str::to_owned);
-        self.token = principal.parent().map(|parent| parent.id.to_string());
+        self.user = principal.shared_user().cloned();
+        self.token = principal.parent().map(|parent| Arc::clone(&parent.id));
+        self.access_token = principal.access_token().cloned();
+    }
+
+    /// Notes what allows it.
+    pub(super) fn allows(&mut self, permit: &Permit) {
+        self.grant = permit.grant().cloned();
+        self.subject = permit.subject().cloned();
     }
 
     /// Notes which of the scopes that were asked for a token got.
     pub(super) fn grants(&mut self, asked: &ScopeSet, granted: &ScopeSet) {
-        let brief = |scopes: &ScopeSet| scopes.to_string().chars().take(LONGEST_SCOPES).collect();
-        self.scopes = Some((brief(asked), brief(granted)));
+        let written = |scopes: &ScopeSet| brief(&scopes.to_string(), LONGEST_SCOPES);
+        self.scopes = Some((written(asked), written(granted)));
     }
 
     /// Notes a host that is none of ours.
     pub(super) fn misses(&mut self, host: &Host) {
-        self.host = Some(host.to_string().chars().take(LONGEST_NAME).collect());
+        self.host = Some(brief(&host.to_string(), LONGEST_NAME));
     }
 
     /// Notes why nothing came of it.
     pub(super) fn refuses(&mut self, rejection: &Rejection) {
-        self.refused = Some(rejection.word());
+        self.refused = Some((rejection.word(), rejection.outcome()));
         if let Some(refusal) = rejection.refusal() {
             self.claimed = refusal.user.clone().or_else(|| self.claimed.take());
-            self.token.clone_from(&refusal.token);
+            self.token = refusal.token.as_deref().map(Arc::from);
         }
     }
 
-    /// Notes a refresh token that was issued, so that it can be revoked.
+    /// Notes what was wrong with the upstream.
+    pub(super) fn fails(&mut self, error: &upstream::Error) {
+        self.failure = Some(error.kind());
+    }
+
+    /// Notes an access token that was issued.
     pub(super) fn issues(&mut self, id: &str) {
-        self.token = Some(id.to_owned());
+        self.access_token = Some(id.into());
+    }
+
+    /// Notes a refresh token that was issued, so that it can be revoked.
+    pub(super) fn issues_refresh(&mut self, id: &str) {
+        self.token = Some(id.into());
+    }
+
+    /// Notes what the registry says that the content is.
+    pub(super) fn receives(&mut self, answer: &HeaderMap) {
+        let digest = answer.get(forward::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
+        self.digest = digest.map(|digest| brief(digest, LONGEST_NAME));
+    }
+
+    /// Counts bytes of the request's body.
+    pub(super) fn reads(&mut self, bytes: u64) {
+        self.bytes_in += bytes;
+        pulse::received(bytes);
+    }
+
+    /// Counts bytes of the answer's body.
+    pub(super) fn sends(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+        pulse::sent(bytes);
     }
 
     /// Notes what is asked.
     pub(super) fn asks(&mut self, route: &Route) {
         self.route = route.label();
+        self.event = audit::event(route);
         self.repository = route.repository().map(ToString::to_string);
         self.reference = reference(route);
         if let Needs::Repository { action, source, .. } = route.needs() {
@@ -145,32 +244,49 @@ impl Record {
         }
     }
 
-    /// Writes the access line and counts the request.
+    /// Writes the access line and the audit line, and counts the request.
     pub(super) fn write(&self) {
         let duration = self.began.elapsed();
         let registry = self.registry.as_deref().unwrap_or("none");
-        metrics::request(registry, self.route, self.status, duration.as_secs_f64());
-        if let Some(reason) = self.refused {
-            metrics::refused(reason);
-        }
-        metrics::bytes("in", self.bytes_in);
-        metrics::bytes("out", self.bytes_out);
-        telemetry::log::access(&AccessLine {
-            request_id: &self.request_id,
+        let counts = self.counts.as_deref().unwrap_or_else(|| metrics::unknown());
+        counts.request(self.route, self.status, duration, self.bytes_in, self.bytes_out);
+        metrics::protocol(self.protocol);
+        self.refused.into_iter().for_each(|(reason, _)| metrics::refused(reason));
+        let broken = matches!(self.aborted, Some("upstream_broke" | "damaged"));
+        pulse::answered(self.status, broken, self.refused.map(|(reason, _)| reason));
+        log::request(&self.line(registry, duration), self.decision());
+    }
+
+    fn line<'a>(&'a self, registry: &'a str, duration: Duration) -> RequestLine<'a> {
+        let of_address = || self.reference.as_deref().filter(|reference| reference.contains(':'));
+        RequestLine {
+            request_id: self.id.as_str(),
+            trace: self.trace.as_ref().map(Trace::id),
             client: self.client,
-            user: self.user.as_deref(),
+            peer: self.peer.filter(|peer| self.client != Some(*peer)),
+            user: self.user.as_ref().map(|user| &*user.name),
+            claimed: self.claimed.as_deref().filter(|_| self.user.is_none()),
+            presented: self.presented,
+            provider: self.user.as_ref().map(|user| &*user.via),
             token: self.token.as_deref(),
+            access_token: self.access_token.as_deref(),
             registry,
             method: &self.method,
             route: self.route,
             repository: self.repository.as_deref(),
             reference: self.reference.as_deref(),
+            digest: self.digest.as_deref().or_else(of_address),
             from: self.from.as_deref(),
             host: self.host.as_deref(),
             asked: self.scopes.as_ref().map(|(asked, _)| asked.as_str()),
             granted: self.scopes.as_ref().map(|(_, granted)| granted.as_str()),
             action: self.action.map(Action::as_str),
             grant: self.grant.as_deref(),
+            subject: self.subject.as_deref(),
+            near: self.near.as_deref(),
+            refused: self.refused.map(|(word, _)| word),
+            failure: self.failure,
+            aborted: self.aborted,
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -179,11 +295,26 @@ impl Record {
             resumed: (self.resumed > 0).then_some(self.resumed),
             user_agent: self.user_agent.as_deref(),
             protocol: self.protocol,
-            aborted: self.aborted,
-            refused: self.refused,
-            claimed: self.claimed.as_deref().filter(|_| self.user.is_none()),
-        });
+        }
     }
+
+    fn decision(&self) -> Option<Decision> {
+        let case = Noted {
+            event: self.event?,
+            presented: self.presented,
+            user: self.user.is_some(),
+            grant: self.grant.is_some(),
+            scopes: self.scopes.as_ref().map(|(asked, granted)| (asked.as_str(), granted.as_str())),
+            refused: self.refused,
+            aborted: self.aborted.is_some(),
+            status: self.status,
+        };
+        case.decision()
+    }
+}
+
+fn brief(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
 }
 
 /// Tag or digest; of an upload the digest that it ends with. The ids of sessions are left out: they are capabilities of a kind.

@@ -78,6 +78,9 @@ pub(super) enum Rejection {
     OAuth(OAuthError),
     #[error("an identity source cannot answer")]
     IdentityUnavailable,
+    /// More logins are to be verified than can be.
+    #[error("too many logins wait to be verified")]
+    IdentityOverloaded,
     /// Nothing was verified: too many logins failed before.
     #[error("too many failed logins")]
     Throttled { retry_after: Duration },
@@ -120,6 +123,7 @@ impl Rejection {
             Self::ForeignUpload => "upload_of_another",
             Self::LostUpload => "upload_at_unknown_server",
             Self::IdentityUnavailable => "identity_unavailable",
+            Self::IdentityOverloaded => "identity_overloaded",
             Self::Throttled { .. } => "throttled",
             Self::Denied(Denial::Challenge { narrow: true, .. }) => "insufficient_scope",
             Self::Denied(Denial::Challenge { narrow: false, .. }) => "login_needed",
@@ -135,6 +139,34 @@ impl Rejection {
 }
 
 impl Rejection {
+    /// What it comes to, a fixed word for the audit line.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::WrongCredentials(_) | Self::InvalidToken(_) | Self::InvalidRefresh(_) | Self::NotBasic => "rejected",
+            Self::LoginNeeded | Self::Denied(Denial::Challenge { .. }) => "challenged",
+            Self::Denied(Denial::Forbidden { .. }) => "denied",
+            Self::Denied(Denial::ReadOnly { .. }) => "read_only",
+            Self::Throttled { .. } => "throttled",
+            Self::IdentityUnavailable | Self::IdentityOverloaded => "unavailable",
+            Self::Upstream(_) | Self::CatalogUnfinished | Self::Signing => "failed",
+            Self::BadRequest(_)
+            | Self::UnreadableHead
+            | Self::SlowHead
+            | Self::ExpectationFailed
+            | Self::Misdirected
+            | Self::Route(_)
+            | Self::ForeignUpload
+            | Self::LostUpload
+            | Self::NoRefreshTokens
+            | Self::Busy
+            | Self::BuffersFull(_)
+            | Self::OAuth(_)
+            | Self::CrossSite
+            | Self::TooLarge { .. }
+            | Self::SlowBody => "refused",
+        }
+    }
+
     /// What is known of the token that was refused.
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         let (Self::WrongCredentials(refusal) | Self::InvalidToken(refusal) | Self::InvalidRefresh(refusal)) = self
@@ -151,6 +183,7 @@ impl From<NotAuthenticated> for Rejection {
             NotAuthenticated::WrongCredentials(refusal) => Self::WrongCredentials(refusal),
             NotAuthenticated::InvalidToken(refusal) => Self::InvalidToken(refusal),
             NotAuthenticated::Unavailable => Self::IdentityUnavailable,
+            NotAuthenticated::Overloaded => Self::IdentityOverloaded,
             NotAuthenticated::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
@@ -265,6 +298,7 @@ pub(super) fn answer(rejection: &Rejection, challenger: Option<&Challenger<'_>>,
         Rejection::Busy => unavailable("too much is under way", request_id),
         Rejection::BuffersFull(_) => unavailable("too many transfers are under way", request_id),
         Rejection::IdentityUnavailable => unavailable("the identity source cannot answer now", request_id),
+        Rejection::IdentityOverloaded => unavailable("too many log in at once: try again", request_id),
         Rejection::Throttled { retry_after } => throttled(*retry_after),
         Rejection::Upstream(error) => upstream_answer(error, request_id),
         // What was read is kept, but not for long.

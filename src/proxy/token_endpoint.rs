@@ -61,6 +61,7 @@ pub(super) async fn token(
         .issue(&case.registry.service, &bearer.principal, &granted)
         .map_err(|error| unsigned(&error))?;
     metrics::token_issued("access");
+    record.issues(&issued.id);
     let body = body(&issued, &granted, bearer.refresh_token.as_deref(), verb);
     Ok(Answer::json(StatusCode::OK, body).with(header::CACHE_CONTROL, "no-store"))
 }
@@ -154,6 +155,7 @@ async fn posted(case: Case<'_>, form: &QueryPairs, record: &mut Record) -> Resul
             if runtime.refresh.is_none() {
                 return Err(Rejection::NoRefreshTokens);
             }
+            record.presents_token();
             let token = one("refresh_token")?.ok_or(invalid("refresh_token is needed"))?;
             let principal = runtime.refresh(token, &registry.service).await;
             let principal = principal.map_err(|error| refused(error, Rejection::InvalidRefresh))?;
@@ -205,7 +207,7 @@ fn refresh_token(case: Case<'_>, principal: &Principal, record: &mut Record) -> 
     let issued =
         case.runtime.issuer.issue_refresh(&case.registry.service, user, lifetime).map_err(|error| unsigned(&error))?;
     metrics::token_issued("refresh");
-    record.issues(&issued.id);
+    record.issues_refresh(&issued.id);
     Ok(Some(issued.token))
 }
 
@@ -218,6 +220,7 @@ fn refused(error: NotAuthenticated, rejection: fn(Option<Box<Refusal>>) -> Rejec
     match error {
         NotAuthenticated::WrongCredentials(refusal) | NotAuthenticated::InvalidToken(refusal) => rejection(refusal),
         NotAuthenticated::Unavailable => Rejection::IdentityUnavailable,
+        NotAuthenticated::Overloaded => Rejection::IdentityOverloaded,
         NotAuthenticated::Throttled { retry_after } => Rejection::Throttled { retry_after },
     }
 }

@@ -76,6 +76,48 @@ impl Pattern {
         }
     }
 
+    /// True where it holds `$user`.
+    pub fn is_personal(&self) -> bool {
+        self.segments.contains(&Segment::User)
+    }
+
+    /// The pattern as it is for one user, `$user` filled in; None where it can match nothing: there is no user, or the
+    /// user's name cannot be a segment of a repository's.
+    pub fn filled(&self, user: Option<&str>) -> Option<Self> {
+        if !self.is_personal() {
+            return Some(self.clone());
+        }
+        let user = user.filter(|user| is_component(user))?;
+        let segments: Vec<&str> =
+            self.text.split('/').map(|segment| if segment == "$user" { user } else { segment }).collect();
+        Self::parse(&segments.join("/")).ok()
+    }
+
+    /// The fewest bytes of a name that it matches.
+    pub fn shortest(&self) -> usize {
+        let least = |segment: &Segment| match segment {
+            Segment::Literal(literal) => Some(literal.len()),
+            Segment::One | Segment::User => Some(1),
+            Segment::Any => None,
+        };
+        let (segments, bytes) =
+            self.segments.iter().filter_map(least).fold((0_usize, 0_usize), |(segments, bytes), least| {
+                (segments.saturating_add(1), bytes.saturating_add(least))
+            });
+        bytes.saturating_add(segments.saturating_sub(1))
+    }
+
+    /// True only where no name is matched by both, for the same user. May say false when it cannot tell.
+    pub fn is_apart(&self, other: &Self) -> bool {
+        let fixed = |pattern: &Self| !pattern.segments.contains(&Segment::Any);
+        let clash = |(one, other): (&Segment, &Segment)| matches!((one, other), (Segment::Literal(one), Segment::Literal(other)) if one != other);
+        let known = |(one, other): &(&Segment, &Segment)| **one != Segment::Any && **other != Segment::Any;
+        let (ours, theirs) = (&self.segments, &other.segments);
+        (fixed(self) && fixed(other) && ours.len() != theirs.len())
+            || ours.iter().zip(theirs).take_while(known).any(clash)
+            || ours.iter().rev().zip(theirs.iter().rev()).take_while(known).any(clash)
+    }
+
     /// True where every name that `other` matches is matched by `self` too, for the same user. May say false when it
     /// cannot tell (`**/*` and `**`).
     pub fn covers(&self, other: &Self) -> bool {

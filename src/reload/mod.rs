@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use self::look::SETTLING;
 use crate::{
     config::{Config, Host, Problems},
+    events,
     listener::{ListenError, Listening, Places, Terms},
     runtime::{self, BuildError, Runtime},
     telemetry::{log, metrics},
@@ -90,6 +91,7 @@ enum Fault {
 pub struct First {
     pub certificates: Arc<CertStore>,
     pub acme: Option<acme::Prepared>,
+    pub events: events::Prepared,
     pub runtime: Runtime,
     /// How the files were found before.
     pub look: Look,
@@ -101,6 +103,7 @@ struct Built {
     runtime: Runtime,
     certificates: Vec<Loaded>,
     acme: Option<acme::Prepared>,
+    events: events::Prepared,
     places: Places,
     terms: Terms,
 }
@@ -119,12 +122,13 @@ impl First {
             let keys = Arc::new(Keys::load_or_create(&config.tokens.keys)?);
             let mut runtime = Runtime::build(config, keys)?;
             runtime.certificates = Arc::clone(&certificates);
-            Ok((certificates, acme, runtime))
+            Ok((certificates, acme, endpoints(config)?, runtime))
         };
-        let (certificates, acme, runtime) = load().map_err(|error: BuildError| error.with_all_others(config))?;
+        let (certificates, acme, events, runtime) =
+            load().map_err(|error: BuildError| error.with_all_others(config))?;
         // A key that was made just now is no change.
         look.appeared();
-        Ok(Self { certificates, acme, runtime, look })
+        Ok(Self { certificates, acme, events, runtime, look })
     }
 }
 
@@ -229,9 +233,9 @@ impl Reloader {
             let certificates = self.certificates.load(&config.tls.certificates)?;
             let acme = config.tls.acme.as_ref().map(acme::Prepared::new).transpose()?;
             let keys = Arc::new(Keys::open(&config.tokens.keys)?);
-            Ok((certificates, acme, self.runtime.load().rebuild(&config, keys)?))
+            Ok((certificates, acme, endpoints(&config)?, self.runtime.load().rebuild(&config, keys)?))
         };
-        let (certificates, acme, runtime) = load().map_err(|error: BuildError| ReloadError {
+        let (certificates, acme, events, runtime) = load().map_err(|error: BuildError| ReloadError {
             problems: error.with_all_others(&config),
             is_elsewhere: error.is_elsewhere(),
         })?;
@@ -243,12 +247,12 @@ impl Reloader {
         let terms = Terms::of(&config, tls, Arc::clone(self.tls.challenges()));
         let places = self.listening.prepare(&config.listen);
         let places = places.map_err(|error: ListenError| elsewhere(error.key, &error))?;
-        Ok(Built { config, runtime, certificates, acme, places, terms })
+        Ok(Built { config, runtime, certificates, acme, events, places, terms })
     }
 
     /// Nothing here can fail. Returns what was in force before.
     fn commit(&self, built: Built) -> Arc<Config> {
-        let Built { config, runtime, certificates, acme, places, terms } = built;
+        let Built { config, runtime, certificates, acme, events, places, terms } = built;
         let config = Arc::new(config);
         for warning in warnings(&self.config.load(), &config) {
             warn!("{warning}");
@@ -259,6 +263,7 @@ impl Reloader {
         runtime.buffers.resize(config.limits.buffers);
         self.log.set(&config.log);
         runtime.watch();
+        runtime.events.install(events);
         let before = self.runtime.swap(Arc::new(runtime));
         self.runtime.load().retires(&before);
         self.listening.install(places, terms);
@@ -312,6 +317,10 @@ impl Cause {
             Self::Change => "a file changed",
         }
     }
+}
+
+fn endpoints(config: &Config) -> Result<events::Prepared, BuildError> {
+    events::Prepared::new(&config.events, runtime::public_port(config)).map_err(BuildError::Events)
 }
 
 /// What an operator should know of a configuration that is about to be in force.

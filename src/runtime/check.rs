@@ -4,7 +4,8 @@ use std::{fmt, path::Path};
 
 use super::{PublicRegistry, Runtime};
 use crate::{
-    config::{self, Config, Host, Problem, Problems, Severity},
+    config::{self, Config, Host, Problem, Problems, Severity, Subject},
+    events,
     identity::{Chain, ChainError},
     tls::{self, CertificateError, FileFault, acme},
     token::{KeyError, Keys},
@@ -30,6 +31,8 @@ pub enum BuildError {
     Certificate(#[from] CertificateError),
     #[error("tls.acme: {0}")]
     Acme(#[from] FileFault),
+    #[error("events: {0}")]
+    Events(FileFault),
     #[error(transparent)]
     Identity(#[from] ChainError),
     #[error(transparent)]
@@ -46,7 +49,7 @@ impl BuildError {
             | Self::Certificate(_)
             | Self::Keys(KeyError::Unusable { .. } | KeyError::NoneForRegistries) => false,
             // A folder is looked at when it is to be written to.
-            Self::Acme(_) => true,
+            Self::Acme(_) | Self::Events(_) => true,
             Self::Identity(ChainError { file, .. }) | Self::Upstream(SetupError { file, .. }) => file.is_none(),
             Self::Keys(KeyError::None | KeyError::Signing | KeyError::Publishing) => true,
         }
@@ -86,6 +89,15 @@ impl BuildError {
                 config.error_at("tls.acme.storage", format_args!("{}: {reason}", file.display()))
             }
             Self::Acme(FileFault { file: None, reason }) => config.error_at("tls.acme", reason),
+            Self::Events(FileFault { file: Some(file), reason })
+                if config.files().iter().any(|named| named.path == *file) =>
+            {
+                with(file, reason)
+            }
+            Self::Events(FileFault { file: Some(file), reason }) => {
+                config.error_at("events.storage", format_args!("{}: {reason}", file.display()))
+            }
+            Self::Events(FileFault { file: None, reason }) => config.error_at("events.endpoints", reason),
             Self::Identity(ChainError { file: None, .. }) => config.error_at("identity", self),
             Self::Upstream(SetupError { file: None, .. }) | Self::NoHost => {
                 config.error_at(if section.is_empty() { "registries" } else { section }, self)
@@ -111,11 +123,19 @@ impl Runtime {
             }
             Err(error) => check.errors(config, "tls.acme", [error]),
         }
+        match events::Prepared::check(&config.events) {
+            Ok(told) => {
+                let told = told.map(|text| config.error_at("events.storage", text));
+                check.warnings.extend(told.map(|problem| Problem { severity: Severity::Warning, ..problem }));
+            }
+            Err(error) => check.errors(config, "events", [BuildError::Events(error)]),
+        }
         check.registries(config);
         check.keys(config);
         let (problems, errors) = Chain::check(&config.identity);
         check.warnings.extend(problems);
         check.passwords(config);
+        check.strangers(config);
         check.errors(config, "identity.providers", errors);
         check.errors.sort_by_key(|problem| (problem.line, problem.column));
         check.errors.dedup();
@@ -176,6 +196,24 @@ impl Check {
                 let key = format!("{}.bind_password_file", directory.key);
                 let message = format_args!("{} can be read by others than its owner; chmod 600 it", file.display());
                 self.warnings.push(Problem { severity: Severity::Warning, ..config.error_at(&key, message) });
+            }
+        }
+    }
+
+    /// Users in grants whom no provider holds.
+    fn strangers(&mut self, config: &Config) {
+        let Some(names) = Chain::names(&config.identity) else { return };
+        for grant in &config.access.grants {
+            for subject in &grant.to {
+                if let Subject::User(user) = subject
+                    && !names.contains(&**user)
+                {
+                    let message = format!(
+                        "{:?} is for {user:?}, whom no password file holds: add the user, or take it out of `to`",
+                        grant.name
+                    );
+                    self.warnings.push(Problem { line: grant.line, ..warning(&config.path, message) });
+                }
             }
         }
     }

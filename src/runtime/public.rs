@@ -8,6 +8,7 @@ use crate::{
     config::{Beside, Host, OpenUploads, ReadOnly, Registry, Tokens, Upstream},
     identity::Principal,
     registry::{OwnHosts, Route, Surface},
+    telemetry::metrics::RegistryCounts,
     token::{Keys, Minter},
     upstream::{self, Catalogs, Plan, Pool, Pools},
 };
@@ -31,6 +32,8 @@ pub struct PublicRegistry {
     origins: Vec<String>,
     pub read_only: ReadOnly,
     pub open_uploads: OpenUploads,
+    /// What its requests are counted with.
+    pub counts: Arc<RegistryCounts>,
     /// The writes that are open; the same through reloads.
     pub writes: Arc<Writes>,
 }
@@ -68,7 +71,6 @@ impl PublicRegistry {
             catalogs: Catalogs::new(Arc::clone(&routed), before.map(|before| &before.catalogs)),
             pools: routed,
             service,
-            label,
             first,
             ui,
             notary,
@@ -76,7 +78,11 @@ impl PublicRegistry {
             origins: origins.iter().map(ToString::to_string).collect(),
             read_only: registry.read_only.clone(),
             open_uploads: registry.open_uploads,
+            counts: before
+                .filter(|before| before.label == label)
+                .map_or_else(|| Arc::new(RegistryCounts::new(&label)), |before| Arc::clone(&before.counts)),
             writes: before.map(|before| Arc::clone(&before.writes)).unwrap_or_default(),
+            label,
         })
     }
 
@@ -139,6 +145,14 @@ impl PublicRegistry {
     /// Those of routes, the UI and the Notary server too.
     pub fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pools.all().iter().chain(&self.ui).chain(&self.notary)
+    }
+
+    /// The same with what each is for: `registry`, `route`, `ui` or `notary`.
+    pub fn pools_in_use(&self) -> impl Iterator<Item = (&'static str, &Arc<Pool>)> {
+        let kinds = std::iter::once("registry").chain(std::iter::repeat("route"));
+        let beside = [("ui", &self.ui), ("notary", &self.notary)];
+        let beside = beside.into_iter().filter_map(|(kind, pool)| Some((kind, pool.as_ref()?)));
+        kinds.zip(self.pools.all()).chain(beside)
     }
 
     /// The policy's question for a caller of this registry.

@@ -1,4 +1,5 @@
-//! What operators see: logs and metrics.
+//! What operators see: logs, metrics, and the pulse of the status page.
 
 pub mod log;
 pub mod metrics;
+pub mod pulse;

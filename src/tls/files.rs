@@ -180,6 +180,7 @@ fn assemble(
     Ok(Loaded {
         info: CertificateInfo {
             names: facts.names.clone(),
+            not_before: facts.not_before,
             not_after: facts.not_after,
             source: *source,
             file: Some(files.certificate_file.clone()),

@@ -24,6 +24,8 @@ pub(super) struct Leaf {
     /// lower case, wildcards as written, addresses in canonical text.
     pub(super) names: Vec<String>,
     /// Unix seconds.
+    pub(super) not_before: i64,
+    /// Unix seconds.
     pub(super) not_after: i64,
     /// What clients may dislike. Nothing here keeps the certificate from being served.
     pub(super) warnings: Vec<String>,
@@ -38,8 +40,9 @@ impl Leaf {
         let names = names(certificate, &mut warnings);
         lifetime(certificate, now, &mut warnings);
         purpose(certificate, &mut warnings);
-        let not_after = certificate.validity().not_after;
-        Self { names, not_after: not_after.timestamp(), warnings, soon: soon(not_after, now) }
+        let validity = certificate.validity();
+        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Self { names, not_before, not_after, warnings, soon: soon(validity.not_after, now) }
     }
 }
 

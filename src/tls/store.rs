@@ -32,6 +32,8 @@ pub struct CertificateInfo {
     /// Lower-case names it is chosen by; wildcards as `*.example.com`, addresses in canonical text.
     pub names: Vec<String>,
     /// Unix seconds.
+    pub not_before: i64,
+    /// Unix seconds.
     pub not_after: i64,
     pub source: Source,
     /// Where it is kept; None for a temporary one.

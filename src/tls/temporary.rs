@@ -37,6 +37,7 @@ pub(super) fn make(names: &[String]) -> Result<Loaded, TemporaryError> {
     Ok(Loaded {
         info: CertificateInfo {
             names: names.to_vec(),
+            not_before: (now - BEFORE).unix_timestamp(),
             not_after: (now + LIFE).unix_timestamp(),
             source: Source::Temporary,
             file: None,

@@ -83,7 +83,7 @@ pub async fn inspect(
 ) -> Option<Inspection> {
     let kind = TokenKind::claimed(token)?;
     let claims = read(token)?;
-    let service = services.iter().find(|service| verifier.check(kind, service, token).is_some());
+    let service = services.iter().find(|service| verifier.check(kind, service, token).is_ok());
     let leeway = match kind {
         TokenKind::Access => claims::LEEWAY,
         TokenKind::Refresh | TokenKind::Deploy => 0,
@@ -128,7 +128,7 @@ async fn standing(claims: &Claims, chain: &Chain) -> TokenState {
     match chain.recall(&claims.sub, via, proof).await {
         Ok(Some(_)) => TokenState::Good,
         Ok(None) | Err(LoginError::Rejected) => TokenState::UserChanged,
-        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => TokenState::Unknown,
+        Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => TokenState::Unknown,
     }
 }
 

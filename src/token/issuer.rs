@@ -17,6 +17,8 @@ use crate::{
 /// No `Debug`: a token is a secret while it lasts.
 pub struct Issued {
     pub token: String,
+    /// What the log names it by.
+    pub id: String,
     /// At least 60: Docker takes anything less for 60.
     pub expires_in: u64,
 }
@@ -67,7 +69,7 @@ impl Issuer {
             parent: parent.map(|parent| ParentClaim { jti: parent.id.to_string(), exp: parent.expires }),
             ..self.claims(TokenKind::Access, service, principal.as_user(), lifetime)?
         };
-        Ok(Issued { token: self.keys.sign(TokenKind::Access, &claims)?, expires_in: lifetime })
+        Ok(Issued { token: self.keys.sign(TokenKind::Access, &claims)?, id: claims.jti, expires_in: lifetime })
     }
 
     /// Signs a refresh token: whoever sends it is the user, as long as the user's password stays what it is.

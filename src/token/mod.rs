@@ -24,6 +24,6 @@ pub use issuer::{Issued, IssuedLong, Issuer};
 pub use jwks::jwks;
 pub use keys::{KeyError, Keys};
 pub use passed::Minter;
-pub use refusal::{Reason, Refusal};
+pub use refusal::{Fault, Reason, Refusal};
 pub use seal::{Sealed, Seals};
 pub use verifier::{Verifier, VerifyError};

@@ -10,12 +10,25 @@ pub struct Refusal {
     pub token: Option<String>,
 }
 
+/// Why a token is none of ours for this registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Malformed,
+    /// Signed by a key that is not listed, or with another algorithm than the key's.
+    Key,
+    /// A token for something else.
+    Kind,
+    Signature,
+    /// For another registry.
+    Audience,
+    Issuer,
+}
+
 /// The reasons, each a fixed word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No token of ours for this registry: malformed, forged, of another kind, signed by a key that is not listed, or for
-    /// another service.
-    Foreign,
+    /// No token of ours for this registry.
+    Foreign(Fault),
     Early,
     Expired,
     Revoked,
@@ -28,7 +41,7 @@ pub enum Reason {
 impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Foreign => "invalid_token",
+            Self::Foreign(_) => "invalid_token",
             Self::Early => "token_not_yet_valid",
             Self::Expired => "token_expired",
             Self::Revoked => "token_revoked",
@@ -38,8 +51,29 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// What metrics say of it.
+    pub(super) fn outcome(self) -> &'static str {
+        match self {
+            Self::Foreign(fault) => match fault {
+                Fault::Malformed => "malformed",
+                Fault::Key => "unknown_key",
+                Fault::Kind => "other_kind",
+                Fault::Signature => "bad_signature",
+                Fault::Audience => "wrong_audience",
+                Fault::Issuer => "wrong_issuer",
+            },
+            Self::Early => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::UserChanged => "user_changed",
+            Self::OtherUser => "other_user",
+        }
+    }
+}
+
 impl Refusal {
-    pub(super) fn foreign() -> Self {
-        Self { reason: Reason::Foreign, user: None, token: None }
+    pub(super) fn foreign(fault: Fault) -> Self {
+        Self { reason: Reason::Foreign(fault), user: None, token: None }
     }
 }

@@ -6,7 +6,10 @@ use aws_lc_rs::digest;
 use moka::sync::Cache;
 
 use super::claims::{Claims, TokenKind};
-use crate::identity::{Limit, Parent};
+use crate::{
+    identity::{Limit, Parent},
+    telemetry::metrics,
+};
 
 /// What the entries may take up together, in bytes, roughly.
 const CAPACITY: u64 = 32 * 1024 * 1024;
@@ -16,7 +19,7 @@ const OVERHEAD: usize = 512;
 /// What a token said once its signature, kind, issuer and audience had been checked. Time, revocation and the subject's
 /// standing are not part of it: they are asked each time.
 pub(super) struct Verified {
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) not_before: u64,
     pub(super) expires: u64,
     /// None: nobody in particular.
@@ -43,7 +46,7 @@ impl Verified {
             _ => return None,
         };
         Some(Self {
-            id: claims.jti,
+            id: claims.jti.into(),
             not_before: claims.nbf,
             expires: claims.exp,
             subject,
@@ -73,20 +76,22 @@ impl VerifiedTokens {
     }
 
     /// The remembered result, or that of `verify`, which is remembered where there is one.
-    pub(super) fn get(
+    pub(super) fn get<E>(
         &self,
         kind: TokenKind,
         service: &str,
         token: &str,
-        verify: impl FnOnce() -> Option<Verified>,
-    ) -> Option<Arc<Verified>> {
+        verify: impl FnOnce() -> Result<Verified, E>,
+    ) -> Result<Arc<Verified>, E> {
         let key = key(kind, service, token);
-        if let Some(verified) = self.0.get(&key) {
-            return Some(verified);
+        let known = self.0.get(&key);
+        metrics::token_looked_up(known.is_some());
+        if let Some(verified) = known {
+            return Ok(verified);
         }
         let verified = Arc::new(verify()?);
         self.0.insert(key, Arc::clone(&verified));
-        Some(verified)
+        Ok(verified)
     }
 
     pub(super) fn forget(&self, kind: TokenKind, service: &str, token: &str) {

@@ -2,16 +2,17 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use jsonwebtoken::Validation;
+use jsonwebtoken::{Validation, errors::ErrorKind};
 
 use super::{
-    Keys, Reason, Refusal, Sealed, Seals,
+    Fault, Keys, Reason, Refusal, Sealed, Seals,
     claims::{self, Audience, Claims, Header, TokenKind},
     verified::{Subject, Verified, VerifiedTokens},
 };
 use crate::{
     identity::{BasicCredentials, Chain, Limit, LoginError, Parent, Principal},
     registry::{RepositoryName, UploadSession},
+    telemetry::metrics,
 };
 
 /// Why a token did not make a principal.
@@ -69,6 +70,16 @@ impl Verifier {
         chain: &Chain,
         upload: Option<(&RepositoryName, &UploadSession)>,
     ) -> Result<Principal, VerifyError> {
+        counted(TokenKind::Access, self.bearer(service, token, chain, upload).await)
+    }
+
+    async fn bearer(
+        &self,
+        service: &str,
+        token: &str,
+        chain: &Chain,
+        upload: Option<(&RepositoryName, &UploadSession)>,
+    ) -> Result<Principal, VerifyError> {
         let verified = self.verified(TokenKind::Access, service, token)?;
         let opened = || {
             let (repository, session) = upload?;
@@ -83,7 +94,7 @@ impl Verifier {
             None => Principal::anonymous(),
             Some(subject) => standing(TokenKind::Access, &verified, subject, chain).await?,
         };
-        let principal = principal.limited(verified.limit.clone());
+        let principal = principal.limited(verified.limit.clone()).bearing(Arc::clone(&verified.id));
         Ok(match &verified.parent {
             Some(parent) => principal.through(parent.clone()),
             None => principal,
@@ -95,8 +106,12 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::access`].
     pub async fn refresh(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
+        counted(TokenKind::Refresh, self.refreshed(service, token, chain).await)
+    }
+
+    async fn refreshed(&self, service: &str, token: &str, chain: &Chain) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Refresh, service, token)?;
-        let subject = verified.subject.as_ref().ok_or_else(foreign)?;
+        let subject = verified.subject.as_ref().ok_or_else(|| foreign(Fault::Malformed))?;
         let principal = standing(TokenKind::Refresh, &verified, subject, chain).await?;
         if principal.as_user().is_some_and(|user| !user.proof.binds_password()) {
             return Err(verified.refused(TokenKind::Refresh, Reason::UserChanged));
@@ -115,6 +130,10 @@ impl Verifier {
         login: &BasicCredentials,
         chain: &Chain,
     ) -> Result<Principal, VerifyError> {
+        counted(TokenKind::Deploy, self.deployed(service, login, chain).await)
+    }
+
+    async fn deployed(&self, service: &str, login: &BasicCredentials, chain: &Chain) -> Result<Principal, VerifyError> {
         let verified = self.long_lived(TokenKind::Deploy, service, login.password.reveal())?;
         let subject = verified.subject.as_ref().filter(|subject| subject.name == login.username);
         let subject = subject.ok_or_else(|| verified.refused(TokenKind::Deploy, Reason::OtherUser))?;
@@ -135,8 +154,8 @@ impl Verifier {
 
     /// What a token of this kind says that these keys signed for this service and that is not revoked.
     fn verified(&self, kind: TokenKind, service: &str, token: &str) -> Result<Arc<Verified>, VerifyError> {
-        let verify = || Verified::new(self.check(kind, service, token)?, token);
-        let verified = self.verified.get(kind, service, token, verify).ok_or_else(foreign)?;
+        let verify = || Verified::new(self.check(kind, service, token)?, token).ok_or(Fault::Malformed);
+        let verified = self.verified.get(kind, service, token, verify).map_err(foreign)?;
         let parent = verified.parent.as_ref().map(|parent| &*parent.id);
         let revoked = self.names(&verified.id, parent);
         if revoked { Err(verified.refused(kind, Reason::Revoked)) } else { Ok(verified) }
@@ -149,7 +168,7 @@ impl Verifier {
             TokenKind::Access => Some(audience.as_str()),
             TokenKind::Refresh | TokenKind::Deploy => audience.rsplit_once('/').map(|(service, _)| service),
         };
-        service.is_some_and(|service| self.check(kind, service, token).is_some())
+        service.is_some_and(|service| self.check(kind, service, token).is_ok())
     }
 
     /// True where the token, or the one it was made from, was revoked.
@@ -175,11 +194,14 @@ impl Verifier {
 
     /// The claims of a token, whatever the time is. Nothing of it is believed before the signature is checked, but the
     /// name of the key.
-    pub(super) fn check(&self, kind: TokenKind, service: &str, token: &str) -> Option<Claims> {
-        let header = Header::read(token)?;
-        let key = self.keys.find(&header.kid)?;
-        if header.typ != kind.media_type() || header.alg != key.algorithm_name {
-            return None;
+    pub(super) fn check(&self, kind: TokenKind, service: &str, token: &str) -> Result<Claims, Fault> {
+        let header = Header::read(token).ok_or(Fault::Malformed)?;
+        let key = self.keys.find(&header.kid).ok_or(Fault::Key)?;
+        if header.typ != kind.media_type() {
+            return Err(Fault::Kind);
+        }
+        if header.alg != key.algorithm_name {
+            return Err(Fault::Key);
         }
         let mut validation = Validation::new(key.algorithm);
         // Read by `is_in_time`, each time that the token is used.
@@ -188,8 +210,8 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[kind.audience(service)]);
-        let claims: Claims = jsonwebtoken::decode(token, &key.key, &validation).ok()?.claims;
-        claims.is_sane(kind).then_some(claims)
+        let claims: Claims = jsonwebtoken::decode(token, &key.key, &validation).map_err(|error| fault(&error))?.claims;
+        if claims.is_sane(kind) { Ok(claims) } else { Err(Fault::Malformed) }
     }
 }
 
@@ -208,12 +230,35 @@ async fn standing(
     match recalled {
         Ok(Some(user)) => Ok(Principal::user(user)),
         Ok(None) | Err(LoginError::Rejected) => Err(verified.refused(kind, Reason::UserChanged)),
-        Err(LoginError::Unavailable | LoginError::Throttled { .. }) => Err(VerifyError::Unavailable),
+        Err(LoginError::Unavailable | LoginError::Overloaded | LoginError::Throttled { .. }) => {
+            Err(VerifyError::Unavailable)
+        }
     }
 }
 
-fn foreign() -> VerifyError {
-    VerifyError::Invalid(Box::new(Refusal::foreign()))
+/// Counts what was found of a token.
+fn counted(kind: TokenKind, found: Result<Principal, VerifyError>) -> Result<Principal, VerifyError> {
+    let outcome = match &found {
+        Ok(_) => "valid",
+        Err(VerifyError::Invalid(refusal)) => refusal.reason.outcome(),
+        Err(VerifyError::Unavailable) => "unavailable",
+    };
+    metrics::token_verified(kind.as_str(), outcome);
+    found
+}
+
+fn foreign(fault: Fault) -> VerifyError {
+    VerifyError::Invalid(Box::new(Refusal::foreign(fault)))
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library's list of errors is open")]
+fn fault(error: &jsonwebtoken::errors::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::InvalidSignature => Fault::Signature,
+        ErrorKind::InvalidAudience => Fault::Audience,
+        ErrorKind::InvalidIssuer => Fault::Issuer,
+        _ => Fault::Malformed,
+    }
 }
 
 impl Verified {
@@ -223,7 +268,7 @@ impl Verified {
     }
 
     fn refused(&self, kind: TokenKind, reason: Reason) -> VerifyError {
-        let own = (kind != TokenKind::Access).then(|| self.id.clone());
+        let own = (kind != TokenKind::Access).then(|| self.id.to_string());
         let token = own.or_else(|| self.parent.as_ref().map(|parent| parent.id.to_string()));
         let user = self.subject.as_ref().map(|subject| subject.name.clone());
         VerifyError::Invalid(Box::new(Refusal { reason, user, token }))
@@ -231,7 +276,7 @@ impl Verified {
 }
 
 fn parent(verified: &Verified) -> Parent {
-    Parent { id: verified.id.as_str().into(), expires: verified.expires }
+    Parent { id: Arc::clone(&verified.id), expires: verified.expires }
 }
 
 #[cfg(test)]

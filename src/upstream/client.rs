@@ -71,8 +71,8 @@ impl Connector {
     }
 }
 
-/// One address that swallows what it is sent must not take the time of all.
-async fn dial_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+/// A connection to a host within the limit. One address that swallows what it is sent must not take the time of all.
+pub async fn dial_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
     let begun = Instant::now();
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -36,17 +36,43 @@ pub struct Pending {
     /// Taken by the exchange.
     server: Option<Occupied>,
     storage: Option<Arc<Idle>>,
+    /// Since when the server has had all that it needs; None where its answer's time is not its own.
+    asked: Option<Instant>,
+    /// It is sent but once, so that what goes wrong with it is counted here.
+    is_final: bool,
 }
 
 impl Pending {
     pub(super) fn start(mut wire: Wire, request: Request<UploadBody>, server: Occupied) -> Self {
+        let asked = request.body().is_end_stream().then(Instant::now);
         let answer = Box::pin(wire.sender.try_send_request(request));
-        Self { wire: Some(wire), answer, server: Some(server), storage: None }
+        Self { wire: Some(wire), answer, server: Some(server), storage: None, asked, is_final: false }
+    }
+
+    /// A request that nobody sends again.
+    pub(super) fn final_one(self) -> Self {
+        Self { is_final: true, ..self }
+    }
+
+    /// A request of our own, which says nothing of how long clients wait.
+    pub(super) fn unmeasured(self) -> Self {
+        Self { asked: None, ..self }
     }
 
     /// A request to object storage, which a server's redirect led to.
     pub(super) fn redirected(wire: Wire, request: Request<UploadBody>, server: Occupied, storage: Arc<Idle>) -> Self {
-        Self { storage: Some(storage), ..Self::start(wire, request, server) }
+        Self { storage: Some(storage), ..Self::start(wire, request, server).unmeasured() }
+    }
+
+    /// What it means that the server did not go on for so long.
+    pub fn silent(&self, time: Duration) -> Error {
+        let error = Error::Silent(time);
+        self.counts(&error);
+        error
+    }
+
+    fn counts(&self, error: &Error) {
+        self.server.iter().filter(|_| self.is_final).for_each(|server| server.erred(error));
     }
 
     /// The server that was asked; None once it has answered.
@@ -65,16 +91,32 @@ impl Future for Pending {
             this.wire = None;
         }
         match this.answer.as_mut().poll(context) {
-            Poll::Ready(Ok(response)) => match this.server.take() {
-                Some(server) => Poll::Ready(Exchange::new(this.wire.take(), response, server, this.storage.take())),
-                None => Poll::Ready(Err(Error::Unusable("an answer after the answer"))),
-            },
+            Poll::Ready(Ok(response)) => Poll::Ready(this.answered(response)),
             Poll::Ready(Err(mut error)) => {
                 let _ = error.take_message();
-                Poll::Ready(Err(error.into_error().into()))
+                let error = error.into_error().into();
+                this.counts(&error);
+                Poll::Ready(Err(error))
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+impl Pending {
+    fn answered(&mut self, response: Response<Incoming>) -> Result<Exchange, Error> {
+        let server = self.server.take().ok_or(Error::Unusable("an answer after the answer"))?;
+        self.asked.iter().for_each(|asked| server.answered(asked.elapsed()));
+        let asked = Arc::clone(&server);
+        let exchange = Exchange::new(self.wire.take(), response, server, self.storage.take());
+        if self.is_final {
+            match &exchange {
+                Ok(exchange) if exchange.head.status.is_server_error() => asked.health.counts.erred("status"),
+                Ok(_) => {}
+                Err(error) => asked.erred(error),
+            }
+        }
+        exchange
     }
 }
 
@@ -130,6 +172,14 @@ impl Exchange {
 
     pub(super) fn from(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// Counts a body that did not come to its end.
+    pub(super) fn erred(&self, error: &Error) {
+        match &self.storage {
+            Some(_) => self.server.health.counts.erred("storage"),
+            None => self.server.erred(error),
+        }
     }
 
     /// The answer broke off: that counts against the server, unless object storage answered in its place.

@@ -21,7 +21,10 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 
 use super::{Error, UploadBody, exchange::Pending, server::Server};
-use crate::{config, telemetry::metrics};
+use crate::{
+    config,
+    telemetry::metrics::{self, ServerCounts},
+};
 
 /// The longest pause, in intervals: a minute where probes come every five seconds.
 const LONGEST_PAUSE: u32 = 12;
@@ -35,6 +38,7 @@ pub(super) struct Health {
     settings: config::Health,
     registry: Box<str>,
     server: Box<str>,
+    pub(super) counts: ServerCounts,
     up: AtomicBool,
     /// It answers no probes.
     silent: AtomicBool,
@@ -42,6 +46,8 @@ pub(super) struct Health {
     retired: AtomicBool,
     /// Failures of requests in a row.
     failures: AtomicU32,
+    /// Failures of requests in all.
+    failed: AtomicU64,
     /// When the server came back, by [`clock`]; 0 where its share is whole.
     returned: AtomicU64,
     course: Mutex<Course>,
@@ -77,10 +83,12 @@ impl Health {
             settings: settings.clone(),
             registry: registry.into(),
             server: server.into(),
+            counts: ServerCounts::new(registry, server),
             up: AtomicBool::new(true),
             silent: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
             returned: AtomicU64::new(0),
             course: Mutex::new(Course { good: 0, bad: 0, ejections: 0, since: Instant::now(), trouble: None }),
         }
@@ -94,6 +102,7 @@ impl Health {
         }
         self.failures.store(before.failures.load(Ordering::Relaxed), Ordering::Relaxed);
         self.returned.store(before.returned.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.failed.store(before.failed.load(Ordering::Relaxed), Ordering::Relaxed);
         *course = known;
     }
 
@@ -141,10 +150,16 @@ impl Health {
 
     /// A request failed by the server's fault.
     pub(super) fn failed(&self, why: &dyn fmt::Display) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if failures >= self.settings.unhealthy_after && self.is_up() {
             self.eject(&mut self.lock(), "requests", why);
         }
+    }
+
+    /// How many requests failed by the server's fault so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// What ended its turn; None while it has it.
@@ -153,6 +168,7 @@ impl Health {
     }
 
     fn probed(&self, outcome: Result<(), Unwell>) {
+        self.counts.probed(outcome.is_ok());
         let mut course = self.lock();
         match outcome {
             Ok(()) => {
@@ -189,7 +205,7 @@ impl Health {
         course.good = 0;
         course.since = Instant::now() + pause;
         self.show();
-        metrics::upstream_ejected(&self.registry, &self.server);
+        self.counts.ejected();
         course.trouble = Some(why.to_string());
         warn!(registry = self.registry, server = self.server, by, error = %why, ?pause, "a server fails and loses its turn");
     }
@@ -233,7 +249,7 @@ impl Probe {
             request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
         }
         let wire = server.connect().await?;
-        match Pending::start(wire, request, server.occupy()).await {
+        match Pending::start(wire, request, server.occupy()).unmeasured().await {
             Ok(exchange) => Ok(exchange.head.status),
             Err(Error::Refused(_)) => Ok(StatusCode::UNAUTHORIZED),
             Err(error) => Err(error),

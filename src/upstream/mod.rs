@@ -13,6 +13,7 @@ mod credentials;
 mod exchange;
 mod health;
 mod idle;
+mod latency;
 mod plan;
 mod pool;
 mod pools;
@@ -26,6 +27,7 @@ mod verify;
 
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{CatalogError, Catalogs, Found, Question};
+pub use client::dial_tcp;
 pub use exchange::{Exchange, Pending};
 pub use plan::{Plan, retire};
 pub use pool::{Pool, ServerState};
@@ -78,6 +80,22 @@ impl Error {
             Self::Unsigned(_) => "unsigned",
             Self::Silent(_) => "silent",
             Self::Corrupt { .. } => "corrupt",
+        }
+    }
+
+    /// What to look at.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "is the registry running, and reachable from here at the address in upstream.servers?",
+            Self::Broken(_) => "see the registry's own log for why it ends connections",
+            Self::Unusable(_) => "is that address a registry's, with nothing in front of it?",
+            Self::Refused(_) => "see upstream.credentials and upstream.pass_token, and the clocks of both",
+            Self::Redirect(_) => "see upstream.redirects, and whether the storage is well",
+            Self::Unsigned(_) => "see tokens.keys, and the messages before this one",
+            Self::Silent(_) => {
+                "is the registry overloaded, or its storage slow? upstream.timeouts says how long is waited"
+            }
+            Self::Corrupt { .. } => "check the storage of that server, and push the image again",
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::Request;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::debug;
 
 use super::{
     Error, Exchange, Pending, SetupError, UploadBody,
@@ -21,7 +21,6 @@ use crate::{
     access::Permit,
     config,
     registry::{Reference, Route, UploadVerb},
-    telemetry::metrics,
 };
 
 /// How one server is.
@@ -34,6 +33,11 @@ pub struct ServerState {
     pub trouble: Option<String>,
     /// Requests and transfers.
     pub under_way: usize,
+    /// The recent mean of the time from a request without a body to the head of its answer; None where there was none of
+    /// late. Probes are left out.
+    pub latency: Option<Duration>,
+    /// Requests that failed by its fault, for as long as it is in the configuration.
+    pub failures: u64,
 }
 
 /// How often a request that waits looks whether its server has lost its turn meanwhile.
@@ -159,6 +163,8 @@ impl Pool {
             primary: server.is_primary(),
             trouble: server.health.trouble(),
             under_way: server.under_way(),
+            latency: server.latency(),
+            failures: server.health.failures(),
         })
     }
 
@@ -218,15 +224,15 @@ impl Pool {
                     // A primary knows; another replica may have it, and is asked where no primary answers.
                     order.make_contiguous().sort_by_key(|other| !other.is_primary());
                     outcome.get_or_insert(Err(Error::Unusable("a replica lacks it, and no primary says so too")));
-                    self.moves_on(&server, "lacking");
+                    Self::moves_on(&server, "lacking");
                 }
                 Ok(answer) if answer.head.status.is_server_error() => {
                     outcome = Some(Ok(answer));
-                    self.moves_on(&server, "status");
+                    Self::moves_on(&server, "status");
                 }
                 Err(error) if !error.is_servers_fault() => return Err(error),
                 Err(error) => {
-                    self.moves_on(&server, error.kind());
+                    Self::moves_on(&server, error.kind());
                     *failures = failures.and(&error);
                     outcome = Some(Err(error));
                 }
@@ -237,12 +243,28 @@ impl Pool {
     }
 
     /// Notes that a server's answer, or its silence, is not taken for the last word.
-    fn moves_on(&self, server: &Server, reason: &'static str) {
-        metrics::upstream_moved_on(self.registry(), server.name(), reason);
+    fn moves_on(server: &Server, reason: &'static str) {
+        server.health.counts.moved_on(reason);
     }
 
     /// One server's answer to a GET or HEAD, or that of the object storage which it redirects to, within its turn.
     pub(super) async fn attempt(
+        &self,
+        server: &Arc<Server>,
+        permit: &Permit,
+        headers: &HeaderMap,
+        turn: Turn,
+    ) -> Result<Exchange, Error> {
+        let answer = self.answer_of(server, permit, headers, turn).await;
+        match &answer {
+            Ok(answer) if answer.head.status.is_server_error() => server.health.counts.erred("status"),
+            Ok(_) => {}
+            Err(error) => server.erred(error),
+        }
+        answer
+    }
+
+    async fn answer_of(
         &self,
         server: &Arc<Server>,
         permit: &Permit,
@@ -254,7 +276,7 @@ impl Pool {
         let followed = timeout(turn.limit, redirects.follow(permit, answer, headers)).await;
         let followed = followed.unwrap_or(Err(Error::Silent(turn.limit)));
         // Whatever is wrong with the storage, the server is well.
-        followed.inspect_err(|error| warn!(server = %server.name(), %error, "a redirect came to nothing"))
+        followed.inspect_err(|error| debug!(server = %server.name(), %error, "a redirect came to nothing"))
     }
 
     /// The server's own answer. A connection that died while it was idle is the gate's affair: the request is sent once
@@ -306,7 +328,7 @@ impl Pool {
         let request = self.request(permit, headers.clone(), body)?;
         let (server, wire) = self.connect(permit, at).await?;
         server.asked();
-        Ok(Pending::start(wire, request, server.occupy()))
+        Ok(Pending::start(wire, request, server.occupy()).final_one())
     }
 
     async fn connect(&self, permit: &Permit, at: Option<&str>) -> Result<(Arc<Server>, Wire), Error> {
@@ -318,7 +340,8 @@ impl Pool {
                     Ok(wire) => return Ok((server, wire)),
                     Err(error) => {
                         server.health.failed(&error);
-                        self.moves_on(&server, error.kind());
+                        server.erred(&error);
+                        Self::moves_on(&server, error.kind());
                         last = error;
                     }
                 }
@@ -360,7 +383,7 @@ impl Pool {
             };
             lost = if server.as_ref().is_none_or(well) { None } else { lost.or(Some(Instant::now())) };
             if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
-                return Err(Error::Silent(begun.elapsed()));
+                return Err(pending.silent(begun.elapsed()));
             }
         }
     }
@@ -399,10 +422,8 @@ fn judged(server: &Server, headers: &HeaderMap, answer: Result<Exchange, Error>)
         // Its credentials are the operator's affair, and would be wrong elsewhere too.
         Err(Error::Refused(_)) => {}
         Err(error) if error.is_servers_fault() => {
-            // Once it has lost its turn, that is known.
-            if server.health.is_up() {
-                warn!(server = %server.name(), request_id = request_id(headers), %error, "a request failed");
-            }
+            // The request tells what it came to, and the server's health what follows for the server.
+            debug!(server = %server.name(), request_id = request_id(headers), %error, "a server failed a request");
             server.health.failed(error);
         }
         Err(_) => {}

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::{
     Error, Exchange, Pool,
@@ -18,7 +18,6 @@ use crate::{
     access::Permit,
     config::Timeouts,
     registry::{BlobVerb, ManifestVerb, Route},
-    telemetry::metrics,
 };
 
 /// Conditions were met when the answer began, and the rest belongs to that answer.
@@ -121,8 +120,9 @@ impl Download<'_> {
             Err(digest) => digest.to_string(),
         };
         self.exchange.from().spoilt(&digest);
-        let server = Arc::clone(self.exchange.server());
-        Some(Err(Error::Corrupt { server, digest }))
+        let error = Error::Corrupt { server: Arc::clone(self.exchange.server()), digest };
+        self.exchange.from().erred(&error);
+        Some(Err(error))
     }
 
     /// The next bytes, from whichever server.
@@ -137,9 +137,15 @@ impl Download<'_> {
                 Ok(None) => Error::Unusable("a body shorter than announced"),
                 Err(error) => error,
             };
-            let Some(plan) = &self.plan else { return Err(error) };
+            let Some(plan) = &self.plan else {
+                self.exchange.erred(&error);
+                return Err(error);
+            };
             match self.received.cmp(&plan.length()) {
-                Ordering::Less => self.go_on(error).await?,
+                Ordering::Less => {
+                    self.exchange.erred(&error);
+                    self.go_on(error).await?;
+                }
                 // The connection may break after the last byte.
                 Ordering::Equal => return Ok(None),
                 Ordering::Greater => return Err(Error::Unusable("a body longer than announced")),
@@ -186,10 +192,11 @@ impl Download<'_> {
         let (registry, reason) = (self.pool.registry(), error.kind());
         let next = self.elsewhere(&failed).await?;
         let outcome = if next.is_some() { "resumed" } else { "lost" };
-        metrics::upstream_resumed(registry, failed.name(), reason, outcome);
+        failed.health.counts.resumed(reason, outcome);
         let request_id = request_id(&self.headers);
         let Some((exchange, skip)) = next else {
-            warn!(
+            // The request tells it.
+            debug!(
                 registry, request_id, server = %failed.name(), received = self.received, %error,
                 "a body broke off, and nobody has the rest"
             );

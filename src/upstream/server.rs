@@ -18,10 +18,10 @@ use super::{
     client::{Connector, Wire},
     health::{self, Health},
     idle::Idle,
+    latency::Latency,
 };
 use crate::{
     config::{self, Role, ServerUrl},
-    telemetry,
     tls::ContentHash,
 };
 
@@ -61,7 +61,7 @@ pub(super) struct Server {
     name: Arc<str>,
     idle: Idle,
     under_way: AtomicUsize,
-    requests: OnceLock<metrics::Counter>,
+    latency: Latency,
     pub(super) health: Health,
     probes: OnceLock<Probes>,
     /// Digests of which it sent something else, the oldest first.
@@ -90,7 +90,7 @@ impl Server {
             settings,
             idle: Idle::default(),
             under_way: AtomicUsize::new(0),
-            requests: OnceLock::new(),
+            latency: Latency::default(),
             probes: OnceLock::new(),
             spoilt: Mutex::default(),
             spoils: AtomicBool::new(false),
@@ -112,7 +112,7 @@ impl Server {
 
     /// Begins to probe it and to show it in metrics, once, however many pools have it one after the other.
     pub(super) fn watch(self: &Arc<Self>) {
-        self.requests();
+        self.health.counts.show();
         self.probes.get_or_init(|| Probes(tokio::spawn(health::watch(Arc::downgrade(self))).abort_handle()));
     }
 
@@ -127,11 +127,33 @@ impl Server {
 
     /// Counts a request that is not a probe.
     pub(super) fn asked(&self) {
-        self.requests().increment(1);
+        self.health.counts.asked();
     }
 
-    fn requests(&self) -> &metrics::Counter {
-        self.requests.get_or_init(|| telemetry::metrics::upstream_requests(&self.settings.registry, &self.name))
+    /// Notes how long it took from a request without a body to the head of its answer.
+    pub(super) fn answered(&self, took: Duration) {
+        self.latency.note(took);
+        self.health.counts.answered(took);
+    }
+
+    /// Counts an attempt that came to nothing.
+    pub(super) fn erred(&self, error: &Error) {
+        match error {
+            // Nothing was asked of it.
+            Error::Unsigned(_) => {}
+            Error::Connect(_)
+            | Error::Broken(_)
+            | Error::Unusable(_)
+            | Error::Refused(_)
+            | Error::Redirect(_)
+            | Error::Silent(_)
+            | Error::Corrupt { .. } => self.health.counts.erred(error.kind()),
+        }
+    }
+
+    /// The recent mean of that; None where it answered nothing of late.
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.latency.mean()
     }
 
     /// Counts a request as under way for as long as the guard lives.

@@ -3,7 +3,7 @@
 #
 #   tests/deploy/run.sh BINARY [FOLDER]      FOLDER keeps validators that come from PyPI (target/tools)
 #
-# Needs Debian's yamllint, ansible-core, ansible-lint, kubectl, systemd and python3-venv, which tests/run.sh installs.
+# Needs Debian's yamllint, ansible-core, ansible-lint, kubectl, prometheus, systemd and python3-venv, which tests/run.sh installs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -75,6 +75,14 @@ check_kubernetes() {
   done
 }
 
+# The rules and their tests, the scrape configuration, and every query of the dashboard and the guide.
+check_observability() {
+  promtool check config deploy/observability/prometheus.yml || return
+  promtool check rules deploy/observability/prometheus-rules.yml || return
+  promtool test rules deploy/observability/prometheus-rules.test.yml || return
+  python3 tests/deploy/observability.py "$work"
+}
+
 # Configurations with what `quickstart` makes in the place of what an operator provides.
 check_configurations() {
   local file count=0
@@ -95,7 +103,7 @@ check_configurations() {
 # Every file below deploy/ is of a kind that something here looks at.
 check_nothing_is_left_out() {
   local unknown
-  unknown=$(git ls-files deploy | grep -v -E '\.(md|yml|yaml|sh|j2|service|sysusers\.conf)$|/Dockerfile$|/\.gitignore$') || return 0
+  unknown=$(git ls-files deploy | grep -v -E '\.(md|yml|yaml|json|sh|j2|service|sysusers\.conf)$|/Dockerfile$|/\.gitignore$') || return 0
   printf 'no validator looks at: %s\n' "$unknown" && return 1
 }
 
@@ -110,6 +118,7 @@ check "systemd-analyze, systemd-sysusers" check_unit
 check "hadolint" "$tools/bin/hadolint" deploy/docker/Dockerfile
 check "compose-spec" "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/compose.yml
 check "kustomize, kubernetes-validate" check_kubernetes
+check "promtool, the dashboard" check_observability
 check "yamllint" yamllint --strict deploy conf .yamllint
 check "ansible-playbook, ansible-lint" check_ansible
 tests/deploy/live.sh "$binary"

@@ -11,14 +11,13 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["registry"],
     &["config"],
-    &["telemetry"],
+    &["telemetry", "disk"],
     &["tls"],
     &["identity"],
     &["access", "token", "budget"],
-    &["outbound"],
     &["upstream"],
-    &["runtime"],
     &["events"],
+    &["runtime"],
     &["listener"],
     &["proxy", "admin", "reload"],
     &["server"],
@@ -40,16 +39,26 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora_http", &["listener/", "proxy/"]),
     ("rcgen", &["cli/quickstart/", "tls/", "token/certificates"]),
     ("rpassword", &["cli/"]),
-    ("rustix", &["server/handover.rs", "tls/acme/storage/", "token/keys"]),
-    ("rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
+    (
+        "rustix",
+        &[
+            "disk.rs",
+            "events/mod.rs",
+            "server/handover.rs",
+            "telemetry/metrics/process",
+            "tls/acme/storage/",
+            "token/keys",
+        ],
+    ),
+    ("rustls", &["tls/", "events/", "identity/ldap/", "listener/", "upstream/"]),
     ("sd_notify", &["server/manager.rs"]),
     ("serde_saphyr", &["config/"]),
-    ("tokio_rustls", &["tls/", "identity/ldap/", "listener/", "outbound.rs", "upstream/"]),
+    ("tokio_rustls", &["tls/", "events/", "identity/ldap/", "listener/", "upstream/"]),
 ];
 
 /// Who speaks HTTP without a session of the gate.
 const HTTP: &[&str] =
-    &["outbound.rs", "upstream/", "listener/plain", "admin.rs", "cli/running.rs", "tls/acme/client.rs"];
+    &["upstream/", "events/client.rs", "listener/plain", "admin", "cli/running.rs", "tls/acme/client.rs"];
 
 /// Words that only some files may contain, with the reason.
 const WORDS: &[(&str, &[&str], &str)] = &[
@@ -58,7 +67,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     (".limited(", PRINCIPAL, "a principal is made by identity and the token verifier alone"),
     (
         "StatusCode",
-        &["proxy/", "listener/", "admin.rs", "outbound.rs", "upstream/", "tls/acme/", "cli/running.rs"],
+        &["proxy/", "listener/", "admin", "events/", "upstream/", "tls/acme/", "cli/running.rs"],
         "a status belongs to what answers",
     ),
 ];

@@ -63,14 +63,14 @@ fn a_slow_server_gets_less() {
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 scene.registries[0].pause();
-                thread::sleep(Duration::from_millis(60));
+                thread::sleep(Duration::from_millis(250));
                 scene.registries[0].go_on();
                 thread::sleep(Duration::from_millis(10));
             }
         });
         let asked = scene.asked_by(|| ask_by(12, &gate, &digests(193, requests())));
         eprintln!("least_requests with a slow first server: {asked:?}");
-        // By turns each would get a third of them. How much less it is depends on how busy the machine is.
+        // By turns each would get a third of them. How much less it is depends on how busy the machine is, and so on how fast the others are.
         assert!(asked[0] * 4 < asked[1].min(asked[2]) * 3, "{asked:?}");
         assert!(asked[0] > 0, "it is not left out: {asked:?}");
     });

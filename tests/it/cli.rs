@@ -1,5 +1,6 @@
 //! The command line, as a person and a script meet it.
 
+mod acl;
 mod certificates;
 mod healthcheck;
 mod tokens;
@@ -139,6 +140,12 @@ fn every_command_explains_itself() {
         &["healthcheck"],
         &["acl"],
         &["acl", "explain"],
+        &["acl", "list"],
+        &["acl", "test"],
+        &["login-test"],
+        &["cert"],
+        &["cert", "status"],
+        &["cert", "renew"],
         &["quickstart"],
         &["token"],
         &["token", "issue"],

@@ -49,6 +49,51 @@ fn the_readme_names_the_command_of_the_tests() {
     assert!(readme.contains("\n```\ndeploy/quickstart.sh\n```\n"), "the README has no quickstart");
 }
 
+/// Messages of ours that `troubleshooting.md` explains: it would lead nowhere once they are worded otherwise.
+const MESSAGES: &[&str] = &[
+    "a page of another origin may not do this here",
+    "authentication required for ",
+    "cannot listen on ",
+    "check that this machine reaches the authority",
+    "internal error",
+    "is read-only at the moment, for maintenance",
+    "listen.admin switched off",
+    "no registry of that name here",
+    "plain HTTP is refused: use ",
+    "portcullis temporary certificate",
+    "set the clock of this machine",
+    "the authority limits how often",
+    "the blob cannot be had at the moment",
+    "the body is larger than the limit of ",
+    "the catalog is still being read; ask again",
+    "the identity source cannot answer now",
+    "the registry cannot be reached",
+    "the registry did not answer in time",
+    "the registry does not accept this gate",
+    "the storage folder must belong to portcullis, and have room",
+    "too many failed logins: try again in ",
+    "too many transfers are under way",
+    "too much is under way",
+    "unknown upload session",
+    "upload_at_unknown_server",
+    "upload_of_another",
+    "was not proven to be ours by ",
+    "wrong user name or password",
+];
+
+#[test]
+fn the_messages_that_are_explained_are_those_of_the_product() {
+    let page = fs::read_to_string(root().join(GUIDE).join("troubleshooting.md")).unwrap();
+    let mut sources = Vec::new();
+    collect(Path::new("src"), "rs", &mut sources);
+    let product: Vec<String> = sources.iter().map(|path| fs::read_to_string(root().join(path)).unwrap()).collect();
+    let missing: Vec<_> = MESSAGES
+        .iter()
+        .filter(|message| !page.contains(**message) || !product.iter().any(|source| source.contains(**message)))
+        .collect();
+    assert!(missing.is_empty(), "not in the page, or not in the product: {missing:#?}");
+}
+
 /// Why a link of the document at `path` leads nowhere.
 fn complaint(path: &Path, link: &str, documents: &BTreeMap<PathBuf, Document>) -> Option<String> {
     if link.contains("://") || link.starts_with("mailto:") {
@@ -90,18 +135,19 @@ struct Document {
 fn documents() -> BTreeMap<PathBuf, Document> {
     let mut found = Vec::new();
     for place in PLACES {
-        collect(Path::new(place), &mut found);
+        collect(Path::new(place), "md", &mut found);
     }
     found.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-fn collect(place: &Path, found: &mut Vec<PathBuf>) {
+/// The files with this ending at or below a place.
+fn collect(place: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     let full = root().join(place);
     if full.is_dir() {
         for entry in fs::read_dir(&full).unwrap() {
-            collect(&place.join(entry.unwrap().file_name()), found);
+            collect(&place.join(entry.unwrap().file_name()), ending, found);
         }
-    } else if place.extension().is_some_and(|extension| extension == "md") {
+    } else if place.extension().is_some_and(|extension| extension == ending) {
         found.push(place.to_owned());
     }
 }
@@ -111,6 +157,7 @@ fn read(path: &Path) -> Document {
     let mut document = Document::default();
     let mut heading: Option<String> = None;
     for event in Parser::new(&text) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum of which little matters here")]
         match event {
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
                 document.links.insert(dest_url.into_string());

@@ -1,7 +1,7 @@
 //! Tests of the whole: the real binary between a real registry and real clients.
 //!
-//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, pebble, testssl.sh, curl, htpasswd, openssl,
-//! skopeo, podman, buildah, containerd and docker (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
+//! They need docker-registry, nginx, haproxy, notary, slapd, ldap-utils, pebble, prometheus, testssl.sh, curl, htpasswd, openssl,
+//! skopeo, podman, buildah, containerd, docker and chromium (`tests/run.sh` installs them); one that is missing fails the tests that need it, by name. podman, buildah, containerd and docker
 //! need root. `PORTCULLIS_TEST_REGISTRY` names another registry binary, `PORTCULLIS_TEST_PEBBLE` another
 //! pebble.
 // A test that cannot go on panics; that is what the lints of the product forbid there.
@@ -11,6 +11,7 @@
 mod support;
 
 mod acme;
+mod admin;
 mod affinity;
 mod answers;
 mod architecture;
@@ -26,6 +27,7 @@ mod collect;
 mod differential;
 mod documents;
 mod ending;
+mod events;
 mod examples;
 mod faults;
 mod grace;
@@ -35,6 +37,8 @@ mod ldap;
 mod listening;
 mod live;
 mod login;
+mod logs;
+mod metrics;
 mod outside;
 mod pairing;
 mod pass_token;

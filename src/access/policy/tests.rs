@@ -8,7 +8,7 @@ use crate::{
     access::fixtures::{
         DIGEST, Place, access, grant, group_subject, host, patterns, repository, route, user, user_subject, with_token,
     },
-    config::{Access, Grant as Written, Subject},
+    config::{Access, Config, Grant as Written, Subject},
     registry::{Read, Span, TokenVerb, UploadVerb},
 };
 
@@ -108,6 +108,31 @@ fn caller_routes_need_a_caller() {
     }
 }
 
+/// What the log says of a grant, and of one that is for another network.
+#[test]
+fn whom_a_grant_is_for_and_which_one_is_near() {
+    let mut inside = grant("inside", &["a/**"], &[Pull], &[group_subject("g")]);
+    inside.from = vec!["192.0.2.0/24".parse().unwrap()];
+    let to = [user_subject("alice"), group_subject("g"), Subject::Authenticated];
+    let policy = Policy::compile(&access(vec![inside, grant("here", &["b/**"], &[Push], &to)]));
+    let place = Place::default();
+    let push = |principal: &Principal| {
+        let permit = policy.authorize(place.asker(principal), route(&Method::PUT, "/v2/b/c/manifests/v1")).unwrap();
+        permit.subject().unwrap().to_string()
+    };
+    assert_eq!(push(&user("alice", &["g"])), "user:alice", "the first in the file");
+    assert_eq!(push(&user("bob", &["g"])), "group:g");
+    assert_eq!(push(&user("bob", &[])), "authenticated");
+    let near = |principal: &Principal, repository: &str, action| {
+        let repository = RepositoryName::parse(repository).unwrap();
+        policy.allows_elsewhere(place.asker(principal), &repository, action).map(|grant| grant.to_string())
+    };
+    assert_eq!(near(&user("bob", &["g"]), "a/b", Pull).as_deref(), Some("inside"));
+    assert_eq!(near(&user("bob", &["g"]), "a/b", Push), None, "nor from there");
+    assert_eq!(near(&user("bob", &[]), "a/b", Pull), None, "for others");
+    assert_eq!(near(&user("bob", &["g"]), "b/c", Push), None, "it is allowed from anywhere");
+}
+
 #[test]
 fn open_routes_need_nothing() {
     let _ = ask(&Principal::anonymous(), Route::Landing(Read::Get)).unwrap();
@@ -117,7 +142,7 @@ fn open_routes_need_nothing() {
 #[test]
 fn what_the_policy_allows_anyone_needs_no_token() {
     let permit = ask(&Principal::anonymous(), route(&Method::GET, "/v2/library/x/tags/list")).unwrap();
-    assert_eq!((permit.grant(), permit.action()), (Some("public images"), Some(Pull)));
+    assert_eq!((permit.grant().map(|grant| &**grant), permit.action()), (Some("public images"), Some(Pull)));
 }
 
 #[test]
@@ -147,7 +172,10 @@ fn a_token_narrows() {
         assert_eq!(ask(&narrow, push()).unwrap_err(), challenge_for(&scope, true));
     }
     let permit = ask(&with_token(alice(), &[("team-a/app", &[Push])]), push()).unwrap();
-    assert_eq!((permit.grant(), permit.action()), (Some("team-a works in its namespace"), Some(Push)));
+    assert_eq!(
+        (permit.grant().map(|grant| &**grant), permit.action()),
+        (Some("team-a works in its namespace"), Some(Push))
+    );
     let _ = ask(&alice(), push()).unwrap();
 }
 

@@ -44,13 +44,17 @@ fn ask(arguments: &[&str]) -> (String, bool) {
         std::fs::write(folder.path().join(file), "").unwrap();
     }
     let config = Config::load(&path).unwrap();
-    let (text, allowed) = explain(&config, &question(arguments).unwrap()).unwrap();
+    let question = question(arguments).unwrap();
+    let (text, allowed) = Judge::new(&config).explain(&Asked::of(&config, &question).unwrap());
     (text.replace(&format!("{}/", folder.path().display()), ""), allowed)
 }
 
 fn question(arguments: &[&str]) -> Result<Explain, clap::Error> {
     let arguments = ["acl", "explain"].iter().chain(arguments);
-    Cli::try_parse_from(arguments).map(|Cli { acl: AclArgs { question: Question::Explain(question) } }| question)
+    Cli::try_parse_from(arguments).map(|Cli { acl: AclArgs { question } }| match question {
+        Question::Explain(question) => question,
+        Question::List(_) | Question::Test(_) => panic!("{question:?}"),
+    })
 }
 
 #[test]
@@ -107,6 +111,29 @@ fn a_disabled_user_is_denied_before_any_grant() {
 }
 
 #[test]
+fn what_is_read_only_is_told_where_it_is_allowed() {
+    let read_only = CONFIGURATION.replace(
+        "    upstream: { servers: [{ url: \"http://127.0.0.1:5000\" }] }",
+        "    read_only: [\"team-a/**\"]\n    upstream: { servers: [{ url: \"http://127.0.0.1:5000\" }] }",
+    );
+    let config = load(&read_only);
+    let told = |action, repository| {
+        let question = question(&["--user", "alice", action, repository]).unwrap();
+        Judge::new(&config).explain(&Asked::of(&config, &question).unwrap()).0
+    };
+    const TOLD: &str = "\n  but not at the moment: registry.example.com is read-only there (registries[].read_only)";
+    assert!(told("push", "team-a/app").ends_with(TOLD), "{}", told("push", "team-a/app"));
+    assert!(!told("pull", "team-a/app").contains("moment") && !told("push", "library/x").contains("moment"));
+}
+
+fn load(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portcullis.yml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&path).unwrap()
+}
+
+#[test]
 fn arguments_outside_the_grammar_are_refused() {
     for arguments in [
         &["pull,push", "a"] as &[&str],
@@ -129,6 +156,7 @@ fn an_unknown_registry_lists_those_there_are() {
     let path = folder.path().join("portcullis.yml");
     std::fs::write(&path, CONFIGURATION).unwrap();
     let config = Config::load(&path).unwrap();
-    let error = explain(&config, &question(&["--registry", "other", "pull", "a"]).unwrap()).unwrap_err();
+    let question = question(&["--registry", "other", "pull", "a"]).unwrap();
+    let error = Asked::of(&config, &question).unwrap_err();
     assert!(error.to_string().contains("registry.example.com, 192.0.2.1, hub.example.com"), "{error}");
 }

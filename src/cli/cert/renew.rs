@@ -29,6 +29,8 @@ const BEGIN: Duration = Duration::from_secs(10);
 ///
 /// Exit code 0: it was issued and is in force; 1: it was not, with the reason.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  runuser -u portcullis -- portcullis cert renew registry.example.com")]
 pub(super) struct RenewArgs {
     #[command(flatten)]
     config: ConfigArgs,

@@ -24,6 +24,9 @@ use crate::{
 ///
 /// Exit code 0: every name is served by a certificate that has not ended; 1: one is not, or something cannot be read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis cert status
+  portcullis cert status --json")]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -141,7 +144,7 @@ impl Found {
         let error = self.configuration.as_ref().and_then(|configuration| configuration.get("error")?.as_str());
         lines.extend(error.map(|error| format!("the configuration that was read last is not in force: {error}")));
         for certificate in &self.certificates {
-            let CertificateStatus { names, source, file, not_after, days_left } = certificate;
+            let CertificateStatus { names, source, file, not_after, days_left, standing: _ } = certificate;
             let origin = file.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
             let left = match days_left {
                 ..0 => "ended".to_owned(),

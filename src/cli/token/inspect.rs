@@ -26,6 +26,8 @@ const MAX_INPUT: u64 = 64 * 1024;
 /// Reads the token from standard input: an access, refresh or deploy token. Exit code 0: it is good; 1: it is not. The
 /// reason is for the operator; a client is never told.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis token inspect < ci.token")]
 pub(super) struct InspectArgs {
     #[command(flatten)]
     config: ConfigArgs,

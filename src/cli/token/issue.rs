@@ -21,6 +21,9 @@ use crate::{
 /// allow. It ends when it expires, when its id stands in tokens.revoked, or when its user's password changes or its
 /// user is disabled; nothing of it is stored.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis token issue --user ci --grant 'team-a/**:pull,push' > ci.token
+  docker login -u ci --password-stdin registry.example.com < ci.token")]
 pub(super) struct IssueArgs {
     #[command(flatten)]
     config: ConfigArgs,

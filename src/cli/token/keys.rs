@@ -17,6 +17,9 @@ use crate::{
 /// changes only with tokens.keys, but for the signatures of certificates. A missing key is an error and is not made;
 /// nothing private is printed.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portcullis token keys --format certificates > gate.crt        # for docker-registry 2.8
+  portcullis token keys > gate.json                             # for distribution 3")]
 pub(super) struct KeysArgs {
     #[command(flatten)]
     config: ConfigArgs,

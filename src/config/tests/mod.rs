@@ -2,6 +2,7 @@ mod acme;
 mod beside;
 mod contract;
 mod errors;
+mod events;
 mod files;
 mod hosts;
 mod ldap;

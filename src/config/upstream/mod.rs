@@ -231,9 +231,14 @@ fn read_username(field: &Field<'_>) -> Option<String> {
 }
 
 fn read_secret(field: &Field<'_>) -> Option<Secret> {
+    read_secret_of(field).map(|(_, secret)| secret)
+}
+
+/// A secret that is a part of the configuration, and the file that holds it.
+pub(super) fn read_secret_of(field: &Field<'_>) -> Option<(PathBuf, Secret)> {
     let path = field.file_read_now()?;
     match Secret::read(&path) {
-        Ok(secret) => Some(secret),
+        Ok(secret) => Some((path, secret)),
         Err(error) => {
             field.error(format_args!("cannot use {}: {error}", path.display()));
             None

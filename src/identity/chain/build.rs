@@ -10,7 +10,7 @@ use super::{Chain, member::Member};
 use crate::{
     config::{self, FailedLogins, Problem},
     identity::{
-        DirectoryProblem, Htpasswd,
+        Barred, DirectoryProblem, DirectoryState, Htpasswd,
         admission::Admission,
         cache::Successes,
         ldap::{self, Ldap},
@@ -131,6 +131,19 @@ impl Chain {
         (problems, errors)
     }
 
+    /// The names that the password files hold, also on lines that let nobody in; None where a directory may hold more, or
+    /// a file cannot be read.
+    pub fn names(config: &config::Identity) -> Option<HashSet<Arc<str>>> {
+        let mut names = HashSet::new();
+        for provider in &config.providers {
+            match provider {
+                config::Provider::Htpasswd(htpasswd) => names.extend(Htpasswd::names(&htpasswd.file).ok()?),
+                config::Provider::Ldap(_) => return None,
+            }
+        }
+        Some(names)
+    }
+
     /// Asks every server of every directory once, and says what stands in the way of each. Must not be called where a
     /// directory's roots cannot be used: [`Chain::check`] finds that.
     pub async fn try_out(config: &config::Identity) -> Vec<(&config::Ldap, DirectoryProblem)> {
@@ -143,8 +156,10 @@ impl Chain {
         found
     }
 
-    /// Begins to probe the servers of directories that are not probed yet. To be called within a tokio runtime.
+    /// Begins to probe the servers of directories that are not probed yet, and to show the providers in metrics. To be called
+    /// within a tokio runtime.
     pub fn watch(&self) {
+        self.members.iter().for_each(|member| member.counts.show());
         self.directories.iter().for_each(|directory| directory.watch());
     }
 
@@ -164,6 +179,16 @@ impl Chain {
     /// The files that cannot be read now, and why; what they said last is in force.
     pub fn unreadable(&self) -> impl Iterator<Item = (&Path, String)> {
         self.files.iter().filter_map(|file| Some((file.path(), file.trouble()?)))
+    }
+
+    /// How the servers of its directories are.
+    pub fn directory_states(&self) -> impl Iterator<Item = DirectoryState> {
+        self.directories.iter().flat_map(|directory| directory.states())
+    }
+
+    /// How many names and networks have too many failed logins at the moment.
+    pub fn barred(&self) -> Barred {
+        self.admission.barred()
     }
 
     /// Looks at changed files once; called at `reload.interval`. Blocks while the files are read.

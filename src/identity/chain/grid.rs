@@ -12,7 +12,7 @@ pub(super) const GRID: Duration = Duration::from_millis(250);
 /// Waits until an error may be told.
 pub(super) async fn on_grid(begun: Instant, error: LoginError) -> LoginError {
     match error {
-        LoginError::Rejected | LoginError::Unavailable => {
+        LoginError::Rejected | LoginError::Unavailable | LoginError::Overloaded => {
             tokio::time::sleep_until(begun + next_tick(begun.elapsed())).await;
         }
         LoginError::Throttled { .. } => {}

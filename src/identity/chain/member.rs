@@ -9,27 +9,31 @@ use std::{
 };
 
 use super::LoginError;
-use crate::identity::{BasicCredentials, Outcome, Provider, ProviderError, turns::Turn};
+use crate::{
+    identity::{BasicCredentials, Outcome, Provider, ProviderError, turns::Turn},
+    telemetry::metrics::ProviderCounts,
+};
 
 /// A provider and its name, which is unique.
 pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<dyn Provider>,
+    pub(super) counts: Arc<ProviderCounts>,
     /// It could not answer when it was asked last.
     troubled: Arc<AtomicBool>,
 }
 
 impl Member {
     pub(super) fn new(name: Arc<str>, provider: Arc<dyn Provider>) -> Self {
-        Self { name, provider, troubled: Arc::default() }
+        Self { counts: Arc::new(ProviderCounts::new(&name)), name, provider, troubled: Arc::default() }
     }
 
     /// The same, where this follows what had its name under an earlier configuration: the log says of the troubles of that
     /// one that they are over.
     pub(super) fn following(self, before: &[Self]) -> Self {
         let former = before.iter().find(|former| former.name == self.name);
-        let troubled = former.map_or(self.troubled, |former| Arc::clone(&former.troubled));
-        Self { troubled, ..self }
+        let Some(former) = former else { return self };
+        Self { troubled: Arc::clone(&former.troubled), counts: Arc::clone(&former.counts), ..self }
     }
 
     /// On a task of its own: what was begun is ended, whoever goes away, and has its turn until then.

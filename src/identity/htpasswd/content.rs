@@ -103,6 +103,10 @@ impl Content {
         barren.then(|| warning(file, 0, 0, "nobody in this file can log in".to_owned()))
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.users.keys()
+    }
+
     pub(super) fn find(&self, user: &str) -> Option<&Entry> {
         self.users.get(user)
     }

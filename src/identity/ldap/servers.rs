@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{LdapServer, Secret},
-    telemetry::metrics,
+    telemetry::metrics::{self, DirectoryCounts},
 };
 
 /// Failures one after the other until a server is left out.
@@ -41,6 +41,7 @@ pub(super) struct Server {
     /// `ldaps://host:port`, for logs and metrics.
     pub(super) name: String,
     provider: Arc<str>,
+    counts: DirectoryCounts,
     tls: Arc<ClientConfig>,
     service: Option<Service>,
     breaker: Mutex<Breaker>,
@@ -65,6 +66,8 @@ struct Breaker {
     pause: Duration,
     /// The log and the metrics say that it is left out, maybe since an earlier configuration.
     told: bool,
+    /// Why; None where that was under an earlier configuration.
+    trouble: Option<String>,
     /// When it is probed, if nobody asks it before; None: at once.
     due: Option<Instant>,
 }
@@ -106,12 +109,20 @@ impl Server {
         metrics::ldap_up(&provider, &name, !was_left_out);
         let (searching, proving) = (Pool::new(pool), Pool::new(pool));
         let breaker = Mutex::new(Breaker { told: was_left_out, ..Breaker::default() });
-        Self { address, name, provider, tls, service, breaker, searching, proving }
+        let counts = DirectoryCounts::new(&provider, &name);
+        Self { address, name, provider, counts, tls, service, breaker, searching, proving }
     }
 
     /// True from when the log said so until it said that it answers again.
     pub(super) fn is_left_out(&self) -> bool {
         self.breaker().told
+    }
+
+    /// Why it is left out, as far as that is known; None while it is asked.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let breaker = self.breaker();
+        let why = || breaker.trouble.clone().unwrap_or_else(|| "it did not answer".to_owned());
+        breaker.told.then(why)
     }
 
     /// Whether it may be asked now. Of a server that was left out for its time, one caller at a time finds out.
@@ -137,7 +148,7 @@ impl Server {
     }
 
     pub(super) fn failed(&self, fault: &Fault, admission: Admission) {
-        metrics::ldap_error(&self.provider, &self.name, fault.kind());
+        self.counts.erred(fault.kind());
         let (now, mut breaker) = (Instant::now(), self.breaker());
         if !fault.is_of_the_server() {
             breaker.due = Some(now + PACE);
@@ -147,7 +158,10 @@ impl Server {
         match (breaker.until, admission) {
             // Those who came before it was left out fail one after the other, and that says nothing new.
             (Some(_), Admission::Usual) => return,
-            (Some(_), Admission::Probe) => breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE),
+            (Some(_), Admission::Probe) => {
+                breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE);
+                breaker.trouble = Some(fault.to_string());
+            }
             (None, _) if breaker.failures < FAILURES => {
                 breaker.due = Some(now + FIRST_PAUSE);
                 return;
@@ -155,6 +169,7 @@ impl Server {
             (None, _) => {
                 breaker.pause = FIRST_PAUSE;
                 breaker.told = true;
+                breaker.trouble = Some(fault.to_string());
                 tracing::warn!(
                     provider = &*self.provider,
                     server = self.name,

@@ -1,12 +1,16 @@
 use http::{Method, Response};
 
-use super::super::asking::Asking;
+use super::super::{
+    asking::Asking,
+    ids::{RequestId, Trace},
+};
 use super::*;
 use crate::{config::Host, identity::Credentials};
 
 fn head() -> RequestHead {
     RequestHead {
-        request_id: "0123456789abcdef".to_owned(),
+        id: RequestId::given(&client(&[("x-request-id", "0123456789abcdef")])).unwrap(),
+        trace: None,
         method: Method::GET,
         path: String::new(),
         query: None,
@@ -38,6 +42,23 @@ fn client(headers: &[(&str, &str)]) -> HeaderMap {
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[test]
+fn a_trace_leaves_with_the_request() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let sent = client(&[("traceparent", PARENT), ("tracestate", "a=1")]);
+    let head = RequestHead { trace: Trace::of(&sent), ..head() };
+    let leaving = request_headers(&sent, &head, &route(&Method::GET, "/v2/a/b/tags/list", None));
+    let parent = leaving["traceparent"].to_str().unwrap();
+    assert!(
+        parent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && parent.ends_with("-01") && parent != PARENT,
+        "{parent}"
+    );
+    assert_eq!(
+        (&leaving["tracestate"], &leaving["x-request-id"]),
+        (&"a=1".parse().unwrap(), &"0123456789abcdef".parse().unwrap())
+    );
+}
+
+#[test]
 fn only_listed_headers_leave_and_the_addresses_are_ours() {
     let sent = client(&[
         ("authorization", "Bearer secret"),
@@ -51,6 +72,9 @@ fn only_listed_headers_leave_and_the_addresses_are_ours() {
         ("x-rewrite-url", "/v2/secret/app/tags/list"),
         ("x-http-method-override", "DELETE"),
         ("x-forwarded-user", "admin"),
+        ("x-request-id", "another's"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "a=1"),
         ("remote-user", "admin"),
         ("upgrade", "websocket"),
         ("connection", "upgrade, x-smuggled"),

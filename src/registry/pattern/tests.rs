@@ -137,8 +137,39 @@ proptest! {
     }
 
     #[test]
+    fn what_is_apart_never_meets(one in any_pattern(), other in any_pattern(), name in any_name(), user in prop::option::of(Just("b"))) {
+        prop_assert!(!(one.is_apart(&other) && one.matches(&name, user) && other.matches(&name, user)));
+        prop_assert_eq!(one.is_apart(&other), other.is_apart(&one));
+    }
+
+    #[test]
+    fn nothing_shorter_is_matched(pattern in any_pattern(), name in any_name(), user in prop::option::of(Just("a"))) {
+        prop_assert!(!pattern.matches(&name, user) || name.as_str().len() >= pattern.shortest());
+    }
+
+    #[test]
+    fn filled_in_it_is_the_same_for_the_user(pattern in any_pattern(), name in any_name(), user in prop::option::of(prop::sample::select(vec!["a", "b", "X"]))) {
+        let filled = pattern.filled(user).is_some_and(|filled| filled.matches(&name, None));
+        prop_assert_eq!(filled, pattern.matches(&name, user));
+    }
+
+    #[test]
     fn never_panics(text in any::<String>()) {
         let _ = Pattern::parse(&text);
+    }
+}
+
+#[test]
+fn patterns_that_are_apart() {
+    for (one, other, apart) in [
+        ("a/**", "b/**", true),
+        ("**/x", "**/y", true),
+        ("a/*", "a/*/c", true),
+        ("a/b/**", "a/*", false),
+        ("a/$user", "a/bob", false),
+        ("**", "a", false),
+    ] {
+        assert_eq!(pattern(one).is_apart(&pattern(other)), apart, "{one} {other}");
     }
 }
 

@@ -15,11 +15,11 @@
 //! Everything here blocks.
 
 mod answers;
-mod file;
 mod lock;
 
+pub(super) use crate::disk::Stamp;
+pub use crate::disk::StorageError;
 pub use answers::Published;
-pub(super) use file::Stamp;
 pub use lock::Lock;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use super::Moment;
 use crate::{
     config::{Acme, AcmeCertificate, Secret},
+    disk,
     tls::ContentHash,
 };
 
@@ -39,14 +40,8 @@ const STATE: &str = "state.json";
 const ACCOUNT: &str = "account.json";
 const RENEW: &str = "renew";
 const CHALLENGES: &str = "challenges";
-
-/// What of the folder cannot be read or written. The text never holds a part of a key.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub struct StorageError {
-    pub path: PathBuf,
-    pub reason: String,
-}
+/// Far beyond a chain of a hundred names.
+const LARGEST: u64 = 1024 * 1024;
 
 /// The folder of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +137,8 @@ impl Storage {
     /// Where it cannot be made, or nothing can be written to it.
     pub fn prepare(&self) -> Result<(), StorageError> {
         self.check()?;
-        file::make_folder(&self.root.join(CHALLENGES))?;
-        file::make_folder(&self.authority())?;
+        disk::make_folder(&self.root.join(CHALLENGES))?;
+        disk::make_folder(&self.authority())?;
         Lock::try_take(&self.authority().join("writable")).map(drop)
     }
 
@@ -152,14 +147,14 @@ impl Storage {
     /// # Errors
     /// Where the folder cannot be written to, or is not there and cannot be made.
     pub fn check(&self) -> Result<(), StorageError> {
-        file::check_folder(&self.root)
+        disk::check_folder(&self.root)
     }
 
     /// What to warn of: who can write here has keys, and answers authorities as if our names were theirs.
     pub fn warning(&self) -> Option<String> {
         let folders = [self.root.clone(), self.root.join(CHALLENGES), self.authority()];
         folders.iter().find_map(|folder| {
-            let others = file::others_in(folder)?;
+            let others = disk::others_in(folder)?;
             Some(format!(
                 "{}: {others} can write there, and so have certificates issued for our names: it must be portcullis' alone (0700)",
                 folder.display()
@@ -176,14 +171,14 @@ impl Storage {
 
     /// All that is stored, of whichever authority and for whichever names, as far as it can be read.
     pub fn all(&self) -> Vec<(PathBuf, StoredCertificate)> {
-        let slots = file::folders(&self.root).into_iter().flat_map(|authority| file::folders(&authority));
+        let slots = disk::folders(&self.root).into_iter().flat_map(|authority| disk::folders(&authority));
         let slots = slots.map(|folder| Slot { folder });
         slots.filter_map(|slot| Some((slot.path(), slot.certificate().ok()??))).collect()
     }
 
     /// The lock of who makes the account; None while somebody has it.
     pub(super) fn lock_account(&self) -> Result<Option<Lock>, StorageError> {
-        file::make_folder(&self.authority())?;
+        disk::make_folder(&self.authority())?;
         Lock::try_take(&self.authority().join("account.lock"))
     }
 
@@ -214,7 +209,7 @@ impl Slot {
 
     /// The lock of who changes anything in here; None while somebody has it.
     pub fn lock(&self) -> Result<Option<Lock>, StorageError> {
-        file::make_folder(&self.folder)?;
+        disk::make_folder(&self.folder)?;
         Lock::try_take(&self.folder.join("lock"))
     }
 
@@ -238,7 +233,7 @@ impl Slot {
 
     /// What is there by now, told from what was there before without reading it.
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        file::stamp(&self.path())
+        disk::stamp(&self.path())
     }
 
     pub(super) fn order(&self) -> Result<Option<StoredOrder>, StorageError> {
@@ -253,7 +248,7 @@ impl Slot {
             Some(StoredOrder { url, begun, key }) => {
                 write(&path, &RawOrder { version: 1, url: url.clone(), begun: *begun, key: key.reveal().to_owned() })
             }
-            None => file::remove(&path),
+            None => disk::remove(&path),
         }
     }
 
@@ -272,7 +267,7 @@ impl Slot {
     /// # Errors
     /// Where the folder is not there, or cannot be written to.
     pub fn ask_renewal(&self) -> Result<(), StorageError> {
-        file::replace(&self.folder.join(RENEW), b"")
+        disk::replace(&self.folder.join(RENEW), b"")
     }
 
     /// True until the first attempt at the renewal that was asked for; from then on it is in the state.
@@ -281,7 +276,7 @@ impl Slot {
     }
 
     pub(super) fn renewal_begins(&self) -> Result<(), StorageError> {
-        file::remove(&self.folder.join(RENEW))
+        disk::remove(&self.folder.join(RENEW))
     }
 }
 
@@ -311,7 +306,7 @@ struct RawAccount {
 
 /// None where there is no file.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StorageError> {
-    let Some(bytes) = file::read(path)? else { return Ok(None) };
+    let Some(bytes) = disk::read(path, LARGEST)? else { return Ok(None) };
     // What the parser says may quote the file.
     let broken =
         |_| StorageError { path: path.to_owned(), reason: "it is not what portcullis writes there".to_owned() };
@@ -321,7 +316,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StorageError> {
 fn write(path: &Path, content: &impl Serialize) -> Result<(), StorageError> {
     let broken = |error: serde_json::Error| StorageError { path: path.to_owned(), reason: error.to_string() };
     let bytes = Zeroizing::new(serde_json::to_vec_pretty(content).map_err(broken)?);
-    file::replace(path, &bytes)
+    disk::replace(path, &bytes)
 }
 
 /// Readable, without a letter that a file's name must not have, and another one for other parts.

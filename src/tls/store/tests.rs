@@ -195,6 +195,7 @@ fn an_empty_store_has_nothing_to_show() {
 fn hosts_that_no_certificate_is_for_are_told() {
     let info = |names: &[&str]| CertificateInfo {
         names: names.iter().map(ToString::to_string).collect(),
+        not_before: 0,
         not_after: 0,
         source: Source::Files,
         file: None,

@@ -20,7 +20,7 @@ fn verified(token: &str) -> Option<Verified> {
 
 /// Whether a token is remembered, without remembering it.
 fn holds(tokens: &VerifiedTokens, kind: TokenKind, service: &str, token: &str) -> bool {
-    tokens.get(kind, service, token, || None).is_some()
+    tokens.get(kind, service, token, || Err(())).is_ok()
 }
 
 #[test]
@@ -30,9 +30,9 @@ fn what_is_remembered_is_not_verified_again() {
     let get = |good: bool| {
         let verify = || {
             asked.set(asked.get() + 1);
-            verified("a").filter(|_| good)
+            verified("a").filter(|_| good).ok_or(())
         };
-        tokens.get(TokenKind::Access, SERVICE, "a", verify).is_some()
+        tokens.get(TokenKind::Access, SERVICE, "a", verify).is_ok()
     };
     // A refusal is not remembered: it costs what it costs, and takes no room from anybody.
     assert_eq!((get(false), get(false), asked.get()), (false, false, 2));
@@ -45,7 +45,7 @@ fn what_is_remembered_is_not_verified_again() {
 #[test]
 fn it_is_remembered_for_one_kind_and_one_service() {
     let tokens = VerifiedTokens::new();
-    assert!(tokens.get(TokenKind::Deploy, "ab", "cd", || verified("cd")).is_some());
+    assert!(tokens.get(TokenKind::Deploy, "ab", "cd", || verified("cd").ok_or(())).is_ok());
     for (kind, service, token, held) in [
         (TokenKind::Deploy, "ab", "cd", true),
         (TokenKind::Access, "ab", "cd", false),
@@ -69,7 +69,7 @@ fn what_is_remembered_is_bounded() {
     let more_than_fit = CAPACITY / LONGEST as u64 + 1000;
     for number in 0..more_than_fit {
         let token = format!("{number}{long}");
-        assert!(tokens.get(TokenKind::Access, SERVICE, &token, || verified(&token)).is_some());
+        assert!(tokens.get(TokenKind::Access, SERVICE, &token, || verified(&token).ok_or(())).is_ok());
     }
     tokens.0.run_pending_tasks();
     assert!(tokens.0.weighted_size() <= CAPACITY, "{}", tokens.0.weighted_size());

@@ -143,7 +143,7 @@ fn the_log_says_why_a_token_was_refused() {
     let access = exchange(&gate).json()["access_token"].as_str().unwrap().to_owned();
     let last = |gate: &Portcullis| -> Value {
         let log = gate.log();
-        serde_json::from_str(log.lines().rfind(|line| line.contains(r#""target":"access""#)).unwrap()).unwrap()
+        serde_json::from_str(log.lines().rfind(|line| line.contains(r#""log":"access""#)).unwrap()).unwrap()
     };
     let refused = |gate: &Portcullis| {
         let bearer = gate.curl("/v2/").bearer(&access).send();

@@ -1,5 +1,6 @@
 //! Real processes for tests: free ports, waiting until they answer, logs shown on failure, an end in any case.
 
+mod chromium;
 mod curl;
 mod dial;
 mod dice;
@@ -18,7 +19,9 @@ mod portcullis;
 mod ports;
 mod private;
 mod process;
+mod prometheus;
 mod raw;
+mod receiver;
 mod registry;
 mod site;
 mod skopeo;
@@ -32,6 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use chromium::Chromium;
 pub(crate) use curl::{Curl, Response};
 pub(crate) use dial::{dial, dialled};
 pub(crate) use dice::Dice;
@@ -50,7 +54,9 @@ pub(crate) use portcullis::{BINARY, Portcullis, Setup as GateSetup, portcullis};
 pub(crate) use ports::free_port;
 pub(crate) use private::{Daemon, private};
 pub(crate) use process::Process;
+pub(crate) use prometheus::{Prometheus, Series};
 pub(crate) use raw::{Tls, client_config, exchange, http_get, plain_from};
+pub(crate) use receiver::{Act, Receiver};
 pub(crate) use registry::{Acted, Registry};
 pub(crate) use site::{INDEX, Site};
 pub(crate) use skopeo::Skopeo;

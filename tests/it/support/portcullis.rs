@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use portcullis::{
@@ -211,7 +213,9 @@ impl Portcullis {
         &mut self.process
     }
 
+    /// What it logged so far, and until a moment after: a thread of its own writes it.
     pub(crate) fn log(&self) -> String {
+        thread::sleep(Duration::from_millis(50));
         self.process.log()
     }
 

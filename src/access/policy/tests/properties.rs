@@ -65,7 +65,67 @@ fn any_repository() -> impl Strategy<Value = RepositoryName> {
     vec(prop::sample::select(vec!["a", "b", "c", "d"]), 1..5).prop_map(|segments| repository(&segments.join("/")))
 }
 
+/// A configuration with grants at random that are often contained in another one, or barren.
+fn any_configuration() -> impl Strategy<Value = String> {
+    let words =
+        |words: Vec<&'static str>, most| vec(prop::sample::select(words), 1..=most).prop_map(|words| words.join(", "));
+    let patterns = || {
+        let known = ["a", "a/b", "a/*", "a/**", "*/b", "**", "**/b", "$user", "a/$user", "$user/**", "b/**", "*/**"];
+        words(known.map(|known| known).to_vec(), 2)
+            .prop_map(|list| list.split(", ").map(|pattern| format!("\"{pattern}\"")).collect::<Vec<_>>().join(", "))
+    };
+    let optional = |key: &'static str, list: BoxedStrategy<String>| {
+        prop::option::of(list).prop_map(move |list| list.map_or_else(String::new, |list| format!(", {key}: [{list}]")))
+    };
+    let to = words(vec!["anyone", "authenticated", "\"user:a\"", "\"user:B\"", "\"group:g\"", "\"group:h\""], 2);
+    let from = optional("from", words(vec!["10.0.0.0/8", "10.1.0.0/16", "\"::/0\""], 2).boxed());
+    let registries = optional("registries", words(vec!["r.test", "s.test", "\"192.0.2.1\""], 2).boxed());
+    let grant = (patterns(), optional("except", patterns().boxed()), words(vec!["pull", "push"], 2), to, from, registries)
+        .prop_map(|(repositories, except, actions, to, from, registries)| {
+            format!("    - {{ repositories: [{repositories}], actions: [{actions}], to: [{to}]{except}{from}{registries} }}\n")
+        });
+    vec(grant, 1..5).prop_map(|grants| {
+        "version: 1\nlisten: {}\ntls: { certificates: [{ certificate_file: c, key_file: k }] }\nregistries:\n  \
+         - { hosts: [r.test, \"192.0.2.1\"], upstream: { servers: [{ url: \"http://r:1\" }] } }\n  \
+         - { hosts: [s.test], upstream: { servers: [{ url: \"http://s:1\" }] } }\n\
+         identity: { groups: { g: [a, c] }, providers: [htpasswd: { file: h }] }\naccess:\n  grants:\n"
+            .to_owned()
+            + &grants.concat()
+    })
+}
+
+/// The lines of the grants of which `check` says that they add or allow nothing.
+fn useless(config: &Config) -> Vec<usize> {
+    let told = |text: &str| text.contains(" adds nothing to ") || text.contains(" allows nothing: ");
+    config.warnings.iter().filter(|warning| told(&warning.message)).map(|warning| warning.line).collect()
+}
+
 proptest! {
+    /// No false alarm: what `check` calls useless can be taken out, and no question is answered otherwise.
+    #[test]
+    fn what_is_called_useless_is_useless(text in any_configuration()) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yml");
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let useless = useless(&config);
+        let rest = config.access.grants.iter().filter(|grant| !useless.contains(&grant.line)).cloned().collect();
+        let (all, rest) = (Policy::compile(&config.access), Policy::compile(&Access { grants: rest }));
+        let names: &[Option<&str>] = &[None, Some("a"), Some("b"), Some("B"), Some("c")];
+        for (name, groups) in names.iter().flat_map(|name| [&[] as &[&str], &["h"]].map(|groups| (*name, groups))) {
+            // As the configuration has it, and a directory might.
+            let own: &[&str] = if matches!(name, Some("a" | "c")) { &["g"] } else { &[] };
+            let principal = name.map_or_else(Principal::anonymous, |name| user(name, &[own, groups].concat()));
+            for (hosts, client) in [(&["r.test", "192.0.2.1"] as &[&str], "10.1.2.3"), (&["s.test"], "10.2.2.2"), (&["s.test"], "192.0.2.9")] {
+                let place = Place::new(hosts, client);
+                for text in ["a", "b", "c", "a/a", "a/b", "b/b", "c/b", "a/c", "a/b/c", "b/a/b", "a/a/b"] {
+                    let asker = place.asker(&principal);
+                    prop_assert_eq!(all.allowed(asker, &repository(text)), rest.allowed(asker, &repository(text)), "{:?} {}", name, text);
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_index_finds_what_a_linear_walk_finds(
         grants in vec(any_grant(), 0..12), principal in any_principal(), name in any_repository()

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHALLENGES, Storage, StorageError, file, read, write};
+use super::{CHALLENGES, Storage, StorageError, read, write};
+use crate::disk;
 use crate::tls::acme::{Answer, AnswersBeside, Digest, Moment, Token};
 
 /// Seconds that an answer counts whose process died.
@@ -18,7 +19,7 @@ pub struct Published(PathBuf);
 impl Drop for Published {
     fn drop(&mut self) {
         // What stays is not answered for long.
-        let _ = file::remove(&self.0);
+        let _ = disk::remove(&self.0);
     }
 }
 
@@ -46,7 +47,7 @@ impl Storage {
             Answer::TlsAlpn { name, digest } => (name, Kind::TlsAlpn { digest: *digest }),
         };
         let path = self.answer_file(name);
-        file::make_folder(&self.root.join(CHALLENGES))?;
+        disk::make_folder(&self.root.join(CHALLENGES))?;
         write(&path, &RawAnswer { until: Moment(Moment::now().0.saturating_add(LONGEST)), answer: kind })?;
         Ok(Published(path))
     }

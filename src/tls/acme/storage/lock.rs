@@ -12,7 +12,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{StorageError, file};
+use super::StorageError;
+use crate::disk;
 
 /// Held until it and all its clones are dropped, or its process ends in whichever way.
 #[derive(Clone, Debug)]
@@ -29,11 +30,11 @@ impl Lock {
     /// None while another one has it, in this process or elsewhere.
     pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StorageError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let lock = opened.map_err(|error| file::fault(path, &error))?;
+        let lock = opened.map_err(|error| disk::fault(path, &error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self(Arc::new(lock)))),
             Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(file::fault(path, &format_args!("cannot be locked: {error}"))),
+            Err(error) => Err(disk::fault(path, &format_args!("cannot be locked: {error}"))),
         }
     }
 }

@@ -236,7 +236,7 @@ async fn what_is_remembered_is_still_judged() {
     for kind in KINDS {
         let first = scene.forge.verifier();
         let token = scene.token(kind, |claims| claims["jti"] = json!("f00"));
-        let held = |verifier: &Verifier| verifier.verified.get(kind, SERVICE, &token, || None).is_some();
+        let held = |verifier: &Verifier| verifier.verified.get(kind, SERVICE, &token, || Err(())).is_ok();
         assert!(!held(&first));
         assert!(scene.take(&first, kind, &token).await.is_ok());
         assert!(held(&first));
@@ -268,9 +268,9 @@ async fn what_ran_out_is_forgotten() {
     for kind in KINDS {
         let token = scene.token(kind, |claims| claims["exp"] = json!(now() - 120));
         let claims = verifier.check(kind, SERVICE, &token).unwrap();
-        verifier.verified.get(kind, SERVICE, &token, || Verified::new(claims, &token)).unwrap();
+        verifier.verified.get(kind, SERVICE, &token, || Verified::new(claims, &token).ok_or(())).unwrap();
         assert!(scene.take(&verifier, kind, &token).await.is_err());
-        assert!(verifier.verified.get(kind, SERVICE, &token, || None).is_none(), "{kind:?}");
+        assert!(verifier.verified.get(kind, SERVICE, &token, || Err(())).is_err(), "{kind:?}");
     }
 }
 

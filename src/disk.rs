@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all, for their owner alone.
+//! Files of the gate's own that are there as a whole or not at all, for their owner alone. Everything here blocks.
 
 use std::{
     ffi::OsString,
@@ -14,29 +14,37 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use super::StorageError;
 use crate::config::open_regular;
 
-/// Far beyond a chain of a hundred names.
-const LARGEST: u64 = 1024 * 1024;
+/// What cannot be read or written. The text never holds a part of what is in a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct StorageError {
+    pub path: PathBuf,
+    pub reason: String,
+}
 
 /// What changes with a file that is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tls::acme) struct Stamp {
+pub struct Stamp {
     inode: u64,
     size: u64,
     changed: (i64, i64),
 }
 
-pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+/// What is there by now, told from what was there before without reading it.
+pub fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
     Some(Stamp { inode: metadata.ino(), size: metadata.len(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
 }
 
-/// None where there is no file.
-pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StorageError> {
+/// As much of a file as `limit` bytes; None where there is no file.
+///
+/// # Errors
+/// Where there is one that cannot be read.
+pub fn read(path: &Path, limit: u64) -> Result<Option<Zeroizing<Vec<u8>>>, StorageError> {
     let mut bytes = Zeroizing::new(Vec::new());
-    let read = open_regular(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
+    let read = open_regular(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     match read {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -49,7 +57,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StorageErr
 }
 
 /// Puts a file in place, on the disk when this returns. To be called by one at a time.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StorageError> {
+///
+/// # Errors
+/// Where that cannot be done; then what was there before still is.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), StorageError> {
     let mut beside = OsString::from(path.as_os_str());
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -66,7 +77,10 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StorageError> {
 }
 
 /// Harmless where there is none.
-pub(super) fn remove(path: &Path) -> Result<(), StorageError> {
+///
+/// # Errors
+/// Where there is one that cannot be removed.
+pub fn remove(path: &Path) -> Result<(), StorageError> {
     match fs::remove_file(path).and_then(|()| sync_folder(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(fault(path, &error)),
         Ok(()) | Err(_) => Ok(()),
@@ -77,13 +91,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// With those above it; harmless where it is there.
-pub(super) fn make_folder(path: &Path) -> Result<(), StorageError> {
+/// Makes a folder with those above it; harmless where it is there.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn make_folder(path: &Path) -> Result<(), StorageError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fault(path, &error))
 }
 
 /// A folder that is not there yet is fine where it can be made.
-pub(super) fn check_folder(path: &Path) -> Result<(), StorageError> {
+///
+/// # Errors
+/// Where nothing can be written there.
+pub fn check_folder(path: &Path) -> Result<(), StorageError> {
     match fs::metadata(path) {
         Ok(metadata) if !metadata.is_dir() => Err(fault(path, &"this is not a folder")),
         Ok(_) => access(path, Access::WRITE_OK | Access::EXEC_OK)
@@ -109,7 +129,7 @@ fn check_above(path: &Path) -> Result<(), StorageError> {
 }
 
 /// Who else may put something into a folder that is there, in words.
-pub(super) fn others_in(folder: &Path) -> Option<String> {
+pub fn others_in(folder: &Path) -> Option<String> {
     const GROUP: u32 = 0o020;
     const ALL: u32 = 0o002;
     let metadata = fs::metadata(folder).ok()?;
@@ -125,13 +145,14 @@ pub(super) fn others_in(folder: &Path) -> Option<String> {
 }
 
 /// Those directly below a folder.
-pub(super) fn folders(path: &Path) -> Vec<PathBuf> {
+pub fn folders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.sort_unstable();
     folders
 }
 
-pub(super) fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StorageError {
+/// What went wrong with a file.
+pub fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StorageError {
     StorageError { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -1,0 +1,161 @@
+//! What is said of a request once it is over: the access line, and the audit line where something was decided.
+
+use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
+
+use tracing::Level;
+
+use super::{
+    ACCESS, AUDIT,
+    line::{Fields, Head, at_desk, push},
+};
+
+/// What is known of a request. No query string, header but those named, nor body is part of it, so no secret can be.
+#[derive(Clone, Debug, Default)]
+pub struct RequestLine<'a> {
+    pub request_id: &'a str,
+    /// The trace that the client's request belongs to (W3C Trace Context).
+    pub trace: Option<&'a str>,
+    pub client: Option<IpAddr>,
+    /// Who holds the connection, where a trusted proxy says that the client is another.
+    pub peer: Option<IpAddr>,
+    pub user: Option<&'a str>,
+    /// The name that a login claimed which did not succeed.
+    pub claimed: Option<&'a str>,
+    /// What the client showed, a fixed word: `password`, `token`, `malformed`; None: nothing.
+    pub presented: Option<&'static str>,
+    /// The identity provider that the user is known to.
+    pub provider: Option<&'a str>,
+    /// The id of the refresh or deploy token that the user came by, or that was issued.
+    pub token: Option<&'a str>,
+    /// The id of the access token that was shown, or issued.
+    pub access_token: Option<&'a str>,
+    /// The first host of the registry that was asked.
+    pub registry: &'a str,
+    pub method: &'a str,
+    /// The kind of route, a fixed word.
+    pub route: &'static str,
+    pub repository: Option<&'a str>,
+    pub reference: Option<&'a str>,
+    /// What the registry says that the content's digest is, else that of the address.
+    pub digest: Option<&'a str>,
+    /// The repository that a blob is mounted from.
+    pub from: Option<&'a str>,
+    /// The host that was dialled, where it is none of ours.
+    pub host: Option<&'a str>,
+    /// The scopes that a token was asked for.
+    pub asked: Option<&'a str>,
+    /// The scopes that it got.
+    pub granted: Option<&'a str>,
+    pub action: Option<&'static str>,
+    /// The grant that decided.
+    pub grant: Option<&'a str>,
+    /// Whom of its `to` the user is: `group:team-a`, `user:alice`, `authenticated`, `anyone`.
+    pub subject: Option<&'a str>,
+    /// The grant that would have allowed it from another network.
+    pub near: Option<&'a str>,
+    /// Why it was refused, a fixed word: `login_needed`, `wrong_credentials`, `denied`…
+    pub refused: Option<&'static str>,
+    /// What is wrong with the upstream, a fixed word: `connect`, `silent`…
+    pub failure: Option<&'static str>,
+    /// Why it ended early, a fixed word: `client_gone`, `upstream_broke`…
+    pub aborted: Option<&'static str>,
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub duration: Duration,
+    /// The server that answered.
+    pub upstream: Option<&'a str>,
+    /// How often another server went on with the body.
+    pub resumed: Option<u32>,
+    pub user_agent: Option<&'a str>,
+    pub protocol: &'static str,
+}
+
+/// What was decided about somebody, in fixed words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// `login`, `token`, `pull`, `look`, `push`…
+    pub event: &'static str,
+    /// `allowed`, `denied`, `challenged`, `failed`…
+    pub outcome: &'static str,
+}
+
+/// Writes what is switched on: the access line, and the audit line where there is a decision.
+pub fn request(line: &RequestLine<'_>, decision: Option<Decision>) {
+    let access = ACCESS.load(Ordering::Relaxed);
+    let decision = decision.filter(|_| AUDIT.load(Ordering::Relaxed));
+    if !access && decision.is_none() {
+        return;
+    }
+    at_desk(|desk, format| {
+        desk.share(format, |fields| line.shared(fields));
+        if let Some(decision) = decision {
+            push(desk.shared_line(format, &head("audit"), |fields| decision.fields(fields), |_| {}));
+        }
+        if access {
+            push(desk.shared_line(format, &head("access"), |_| {}, |fields| line.of_access(fields)));
+        }
+    });
+}
+
+const fn head(log: &'static str) -> Head<'static> {
+    Head { level: &Level::INFO, log, target: None, message: None }
+}
+
+impl Decision {
+    fn fields(self, fields: &mut Fields<'_>) {
+        fields.word("event", self.event);
+        fields.word("outcome", self.outcome);
+    }
+}
+
+impl RequestLine<'_> {
+    /// What both lines hold.
+    fn shared(&self, fields: &mut Fields<'_>) {
+        fields.text("request_id", self.request_id);
+        fields.optional("trace", self.trace);
+        for (key, address) in [("client", self.client), ("peer", self.peer)] {
+            address.into_iter().for_each(|address| fields.shown(key, address));
+        }
+        fields.optional("user", self.user);
+        fields.optional("claimed", self.claimed);
+        fields.optional("presented", self.presented);
+        fields.optional("provider", self.provider);
+        fields.optional("token", self.token);
+        fields.optional("access_token", self.access_token);
+        fields.text("registry", self.registry);
+        fields.text("method", self.method);
+        fields.optional("repository", self.repository);
+        fields.optional("reference", self.reference);
+        fields.optional("digest", self.digest);
+        fields.optional("from", self.from);
+        fields.optional("asked", self.asked);
+        fields.optional("granted", self.granted);
+        fields.optional("action", self.action);
+        fields.optional("grant", self.grant);
+        fields.optional("subject", self.subject);
+        fields.optional("near", self.near);
+        fields.optional("refused", self.refused);
+        fields.optional("failure", self.failure);
+        fields.optional("aborted", self.aborted);
+        fields.bare("status", self.status);
+        fields.bare("bytes_in", self.bytes_in);
+        fields.bare("bytes_out", self.bytes_out);
+        fields.optional("upstream", self.upstream);
+        fields.optional("user_agent", self.user_agent);
+        fields.word("protocol", self.protocol);
+    }
+
+    /// What is in the access line alone.
+    fn of_access(&self, fields: &mut Fields<'_>) {
+        fields.word("route", self.route);
+        fields.optional("host", self.host);
+        if let Some(resumed) = self.resumed {
+            fields.bare("resumed", resumed);
+        }
+        fields.bare("duration_ms", self.duration.as_millis());
+    }
+}
+
+#[cfg(test)]
+mod tests;

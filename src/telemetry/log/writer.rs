@@ -1,0 +1,196 @@
+//! The thread that writes: whoever logs hands it a line and goes on, however slow the reader of standard error is.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Write},
+    os::fd::AsFd as _,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing::Level;
+
+use super::line::{Head, at_desk};
+use crate::telemetry::metrics;
+
+/// Bytes that wait to be written, those being written apart.
+const ROOM: usize = 4 * 1024 * 1024;
+/// What a buffer keeps once it is written.
+const KEPT: usize = 256 * 1024;
+/// Lines that come this soon after others are written with those that follow.
+const GATHER: Duration = Duration::from_millis(5);
+/// What a pipe takes as a whole (`PIPE_BUF`, pipe(7)): the lines of two processes that share one, as at the exchange of the
+/// binary, stay lines.
+const PIECE: usize = 4096;
+/// Where the reader is slow and the file does not wait for it.
+const RETRY: Duration = Duration::from_millis(10);
+
+pub(super) struct Writer(Arc<Desk>);
+
+struct Desk {
+    room: usize,
+    waiting: Mutex<Waiting>,
+    /// There is something to write.
+    more: Condvar,
+    /// All is written.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Lines that found no room since the last that did.
+    dropped: u64,
+    /// The thread waits for something to write.
+    idle: bool,
+    /// Somebody waits until all is written.
+    urgent: bool,
+}
+
+impl Writer {
+    pub(super) fn of_standard_error() -> io::Result<Self> {
+        // Not behind std's lock: whoever complains there must not wait for a reader either.
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Self::start(file, ROOM)
+    }
+
+    fn start(sink: impl Write + Send + 'static, room: usize) -> io::Result<Self> {
+        let desk = Arc::new(Desk { room, waiting: Mutex::default(), more: Condvar::new(), done: Condvar::new() });
+        let own = Arc::clone(&desk);
+        thread::Builder::new().name("log".to_owned()).spawn(move || own.work(sink))?;
+        Ok(Self(desk))
+    }
+
+    /// Takes a whole line, or counts it where there is no room.
+    pub(super) fn push(&self, line: &[u8]) {
+        let mut waiting = self.0.waiting();
+        if waiting.lines.len() + line.len() > self.0.room {
+            waiting.dropped += 1;
+            drop(waiting);
+            metrics::log_lines_dropped(1);
+            return;
+        }
+        waiting.lines.extend_from_slice(line);
+        if std::mem::take(&mut waiting.idle) {
+            drop(waiting);
+            self.0.more.notify_all();
+        }
+    }
+
+    /// Returns once all is written that was pushed before, or this time has passed.
+    pub(super) fn flush(&self, patience: Duration) {
+        let begun = Instant::now();
+        let mut waiting = self.0.waiting();
+        while !(waiting.idle && waiting.lines.is_empty() && waiting.dropped == 0) {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            waiting.urgent = true;
+            self.0.more.notify_all();
+            waiting = self.0.done.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Desk {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, mut sink: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let dropped = self.next(&mut lines);
+            let lost = write_lines(&mut sink, &lines);
+            if lost > 0 {
+                metrics::log_lines_dropped(lost);
+            }
+            lines.clear();
+            lines.shrink_to(KEPT);
+            // Behind what was there first, before what comes now.
+            if dropped + lost > 0 {
+                write_lines(&mut sink, &told(dropped + lost));
+            }
+            self.gather();
+        }
+    }
+
+    /// Waits for lines, and takes them; how many found no room behind them.
+    fn next(&self, lines: &mut Vec<u8>) -> u64 {
+        let mut waiting = self.waiting();
+        while waiting.lines.is_empty() && waiting.dropped == 0 {
+            waiting.idle = true;
+            waiting.urgent = false;
+            self.done.notify_all();
+            waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.idle = false;
+        std::mem::swap(&mut waiting.lines, lines);
+        std::mem::take(&mut waiting.dropped)
+    }
+
+    /// Lets lines come together, unless somebody waits.
+    fn gather(&self) {
+        let waiting = self.waiting();
+        let _ = self.more.wait_timeout_while(waiting, GATHER, |waiting| !waiting.urgent);
+    }
+}
+
+/// Writes whole lines, some at a time; how many could not be written.
+fn write_lines(sink: &mut impl Write, lines: &[u8]) -> u64 {
+    let mut lost = 0;
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let (piece, behind) = split(rest);
+        if write_all(sink, piece).is_err() {
+            lost += count(piece);
+        }
+        rest = behind;
+    }
+    lost
+}
+
+/// The first lines, as many as go together, and the rest.
+fn split(lines: &[u8]) -> (&[u8], &[u8]) {
+    let ends = |within: &[u8]| within.iter().rposition(|byte| *byte == b'\n');
+    let end = match lines.get(..PIECE) {
+        None => None,
+        Some(first) => ends(first).or_else(|| lines.iter().position(|byte| *byte == b'\n')),
+    };
+    end.and_then(|end| lines.split_at_checked(end + 1)).unwrap_or((lines, &[]))
+}
+
+fn count(lines: &[u8]) -> u64 {
+    lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match sink.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Somebody who has the same file made it so.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The line that says so.
+fn told(dropped: u64) -> Vec<u8> {
+    const WHAT: &str = "the log could not be written for a while: lines are missing here";
+    let head = Head { level: &Level::WARN, log: "portcullis", target: Some(module_path!()), message: Some(WHAT) };
+    let told = std::cell::RefCell::new(Vec::new());
+    at_desk(|desk, format| {
+        let line = desk.line(format, &head, |fields| fields.bare("dropped", dropped));
+        told.borrow_mut().extend_from_slice(line);
+    });
+    told.into_inner()
+}
+
+#[cfg(test)]
+mod tests;
