@@ -73,11 +73,14 @@ start() {
   RUNNING+=("$STARTED")
 }
 
+# Ends a process and its children: three seconds to do it by itself, which is not enough for one that waits for stalled clients.
 stop() { # PID
-  local i kept=() p
+  local kept=() family p
+  mapfile -t family < <(tree "$1")
   kill -TERM "$1" 2>/dev/null
-  for i in $(seq 100); do kill -0 "$1" 2>/dev/null || break; [ "$i" = 60 ] && kill -KILL "$1" 2>/dev/null; sleep 0.05; done
-  wait "$1" 2>/dev/null
+  for _ in $(seq 60); do kill -0 "$1" 2>/dev/null || break; sleep 0.05; done
+  kill -0 "$1" 2>/dev/null && kill -KILL "${family[@]}" 2>/dev/null
+  { wait "$1"; } 2>/dev/null
   for p in "${RUNNING[@]}"; do [ "$p" = "$1" ] || kept+=("$p"); done
   RUNNING=(${kept[@]+"${kept[@]}"})
 }

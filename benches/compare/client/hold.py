@@ -101,7 +101,7 @@ class Holder:
         found = collections.Counter()
         for stream in self.streams:
             # what has not come by now is not on its way
-            stream.settimeout(5 if self.arguments.what == "idle" else 0.2)
+            stream.settimeout(0.2 if self.arguments.what in ("stalled", "h2stalled") else 5)
             try:
                 if self.arguments.what == "idle":
                     found[str(self.small(stream))] += 1
