@@ -1,7 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2153,SC2154 # sourced: its variables are set in lib.sh and its callers
 # Sourced by compare.sh and memory.sh: the proxies. A variant is a program, and where it differs: nginx-default has nothing
-# tuned, NAME-unix reaches its upstreams over Unix sockets.
-readonly VARIANTS="portcullis portcullis-unix nginx nginx-unix nginx-default haproxy haproxy-unix caddy caddy-unix"
+# tuned, NAME-unix reaches its upstreams over Unix sockets. Of those that are measured only where they are named,
+# portcullis-silent writes neither an access log nor an audit log, and portcullis-told tells an endpoint of every pull.
+readonly USUAL="portcullis portcullis-unix nginx nginx-unix nginx-default haproxy haproxy-unix caddy caddy-unix"
+readonly VARIANTS="$USUAL portcullis-silent portcullis-told"
 
 program() { printf '%s' "${1%%-*}"; }
 
@@ -13,19 +15,25 @@ upstream() {
     portcullis-unix|nginx-unix) printf 'unix:%s' "$DIR/$2.sock" ;;
     haproxy-unix) printf 'unix@%s' "$DIR/$2.sock" ;;
     caddy-unix) printf 'unix/%s' "$DIR/$2.sock" ;;
-    portcullis) printf 'http://127.0.0.1:%s' "$port" ;;
+    portcullis*) printf 'http://127.0.0.1:%s' "$port" ;;
     *) printf '127.0.0.1:%s' "$port" ;;
   esac
 }
 
 # How each writes its access log into DIR/VARIANT/access.log (portcullis and HAProxy: to the descriptor that leads to a file).
 access_log() { # VARIANT
-  case $(program "$1") in
-    portcullis) [ -n "$ACCESS_LOGS" ] && printf 'access: true, audit: true' || printf 'access: false, audit: false' ;;
-    nginx) [ -n "$ACCESS_LOGS" ] && printf 'access_log %s combined buffer=64k flush=5s;' "$DIR/$1/access.log" || printf 'access_log off;' ;;
-    haproxy) [ -n "$ACCESS_LOGS" ] && printf 'log stdout format raw local0\n  option httplog' ;;
-    caddy) [ -n "$ACCESS_LOGS" ] && printf 'log {\n\t\toutput file %s {\n\t\t\troll_disabled\n\t\t}\n\t}' "$DIR/$1/access.log" ;;
+  case $1 in
+    portcullis-silent) printf 'access: false, audit: false' ;;
+    portcullis*) [ -n "$ACCESS_LOGS" ] && printf 'access: true, audit: true' || printf 'access: false, audit: false' ;;
+    nginx*) [ -n "$ACCESS_LOGS" ] && printf 'access_log %s combined buffer=64k flush=5s;' "$DIR/$1/access.log" || printf 'access_log off;' ;;
+    haproxy*) [ -n "$ACCESS_LOGS" ] && printf 'log stdout format raw local0\n  option httplog' ;;
+    caddy*) [ -n "$ACCESS_LOGS" ] && printf 'log {\n\t\toutput file %s {\n\t\t\troll_disabled\n\t\t}\n\t}' "$DIR/$1/access.log" ;;
   esac
+}
+
+# Whom it tells of what it does.
+endpoints() { # VARIANT
+  [ "$1" != portcullis-told ] || printf '{ name: "bench", url: "http://127.0.0.1:%s/events" }' "$FILES_PORT"
 }
 
 render_proxy() { # VARIANT
@@ -39,7 +47,7 @@ render_proxy() { # VARIANT
   esac
   mkdir -p "$DIR/$1"
   render "$template.in" "$DIR/$1/conf" "SCRATCH=$DIR/$1" "FILES=$(upstream "$1" files)" "REGISTRY=$(upstream "$1" registry)" \
-    "MAXCONN=${MAXCONN:-4096}" "ACCESS_LOG=$(access_log "$1")"
+    "MAXCONN=${MAXCONN:-4096}" "ACCESS_LOG=$(access_log "$1")" "ENDPOINTS=$(endpoints "$1")"
 }
 
 start_proxy() { # VARIANT: sets PROXY to its process id
