@@ -151,3 +151,54 @@ fn lines_of_many_threads_are_whole_and_each_threads_are_in_order() {
         assert!(numbers.eq((0..500).map(|number| number.to_string())), "{name}");
     }
 }
+
+/// Whoever waits for the last line must not wait for those that others write meanwhile.
+#[test]
+fn a_flush_ends_though_lines_keep_coming() {
+    let writer = Writer::start(io::sink(), ROOM).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                writer.push(b"another one\n");
+            }
+        });
+        eventually(|| writer.0.waiting().done > 0);
+        let begun = Instant::now();
+        (0..10).for_each(|_| writer.flush(PATIENCE));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(begun.elapsed() < PATIENCE);
+    });
+}
+
+/// Takes so many bytes, then nothing once, then all.
+struct Full(Vec<usize>, Kept);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.0.pop().unwrap_or(bytes.len()).min(bytes.len());
+        if taken == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.1.lock().unwrap().push(bytes[..taken].to_vec());
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_that_broke_off_is_a_line_of_its_own() {
+    let kept = Kept::default();
+    let writer = Writer::start(Full(vec![0, 3], Arc::clone(&kept)), ROOM).unwrap();
+    writer.push(b"first\n");
+    writer.flush(PATIENCE);
+    writer.push(b"last\n");
+    writer.flush(PATIENCE);
+    let said = text(&kept);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "fir", "last"), "{said}");
+    assert!(lines[1].contains("lines are missing here"), "{said}");
+}
