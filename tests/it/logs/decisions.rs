@@ -91,6 +91,8 @@ fn logins_and_tokens_that_are_refused() {
     let told = || of(&gate, "audit").iter().map(|line| said(line, fields)).collect::<Vec<_>>();
     eventually("the last one has its line", || told().len() >= expected.len());
     assert_eq!(told(), expected.map(|line| line.map(str::to_owned)));
+    let exchanged = of(&gate, "audit").into_iter().find(|line| line["event"] == "token").unwrap();
+    assert!(exchanged["bytes_in"].as_u64().unwrap() > 100, "a form is a body: {exchanged:?}");
     let last = of(&gate, "audit").pop().unwrap();
     assert!(last["client"] == "127.0.0.1" && !last.contains_key("peer"));
 }
