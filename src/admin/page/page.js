@@ -229,7 +229,7 @@ function render(now) {
   put("facts", [now.portcullis, now.started, Math.floor(now.uptime_seconds / 60), now.configuration.generation],
     () => "version " + now.portcullis + " · up " + time(now.uptime_seconds) + " · configuration no. " + now.configuration.generation);
   put("verdict", [now.problems, now.health, now.ready], () => verdict(now));
-  put("traffic", [series.last], traffic);
+  put("traffic", [process, series.last], traffic);
   put("registries", [now.registries], () => servers(now));
   put("certificates", [now.certificates, now.acme], () => certificates(now));
   put("logins", [now.logins], () => logins(now));
@@ -257,7 +257,7 @@ function remember(history) {
   for (const key of keys) {
     if (fresh > 0) series[key] = series[key].concat(history[key].slice(-fresh)).slice(-history.points);
   }
-  series.last = history.last;
+  series.last = Math.max(series.last, history.last);
 }
 
 async function ask() {
