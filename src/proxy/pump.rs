@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     access::Permit,
+    registry::Change,
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
@@ -46,7 +47,7 @@ impl<E: Into<Rejection>> From<E> for Stop {
     }
 }
 
-/// Sends a request without a body and waits for the answer's head, unless the client leaves.
+/// Sends a request without a body and waits for the answer's head; where it changes nothing, unless the client leaves.
 pub(super) async fn ask(
     session: &mut ServerSession,
     pool: &Pool,
@@ -54,10 +55,28 @@ pub(super) async fn ask(
     headers: &HeaderMap,
     at: Option<&str>,
 ) -> Result<Exchange, Stop> {
+    let answer = pool.fetch(permit, headers, at);
+    if permit.route().change() != Change::None {
+        return outlasting(session, answer).await;
+    }
     tokio::select! {
-        answer = pool.fetch(permit, headers, at) => Ok(answer?),
+        answer = answer => Ok(answer?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
+}
+
+/// The answer to what may change something. The registry goes on without the client, and what it did is to be known: to
+/// the access line, to whoever counts writes, and to those who are told of events.
+async fn outlasting(
+    session: &mut ServerSession,
+    answer: impl Future<Output = Result<Exchange, upstream::Error>>,
+) -> Result<Exchange, Stop> {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return Ok(answer?),
+        () = client::gone(session) => {}
+    }
+    answer.await.map_err(|_| Stop::ClientGone)
 }
 
 /// An upload's terms.
@@ -96,10 +115,7 @@ pub(super) async fn upload(
     }
     // All of it is written, and a commit may take its time.
     drop(terms);
-    tokio::select! {
-        answer = pool.answer(permit, pending) => Ok(answer?),
-        () = client::gone(session) => Err(Stop::ClientGone),
-    }
+    outlasting(session, pool.answer(permit, pending)).await
 }
 
 /// Returns the answer where it came before the body's end.
