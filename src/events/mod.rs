@@ -162,10 +162,10 @@ impl Events {
 }
 
 impl Audience {
-    /// Memory for a manifest of at most so many bytes, where somebody wants to know what it refers to and there is room.
+    /// Memory for a manifest of at most so many bytes, where somebody wants to know what it refers to.
     pub fn copy(&self, limit: u64) -> Option<Passing> {
         let is_wanted = self.chosen.iter().any(|lane| lane.wants_references());
-        is_wanted.then(|| self.shared.room.take(limit)).flatten()
+        is_wanted.then(|| self.shared.room.open(limit))
     }
 
     /// Puts the event into their queues.
