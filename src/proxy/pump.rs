@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
+    notice,
     places::Held,
     record::Record,
     respond::Rejection,
 };
 use crate::{
     access::Permit,
-    registry::Change,
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
@@ -47,7 +47,7 @@ impl<E: Into<Rejection>> From<E> for Stop {
     }
 }
 
-/// Sends a request without a body and waits for the answer's head; where it changes nothing, unless the client leaves.
+/// Sends a request without a body and waits for the answer's head.
 pub(super) async fn ask(
     session: &mut ServerSession,
     pool: &Pool,
@@ -55,20 +55,14 @@ pub(super) async fn ask(
     headers: &HeaderMap,
     at: Option<&str>,
 ) -> Result<Exchange, Stop> {
-    let answer = pool.fetch(permit, headers, at);
-    if permit.route().change() != Change::None {
-        return outlasting(session, answer).await;
-    }
-    tokio::select! {
-        answer = answer => Ok(answer?),
-        () = client::gone(session) => Err(Stop::ClientGone),
-    }
+    awaited(session, permit, pool.fetch(permit, headers, at)).await
 }
 
-/// The answer to what may change something. The registry goes on without the client, and what it did is to be known: to
-/// the access line, to whoever counts writes, and to those who are told of events.
-async fn outlasting(
+/// The answer, unless the client leaves. Where something becomes of the request without the client too, it is to be known
+/// what: to the log, to whoever counts writes, and to those who are told of events.
+async fn awaited(
     session: &mut ServerSession,
+    permit: &Permit,
     answer: impl Future<Output = Result<Exchange, upstream::Error>>,
 ) -> Result<Exchange, Stop> {
     let mut answer = pin!(answer);
@@ -76,7 +70,10 @@ async fn outlasting(
         answer = &mut answer => return Ok(answer?),
         () = client::gone(session) => {}
     }
-    answer.await.map_err(|_| Stop::ClientGone)
+    match notice::is_lasting(permit.route()) {
+        true => answer.await.map_err(|_| Stop::ClientGone),
+        false => Err(Stop::ClientGone),
+    }
 }
 
 /// An upload's terms.
@@ -115,7 +112,7 @@ pub(super) async fn upload(
     }
     // All of it is written, and a commit may take its time.
     drop(terms);
-    outlasting(session, pool.answer(permit, pending)).await
+    awaited(session, permit, pool.answer(permit, pending)).await
 }
 
 /// Returns the answer where it came before the body's end.
