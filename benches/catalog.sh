@@ -36,6 +36,7 @@ done
 
 W=$(mktemp -d "${SCRATCH:-${TMPDIR:-/tmp}}/catalog.XXXXXX")
 pids=()
+# shellcheck disable=SC2317 # the trap calls it
 finish() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done; rm -rf "$W"; }
 trap finish EXIT
 

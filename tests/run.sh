@@ -127,6 +127,7 @@ check_deploy() {
 install_components
 install_deny
 step shellcheck .ci/run tests/run.sh tests/lossy/run.sh tests/deploy/run.sh tests/deploy/live.sh deploy/quickstart.sh
+step shellcheck -x benches/catalog.sh benches/compare.sh benches/today.sh benches/memory.sh benches/compare/*.sh
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

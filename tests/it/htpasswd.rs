@@ -146,7 +146,8 @@ fn which_lines_match() {
 
     // Every line that never matches, or that replaces another, is told of by its number; nothing of it is repeated.
     let log = gate.log();
-    let told = (1..).zip(&lines).filter(|(number, _)| log.contains(&format!(r#""line":{number},"#)));
+    let ends = |number: i32| [',', '}'].map(|end| format!(r#""line":{number}{end}"#));
+    let told = (1..).zip(&lines).filter(|(number, _)| ends(*number).iter().any(|text| log.contains(text)));
     let users: Vec<_> = told.map(|(_, line)| line.split(':').next().unwrap_or_default()).collect();
     let long = "l".repeat(70_000);
     #[rustfmt::skip]
@@ -177,7 +178,7 @@ fn an_unknown_user_is_answered_like_a_wrong_password() {
         ]
         .map(|login| {
             let mut answer = gate.curl(path).user(login).send();
-            answer.headers.retain(|(name, _)| name != "date");
+            answer.headers.retain(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
             (answer.status, answer.headers.clone(), answer.text())
         });
         assert_eq!(answers[0].0, 401);

@@ -107,8 +107,7 @@ fn assert_untouched(registry: &Registry, before: &[Acted], namespaces: &[&str]) 
 fn nothing_was_misunderstood(gate: &Portcullis) {
     let log = gate.log();
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
-    let requests: Vec<serde_json::Value> =
-        lines.filter(|line: &serde_json::Value| line["target"] == "access").collect();
+    let requests: Vec<serde_json::Value> = lines.filter(|line: &serde_json::Value| line["log"] == "access").collect();
     assert!(requests.len() > 10, "{log}");
     for request in requests {
         if request["aborted"] == "client_gone" {

@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -209,18 +210,22 @@ fn logins_that_wait_for_a_thread_are_shown() {
     let registry = Registry::start();
     let gate = Portcullis::start(&registry);
     let waiting = || gate.counted("portcullis_login_verifications_waiting", "");
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         for number in 0..12 {
-            let gate = &gate;
+            let (gate, over) = (&gate, &over);
             scope.spawn(move || {
                 let name = format!("somebody-{number}:wrong");
-                gate.curl("/v2/").argument("--user").argument(&name).send()
+                while !over.load(Ordering::SeqCst) {
+                    gate.curl("/v2/").argument("--user").argument(&name).send();
+                }
             });
         }
         let seen = (0..400).any(|_| {
             thread::sleep(Duration::from_millis(5));
             waiting() > 0.0
         });
+        over.store(true, Ordering::SeqCst);
         assert!(seen, "nobody waited");
     });
     assert_eq!(waiting(), 0.0);

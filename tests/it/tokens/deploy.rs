@@ -254,7 +254,7 @@ fn skopeo_with_a_deploy_token() {
     let log = scene.gate.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let (mut by_token, mut refused) = (0, 0);
-    for line in lines.filter(|line| line["target"] == "access" && line["user"] == "alice") {
+    for line in lines.filter(|line| line["log"] == "access" && line["user"] == "alice") {
         assert_eq!(line["token"], scene.deploy.id.as_str(), "{line}");
         by_token += 1;
         refused += usize::from(matches!(line["status"].as_u64(), Some(401 | 403)));
