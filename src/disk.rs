@@ -73,7 +73,11 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), StorageError> {
         fs::rename(&beside, path)?;
         sync_folder(path)
     };
-    write().map_err(|error: io::Error| fault(path, &error))
+    write().map_err(|error: io::Error| {
+        // Half of it would only take room, on a disk that may be full.
+        let _ = fs::remove_file(&beside);
+        fault(path, &error)
+    })
 }
 
 /// Harmless where there is none.
@@ -155,4 +159,21 @@ pub fn folders(path: &Path) -> Vec<PathBuf> {
 /// What went wrong with a file.
 pub fn fault(path: &Path, reason: &dyn std::fmt::Display) -> StorageError {
     StorageError { path: path.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_put_in_place_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("there");
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::remove_dir(&path).unwrap();
+        replace(&path, b"x").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
 }

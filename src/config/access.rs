@@ -78,7 +78,7 @@ impl Access {
             }
         }
         if section.is_clean() {
-            dangers::contained(&grants, &fields, registries, identity);
+            dangers::together(&grants, &fields, registries, identity);
         }
         section.finish();
         Self { grants: grants.into_iter().map(|(grant, _)| grant).collect() }

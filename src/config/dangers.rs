@@ -26,9 +26,6 @@ pub(super) fn alone(grant: &Grant, field: &Field<'_>) {
             "{name:?} lets everybody who is signed in delete what others pushed: name groups in `to`, or leave delete out"
         ));
     }
-    if pushes && !actions.contains(Action::Pull) {
-        field.warning(format_args!("{name:?} gives push without pull: clients pull while they push; add pull"));
-    }
     if anyone && repositories.iter().any(Pattern::is_personal) {
         field.warning(format_args!(
             "{name:?} uses $user for anyone: without a login there is no user, and the pattern matches nothing; write \
@@ -59,8 +56,9 @@ fn barren(grant: &Grant) -> Option<&'static str> {
         .then_some("the user's name cannot stand in a repository's for $user; write the repositories out")
 }
 
-/// Grants that add nothing to another one. `fields` is the list the grants were read from.
-pub(super) fn contained(grants: &[(Grant, Place)], fields: &[Field<'_>], registries: &[Registry], identity: &Identity) {
+/// What grants say beside each other: one that adds nothing to another one, and push to those whom none gives pull.
+/// `fields` is the list the grants were read from.
+pub(super) fn together(grants: &[(Grant, Place)], fields: &[Field<'_>], registries: &[Registry], identity: &Identity) {
     /// Every pair is compared; beyond this the answer is not worth the time.
     const MOST: usize = 1000;
     if grants.len() > MOST {
@@ -68,14 +66,22 @@ pub(super) fn contained(grants: &[(Grant, Place)], fields: &[Field<'_>], registr
     }
     let facts = Facts { registries, identity };
     for (index, (grant, place)) in grants.iter().enumerate() {
+        let Some(field) = fields.iter().find(|field| field.place() == *place) else { continue };
         let wider = grants.iter().enumerate().find(|(other, (wide, _))| {
             // Of two that say the same, the later one is redundant.
             *other != index && facts.contains(wide, grant) && (*other < index || !facts.contains(grant, wide))
         });
-        if let (Some((_, (wide, _))), Some(field)) = (wider, fields.iter().find(|field| field.place() == *place)) {
+        if let Some((_, (wide, _))) = wider {
             field.warning(format_args!(
                 "{:?} adds nothing to {:?} in line {}, which contains it: take it out",
                 grant.name, wide.name, wide.line
+            ));
+        }
+        let pull = Grant { actions: [Action::Pull].into_iter().collect(), ..grant.clone() };
+        if grant.actions.contains(Action::Push) && !grants.iter().any(|(other, _)| facts.contains(other, &pull)) {
+            field.warning(format_args!(
+                "{:?} gives push, and no grant gives pull to all the same: clients pull while they push; add pull",
+                grant.name
             ));
         }
     }

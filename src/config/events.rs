@@ -51,7 +51,7 @@ pub struct Endpoint {
     pub authorization: Option<Secret>,
     /// PEM roots; None: the system's.
     pub ca_file: Option<PathBuf>,
-    /// For one attempt, from the connection to the end of the answer.
+    /// For one attempt, from the connection to the head of the answer.
     pub timeout: Duration,
     /// The most events that wait.
     pub queue: usize,

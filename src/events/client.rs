@@ -116,22 +116,23 @@ impl Client {
         let kept = line.take();
         let limit = self.endpoint.timeout;
         let attempt = timeout(limit, self.attempt(body, kept)).await.unwrap_or(Err(CallError::Timeout(limit)));
-        let (answer, again) = attempt?;
+        let (response, used) = attempt?;
+        let (answer, again) = heard(response, used).await;
         *line = again;
         Ok(answer)
     }
 
-    async fn attempt(&self, body: &Bytes, kept: Option<Line>) -> Result<(Answer, Option<Line>), CallError> {
+    async fn attempt(&self, body: &Bytes, kept: Option<Line>) -> Result<(Response<Incoming>, Line), CallError> {
         let kept = kept.filter(|line| line.used.elapsed() < IDLE && line.sender.is_ready());
         if let Some(mut line) = kept
             && let Ok(response) = line.sender.send_request(self.request(body)).await
         {
-            return Ok(heard(response, line).await);
+            return Ok((response, line));
         }
         let mut line = self.connect().await?;
         let response = line.sender.send_request(self.request(body)).await;
         let response = response.map_err(|error| CallError::Broken(chain(&error)))?;
-        Ok(heard(response, line).await)
+        Ok((response, line))
     }
 
     async fn connect(&self) -> Result<Line, CallError> {

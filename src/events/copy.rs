@@ -6,8 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::references::{Descriptor, references};
 
-/// For all manifests that pass at a time, in KiB. Where there is no more room, events say no references.
+/// For all manifests that pass at a time, in KiB. Of what comes when there is no more room, events say no references.
 const ROOM: usize = 32 * 1024;
+const KIB: usize = 1024;
 
 /// Memory for manifests that pass.
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub struct Passing {
     bytes: Vec<u8>,
     /// The most that it may hold.
     limit: usize,
-    _room: OwnedSemaphorePermit,
+    room: Arc<Semaphore>,
+    /// For what it holds, and no more: many small ones pass at a time.
+    taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Default for Room {
@@ -29,28 +32,38 @@ impl Default for Room {
 }
 
 impl Room {
-    /// For so many bytes; None where there is none.
-    pub(super) fn take(&self, limit: u64) -> Option<Passing> {
-        let limit = usize::try_from(limit).ok()?;
-        let room = u32::try_from(limit.div_ceil(1024)).ok()?;
-        let room = Arc::clone(&self.0).try_acquire_many_owned(room).ok()?;
-        Some(Passing { bytes: Vec::new(), limit, _room: room })
+    /// For at most so many bytes.
+    pub(super) fn open(&self, limit: u64) -> Passing {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Passing { bytes: Vec::new(), limit, room: Arc::clone(&self.0), taken: None }
     }
 }
 
 impl Passing {
-    /// A further piece. What grows beyond its limit is forgotten.
+    /// A further piece. What grows beyond its limit, or beyond the room that there is, is forgotten.
     pub fn add(&mut self, piece: &[u8]) {
-        if self.bytes.len().saturating_add(piece.len()) > self.limit {
-            self.limit = 0;
-            self.bytes = Vec::new();
-        } else {
+        let length = self.bytes.len().saturating_add(piece.len());
+        if length <= self.limit && self.takes(length) {
             self.bytes.extend_from_slice(piece);
+        } else {
+            (self.limit, self.bytes, self.taken) = (0, Vec::new(), None);
         }
     }
 
     pub fn references(&self) -> Vec<Descriptor> {
         references(&self.bytes)
+    }
+
+    /// Room for so many bytes in all; false where there is none.
+    fn takes(&mut self, length: usize) -> bool {
+        let has = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Ok(more) = u32::try_from(length.div_ceil(KIB).saturating_sub(has)) else { return false };
+        let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(more) else { return false };
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        true
     }
 }
 
@@ -60,16 +73,31 @@ mod tests {
 
     #[test]
     fn the_room_is_bounded_and_given_back() {
+        const MANIFEST: &[u8] = br#"{"layers":[{"size":1}]}"#;
         let room = Room::default();
-        let held: Vec<_> = (0..8).map(|_| room.take(4 << 20).unwrap()).collect();
-        assert!(room.take(1).is_none());
-        drop(held);
-        let mut passing = room.take(30).unwrap();
+        let of = |size: usize| {
+            let mut passing = room.open(u64::MAX);
+            passing.add(MANIFEST);
+            (MANIFEST.len()..size).step_by(KIB).for_each(|_| passing.add(&[b' '; KIB]));
+            passing
+        };
+        let small: Vec<_> = (0..1000).map(|_| of(0)).collect();
+        assert!(small.iter().all(|passing| passing.references().len() == 1), "many small ones pass");
+        let large: Vec<_> = (0..8).map(|_| of(4 << 20)).collect();
+        assert_eq!(large.iter().filter(|passing| passing.references().len() == 1).count(), 7);
+        drop((small, large));
+        assert_eq!(of(16 << 20).references().len(), 1);
+        assert_eq!(room.0.available_permits(), ROOM);
+    }
+
+    #[test]
+    fn what_is_larger_than_it_may_be_is_forgotten() {
+        let mut passing = Room::default().open(30);
         passing.add(br#"{"layers":["#);
         passing.add(br#"{"size":1}]}"#);
         assert_eq!(passing.references().len(), 1);
         passing.add(b"        ");
-        assert!(passing.references().is_empty(), "it is larger than it said");
+        assert!(passing.references().is_empty());
         passing.add(b"{}");
         assert!(passing.bytes.is_empty());
     }

@@ -135,7 +135,11 @@ impl Events {
         let lanes = self.shared.lanes.load();
         match (&lanes.spool, keeper.is_some()) {
             (Some(_), false) => *keeper = Some(Keeper::start(Arc::clone(&self.shared))),
-            (None, true) => *keeper = None,
+            (None, true) => {
+                *keeper = None;
+                // Nobody looks any more whether the process before has handed over what it had.
+                self.shared.release();
+            }
             (Some(_), true) | (None, false) => {}
         }
     }
@@ -162,10 +166,10 @@ impl Events {
 }
 
 impl Audience {
-    /// Memory for a manifest of at most so many bytes, where somebody wants to know what it refers to and there is room.
+    /// Memory for a manifest of at most so many bytes, where somebody wants to know what it refers to.
     pub fn copy(&self, limit: u64) -> Option<Passing> {
         let is_wanted = self.chosen.iter().any(|lane| lane.wants_references());
-        is_wanted.then(|| self.shared.room.take(limit)).flatten()
+        is_wanted.then(|| self.shared.room.open(limit))
     }
 
     /// Puts the event into their queues.
@@ -198,4 +202,33 @@ fn dismiss(lane: &Lane) {
     }
     metrics::event_endpoint_gone(&name);
     info!(endpoint = name, "the endpoint is told of nothing any more");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn prepared(folder: &std::path::Path, storage: &str) -> Prepared {
+        let text = format!(
+            "version: 1\nlisten: {{}}\ntls: {{ certificates: [{{ certificate_file: c, key_file: k }}] }}\nregistries:\n  \
+             - {{ hosts: [r.test], upstream: {{ servers: [{{ url: \"http://r:1\" }}] }} }}\n\
+             events: {{ storage: {storage}, endpoints: [{{ name: e, url: \"http://127.0.0.1:9/\" }}] }}\n"
+        );
+        let file = folder.join("portcullis.yml");
+        std::fs::write(&file, text).unwrap();
+        Prepared::new(&Config::load(&file).unwrap().events, None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_a_folder_nobody_waits_for_the_process_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = Events::default();
+        let is_held = || events.shared.lanes.load().all.iter().all(|lane| lane.queue().is_held());
+        events.awaits(1);
+        events.install(prepared(folder.path(), "events"));
+        assert!(is_held());
+        events.install(prepared(folder.path(), "null"));
+        assert!(!is_held());
+    }
 }

@@ -122,6 +122,11 @@ impl<'a> Notice<'a> {
     }
 }
 
+/// True for what leaves something behind where it succeeds: something pushed, mounted or deleted.
+pub(super) fn is_lasting(route: &Route) -> bool {
+    subject(route).is_some_and(|(action, _)| action != EventAction::Pull)
+}
+
 /// What a route would do where it succeeds, and to which repository; None for what nobody is told of.
 fn subject(route: &Route) -> Option<(EventAction, &RepositoryName)> {
     match route {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
+    notice,
     places::Held,
     record::Record,
     respond::Rejection,
@@ -46,7 +47,7 @@ impl<E: Into<Rejection>> From<E> for Stop {
     }
 }
 
-/// Sends a request without a body and waits for the answer's head, unless the client leaves.
+/// Sends a request without a body and waits for the answer's head.
 pub(super) async fn ask(
     session: &mut ServerSession,
     pool: &Pool,
@@ -54,9 +55,24 @@ pub(super) async fn ask(
     headers: &HeaderMap,
     at: Option<&str>,
 ) -> Result<Exchange, Stop> {
+    awaited(session, permit, pool.fetch(permit, headers, at)).await
+}
+
+/// The answer, unless the client leaves. Where something becomes of the request without the client too, it is to be known
+/// what: to the log, to whoever counts writes, and to those who are told of events.
+async fn awaited(
+    session: &mut ServerSession,
+    permit: &Permit,
+    answer: impl Future<Output = Result<Exchange, upstream::Error>>,
+) -> Result<Exchange, Stop> {
+    let mut answer = pin!(answer);
     tokio::select! {
-        answer = pool.fetch(permit, headers, at) => Ok(answer?),
-        () = client::gone(session) => Err(Stop::ClientGone),
+        answer = &mut answer => return Ok(answer?),
+        () = client::gone(session) => {}
+    }
+    match notice::is_lasting(permit.route()) {
+        true => answer.await.map_err(|_| Stop::ClientGone),
+        false => Err(Stop::ClientGone),
     }
 }
 
@@ -96,10 +112,7 @@ pub(super) async fn upload(
     }
     // All of it is written, and a commit may take its time.
     drop(terms);
-    tokio::select! {
-        answer = pool.answer(permit, pending) => Ok(answer?),
-        () = client::gone(session) => Err(Stop::ClientGone),
-    }
+    awaited(session, permit, pool.answer(permit, pending)).await
 }
 
 /// Returns the answer where it came before the body's end.

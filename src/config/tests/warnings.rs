@@ -31,8 +31,24 @@ fn grants_that_give_much() {
     grant("\"**\"", "pull, push", "authenticated", &["every repository"]);
     grant("\"**\"", "pull, push", "anyone", &["lets anyone write", "every repository"]);
     grant("\"**\"", "pull, push, delete", "\"group:team\"", &[]);
-    grant("a", "push", "\"user:bot\"", &["push without pull"]);
+    grant("a", "push", "\"user:bot\"", &["gives push, and no grant gives pull"]);
     grant("\"home/$user/**\"", "pull", "anyone", &["uses $user for anyone"]);
+}
+
+/// Pull may come from another grant.
+#[test]
+fn push_without_pull() {
+    let warns = |other: (&str, &str, &str, &str)| {
+        let told = told(&grants(&[("\"a/**\"", "push", "\"group:team\"", ""), other]));
+        told.iter()
+            .any(|told| told.starts_with("11:5: warning: access.grants[0]: \"grant 1\" gives push, and no grant"))
+    };
+    assert!(!warns(("\"**\"", "pull", "authenticated", "")));
+    assert!(!warns(("\"a/**\"", "pull, delete", "\"group:team\"", "")));
+    assert!(warns(("\"a/*\"", "pull", "authenticated", "")));
+    assert!(warns(("\"**\"", "pull", "authenticated", ", except: [\"a/b\"]")));
+    assert!(warns(("\"**\"", "pull", "\"user:a\"", "")));
+    assert!(warns(("\"**\"", "pull", "authenticated", ", from: [\"10.0.0.0/8\"]")));
 }
 
 #[test]

@@ -197,7 +197,9 @@ fn a_write_that_nobody_waits_for_any_more_stays_open_for_a_while() {
             }
         }
     });
-    let mut gate = Portcullis::before_url(&ear.url()).start();
+    let setup = Portcullis::before_url(&ear.url());
+    let mut gate =
+        setup.with(|config| config["registries"][0]["upstream"]["timeouts"] = json!({ "commit": "1s" })).start();
     let token = gate.token(Some(ALICE), "repository:team-a/app:pull,push");
     let head = format!("Host: {}\r\nAuthorization: Bearer {token}", gate.host());
     let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");

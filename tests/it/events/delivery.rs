@@ -69,6 +69,19 @@ fn whatever_the_receiver_does_wrong_the_same_event_comes_again() {
     assert_eq!(counted("portcullis_events_dropped_total"), 0);
 }
 
+/// The head of the answer says it all, however long the rest takes.
+#[test]
+fn an_answer_without_an_end_is_an_answer() {
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let gate = telling(&registry, &receiver.url(), |endpoint| endpoint["timeout"] = "200ms".into()).start();
+    published(&gate, Some(&receiver));
+    receiver.acts(Act::Drawl);
+    marks(1..=2).iter().for_each(|mark| pull(&gate, mark));
+    eventually("both are delivered", || gate.counted("portcullis_events_queued", "endpoint=\"ear\"") < 0.5);
+    assert!(told(&receiver).contains(&"m2".to_owned()));
+}
+
 #[test]
 fn over_the_bound_the_oldest_go_and_are_counted() {
     let registry = Registry::start();

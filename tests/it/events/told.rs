@@ -1,6 +1,6 @@
 //! What is told, and what is not: only what came about.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use super::{published, pull, telling};
 use crate::support::{ADMIN, Receiver, Registry, Tls, eventually};
@@ -64,4 +64,39 @@ fn a_pull_that_breaks_off_is_not_told() {
     pull(&gate, "m1");
     eventually("the next pull is told", || receiver.marks().iter().any(|mark| mark == "m1"));
     assert_eq!(receiver.events().len(), before + 1, "{:#?}", receiver.events());
+}
+
+/// A registry does what it was asked whether or not somebody waits for its answer, and so it is told.
+#[test]
+fn who_leaves_before_the_answer_is_told_of_all_the_same() {
+    const PUSHES: usize = 8;
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let gate = telling(&registry, &receiver.url(), |_| {}).start();
+    let image = published(&gate, Some(&receiver));
+    let manifest = fs::read_to_string(image.manifest()).unwrap();
+    let token = gate.token(Some(ADMIN), "repository:library/app:pull,push,delete");
+    let leave = |request: &str, body: &str| {
+        let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");
+        let head = format!("Host: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: {}", gate.host(), body.len());
+        client.send(format!(
+            "{request} HTTP/1.1\r\n{head}\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n{body}"
+        ));
+    };
+    let expected: BTreeSet<String> = (1..=PUSHES).map(|number| format!("left{number}")).collect();
+    for tag in &expected {
+        leave(&format!("PUT /v2/library/app/manifests/{tag}"), &manifest);
+    }
+    let stored = || {
+        let tags = gate.curl("/v2/library/app/tags/list").send().json()["tags"].clone();
+        tags.as_array().unwrap().iter().filter(|tag| expected.contains(tag.as_str().unwrap())).count()
+    };
+    eventually("the registry has them", || stored() == PUSHES);
+    let told = |action: &str, key: &str| -> BTreeSet<String> {
+        let events = receiver.events().into_iter().filter(|event| event["action"] == action);
+        events.filter_map(|event| event["target"][key].as_str().map(str::to_owned)).collect()
+    };
+    eventually("all pushes are told", || told("push", "tag").is_superset(&expected));
+    leave(&format!("DELETE /v2/library/app/manifests/{}", image.digest), "");
+    eventually("the deletion is told", || told("delete", "digest").contains(&image.digest));
 }

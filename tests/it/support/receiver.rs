@@ -27,6 +27,8 @@ pub(crate) enum Act {
     Answer(String),
     /// It reads and says nothing.
     Hang,
+    /// It takes it, and begins an answer that has no end.
+    Drawl,
     /// It reads and closes.
     Close,
 }
@@ -197,6 +199,11 @@ impl Shared {
                     }
                     let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 2\r\n\r\nok");
                     stream.get_mut().write_all(answer.as_bytes()).ok()?;
+                    stream.get_mut().flush().ok()?;
+                }
+                Act::Drawl => {
+                    self.taken.lock().unwrap().push(told);
+                    stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok").ok()?;
                     stream.get_mut().flush().ok()?;
                 }
                 Act::Hang => {

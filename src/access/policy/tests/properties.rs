@@ -3,6 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::subsequence};
 
 use super::*;
+use crate::access::{Holders, Holding, Whence, grant::is_subject};
 
 /// What a list of grants says, in the plainest words.
 fn reference(grants: &[Written], principal: &Principal, name: &RepositoryName) -> Actions {
@@ -121,6 +122,48 @@ proptest! {
                 for text in ["a", "b", "c", "a/a", "a/b", "b/b", "c/b", "a/c", "a/b/c", "b/a/b", "a/a/b"] {
                     let asker = place.asker(&principal);
                     prop_assert_eq!(all.allowed(asker, &repository(text)), rest.allowed(asker, &repository(text)), "{:?} {}", name, text);
+                }
+            }
+        }
+    }
+
+    /// `acl list` says of a caller, and of a repository, what the gate does.
+    #[test]
+    fn what_is_listed_is_what_is_allowed(text in any_configuration()) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.yml");
+        std::fs::write(&file, text).unwrap();
+        let policy = Policy::compile(&Config::load(&file).unwrap().access);
+        let callers: &[(Option<&str>, &[&str])] =
+            &[(None, &[]), (Some("a"), &["g"]), (Some("b"), &[]), (Some("b"), &["h"]), (Some("B"), &["g"]), (Some("c"), &[])];
+        for (hosts, client) in [(&["r.test", "192.0.2.1"] as &[&str], "10.1.2.3"), (&["s.test"], "10.2.2.2"), (&["s.test"], "192.0.2.9")] {
+            let place = Place::new(hosts, client);
+            for (name, groups) in callers {
+                let principal = name.map_or_else(Principal::anonymous, |name| user(name, groups));
+                let asker = place.asker(&principal);
+                let whence = Whence { hosts: Some(asker.hosts), client: Some(asker.client) };
+                let given: Vec<_> =
+                    policy.given(&principal, whence).into_iter().filter_map(|given| given.filled(*name)).collect();
+                for text in ["a", "b", "c", "a/a", "a/b", "b/b", "c/b", "a/c", "a/b/c", "b/a/b", "a/a/b"] {
+                    let repository = repository(text);
+                    let is_in = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&repository, None));
+                    for action in Action::ALL {
+                        let allowed = policy.allowed(asker, &repository).contains(action);
+                        let of_caller = given
+                            .iter()
+                            .any(|given| given.actions.contains(action) && is_in(&given.repositories) && !is_in(&given.except));
+                        prop_assert_eq!(of_caller, allowed, "{:?} {} {:?}", name, text, action);
+                        let holds = |holding: &Holding| {
+                            let is_named = |names: &[String]| name.is_some_and(|name| names.iter().any(|other| other == name));
+                            let is_one = match &holding.holders {
+                                Holders::Everybody { but } => !is_named(but),
+                                Holders::Only(users) => is_named(users),
+                            };
+                            is_one && holding.given.to.iter().any(|subject| is_subject(subject, &principal))
+                        };
+                        let of_repository = policy.holdings(&repository, Some(action), whence).iter().any(holds);
+                        prop_assert_eq!(of_repository, allowed, "{} {:?} {:?}", text, action, name);
+                    }
                 }
             }
         }
