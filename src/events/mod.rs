@@ -213,6 +213,7 @@ mod tests {
         let text = format!(
             "version: 1\nlisten: {{}}\ntls: {{ certificates: [{{ certificate_file: c, key_file: k }}] }}\nregistries:\n  \
              - {{ hosts: [r.test], upstream: {{ servers: [{{ url: \"http://r:1\" }}] }} }}\n\
+             identity: {{ providers: [htpasswd: {{ file: h }}] }}\naccess: {{ grants: [] }}\n\
              events: {{ storage: {storage}, endpoints: [{{ name: e, url: \"http://127.0.0.1:9/\" }}] }}\n"
         );
         let file = folder.join("portcullis.yml");

@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// From now on everything is delivered here.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         self.lanes.load().hold(false);
     }
 }
