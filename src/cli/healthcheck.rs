@@ -17,8 +17,8 @@ const MOST_LINES: usize = 20;
 /// Ask a running portcullis whether it is ready.
 ///
 /// For container health checks and scripts. Asks the admin address of the configuration (`listen.admin`) for /readyz:
-/// whether its listeners accept. The registry behind may be down all the same, and what is wrong is printed: see /status. A file that has become
-/// unusable for another reason does not matter: the running process goes on with what it last read.
+/// whether its listeners accept. The registry behind may be down all the same; what is wrong is printed, and stands in
+/// /status. A file that has become unusable does not matter: the running process goes on with what it last read.
 ///
 /// Exit code 0: it is; 1: it is not, with a line that says why.
 #[derive(Debug, Args)]

@@ -86,7 +86,9 @@ fn check_tells_of_grants_for_nobody() {
     let line = position(Path::new(&file(dir.path())), "stranger");
     let said = all(&output);
     assert!(
-        said.contains(&format!("portcullis.yml:{line}: warning: \"stranger\" is for \"mallory\", whom no ")),
+        said.contains(&format!(
+            "portcullis.yml:{line}: warning: \"stranger\" is for \"mallory\", who is in no password file: "
+        )),
         "{said}"
     );
     assert!(!said.contains("\"alice\""), "she is in the file: {said}");

@@ -44,7 +44,8 @@ fn a_file_that_is_spoilt_while_the_gate_runs_does_not_make_it_ill() {
 
     let url = format!("http://127.0.0.1:{}", admin_port(&serde_json::from_str(&text).unwrap()));
     let missing = gate.dir().join("no-such-file.yml");
-    assert_eq!(healthcheck(&missing, &["--url", &url]), (Some(0), "ready\n".to_owned()));
+    let (code, said) = healthcheck(&missing, &["--url", &url]);
+    assert!(code == Some(0) && said.starts_with("ready\n"), "{said}");
 }
 
 #[test]
