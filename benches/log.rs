@@ -26,7 +26,7 @@ fn line(sequence: u64) -> RequestLine<'static> {
         client: Some("192.0.2.17".parse().unwrap()),
         user: Some("alice"),
         registry: "registry.example.com",
-        method: "GET",
+        method: Some("GET"),
         route: "blob",
         repository: Some("team-a/services/billing"),
         reference: Some("sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
@@ -40,7 +40,7 @@ fn line(sequence: u64) -> RequestLine<'static> {
             "docker/28.2.2 go/go1.24.3 git-commit/45873be kernel/6.1.0-18-amd64 os/linux arch/amd64 \
              UpstreamClient(Docker-Client/28.2.2 \\(linux\\))",
         ),
-        protocol: "HTTP/2",
+        protocol: Some("HTTP/2"),
         ..RequestLine::default()
     }
 }

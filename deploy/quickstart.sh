@@ -10,7 +10,7 @@
 #   HOSTS          more names or IP addresses of this machine, separated by blanks
 #   LISTEN         the address to listen on; 0.0.0.0 lets other machines in       (127.0.0.1)
 #   HTTPS_PORT     the registry                                 (8443)
-#   ADMIN_PORT     metrics and health, on 127.0.0.1             (9090)
+#   ADMIN_PORT     status, metrics and health, on 127.0.0.1     (9090)
 #   REGISTRY_PORT  the registry behind it, on 127.0.0.1         (5000)
 #   USER_NAME      the first user, who may do everything        (admin)
 #   PORTCULLIS     a portcullis binary; otherwise it is built

@@ -80,7 +80,7 @@ impl Found {
             self.add(Note, "process", what, "");
         }
         if let Some(pid) = status.predecessor {
-            let what = format!("the process before this one (pid {pid}) still ends its transfers");
+            let what = format!("the process before this one (pid {pid}) is still finishing its transfers");
             self.add(Note, "process", what, "");
         }
     }
@@ -99,7 +99,8 @@ impl Found {
     }
 
     fn upstream(&mut self, registry: &str, servers: &[&ServerStatus]) {
-        const ADVICE: &str = "Look at the server and at the way to it; it is asked again by itself.";
+        const ADVICE: &str =
+            "Check that the server runs and can be reached from here. It is tried again automatically.";
         let Some(first) = servers.first() else { return };
         let of = match first.purpose {
             "ui" => "the web UI".to_owned(),
@@ -180,7 +181,7 @@ impl Found {
         }
         for (provider, (all, down)) in providers.into_iter().filter(|(_, (_, down))| !down.is_empty()) {
             let listed = down.join("; ");
-            let advice = "It is asked again by itself. Look at it with: portcullis login-test USER";
+            let advice = "It is tried again automatically. To see what it answers: portcullis login-test USER";
             if down.len() == all {
                 let what = format!("{provider}: no directory server answers, so nobody can sign in by it ({listed})");
                 self.add(Severity::Error, "identity", what, advice);
@@ -197,9 +198,9 @@ impl Found {
             let Some(since) = &endpoint.failing_since else { continue };
             let error = endpoint.error.as_deref().unwrap_or("it does not answer");
             let what = format!(
-                "the event endpoint {name} takes nothing since {since}: {error}; {queued} of {limit} events wait"
+                "the event endpoint {name} has taken nothing since {since}: {error}; {queued} of {limit} events wait"
             );
-            let advice = "It is tried again by itself; once the queue is full the oldest events are dropped.";
+            let advice = "It is tried again automatically. Once the queue is full the oldest events are dropped.";
             self.add(Severity::Warning, "events", what, advice);
         }
     }

@@ -11,11 +11,14 @@ use super::{
     say,
 };
 
+const LONGEST_LINE: usize = 300;
+const MOST_LINES: usize = 20;
+
 /// Ask a running portcullis whether it is ready.
 ///
 /// For container health checks and scripts. Asks the admin address of the configuration (`listen.admin`) for /readyz:
-/// whether its listeners accept. That says nothing of the registry behind. A file that has become unusable for another
-/// reason does not matter: the running process goes on with what it last read.
+/// whether its listeners accept. The registry behind may be down all the same, and what is wrong is printed: see /status. A file that has become
+/// unusable for another reason does not matter: the running process goes on with what it last read.
 ///
 /// Exit code 0: it is; 1: it is not, with a line that says why.
 #[derive(Debug, Args)]
@@ -56,14 +59,14 @@ pub(super) fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The first line of the answer, where it is a good one.
+/// What it says, where that is good; the lines behind the first tell what is wrong all the same.
 async fn check(args: &HealthcheckArgs, path: &str) -> anyhow::Result<String> {
     let answer = running::ask(&args.config.config, args.url.as_ref(), path, args.timeout).await?;
     let text = String::from_utf8_lossy(&answer.body);
-    let said: String =
-        text.lines().next().unwrap_or_default().chars().filter(|letter| !letter.is_control()).take(200).collect();
+    let plain = |line: &str| line.chars().filter(|letter| !letter.is_control()).take(LONGEST_LINE).collect::<String>();
+    let said = text.lines().take(MOST_LINES).map(plain).collect::<Vec<_>>().join("\n");
     if !answer.status.is_success() {
-        bail!("{path}: {said} ({})", answer.status.as_u16());
+        bail!("{path} ({}): {said}", answer.status.as_u16());
     }
     Ok(said)
 }

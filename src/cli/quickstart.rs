@@ -47,7 +47,7 @@ pub(super) struct QuickstartArgs {
     #[arg(long, value_name = "PORT", default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..))]
     https_port: u16,
 
-    /// Port of metrics and health probes, on 127.0.0.1
+    /// Port of the status page, metrics and health probes, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 9090, value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: u16,
 
@@ -143,7 +143,7 @@ version: 1
 listen:
   https: [{address}]             # "[::]:443" lets other machines in
   http: []                                # "[::]:80" answers plain HTTP with a redirect
-  admin: "127.0.0.1:{admin}"              # /metrics /healthz /readyz
+  admin: "127.0.0.1:{admin}"              # /status /metrics /healthz /readyz
 
 tls:
   certificates:

@@ -164,7 +164,7 @@ fn read_subject(field: &Field<'_>, identity: &Identity) -> Option<Subject> {
         let known: Vec<&str> = identity.groups.keys().map(String::as_str).collect();
         let meant =
             reader::closest(name, &known).map(|meant| format!(" Did you mean \"group:{meant}\"?")).unwrap_or_default();
-        field.warning(format_args!("identity.groups has no group {name:?}: nobody is in it.{meant}"));
+        field.warning(format_args!("identity.groups has no group {name:?}, so nobody is in it.{meant}"));
     }
     Some(subject)
 }

@@ -1,6 +1,12 @@
 //! The plain HTTP port: answers to authorities, redirects to https, nothing else. Nothing is proxied from here.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -25,7 +31,10 @@ use super::{
 use crate::{
     config::{Host, Limits},
     registry::{ErrorBody, ErrorCode},
-    telemetry::metrics,
+    telemetry::{
+        log::{Spared, Sparing},
+        metrics,
+    },
     tls::acme::Challenges,
 };
 
@@ -39,6 +48,8 @@ const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 const ACME_CHALLENGES: &str = "/.well-known/acme-challenge/";
 const HTTPS: u16 = 443;
+/// How often one client's credentials are worth a line.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// The door for plain HTTP.
 #[derive(Debug)]
@@ -121,6 +132,16 @@ async fn challenge<B>(request: &Request<B>, challenges: &Challenges) -> Option<R
     Some(response)
 }
 
+/// Tells it once in a while for each client: anybody can have it told.
+fn in_clear(peer: IpAddr) {
+    const WHAT: &str = "a client sent credentials over plain HTTP: they travelled in clear and should be changed";
+    static TOLD: LazyLock<Sparing> = LazyLock::new(|| Sparing::new(TOLD_AGAIN));
+    match TOLD.spare(&peer.to_string()) {
+        Spared::Due { left_out } => tracing::warn!(%peer, left_out, "{WHAT}"),
+        Spared::NotDue => tracing::debug!(%peer, "{WHAT}"),
+    }
+}
+
 /// What this port knows of the world.
 #[derive(Clone, Debug)]
 pub struct Redirect {
@@ -133,10 +154,7 @@ impl Redirect {
     fn answer<B>(&self, request: &Request<B>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let has_credentials = CREDENTIALS.iter().any(|name| request.headers().contains_key(name));
         if has_credentials {
-            tracing::warn!(
-                peer = %peer.ip(),
-                "a client sent credentials over plain HTTP: they travelled in clear and should be changed"
-            );
+            in_clear(peer.ip());
         }
         match self.location(request, has_credentials) {
             Ok(location) => moved(location),

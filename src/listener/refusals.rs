@@ -90,7 +90,7 @@ impl Refusals {
 /// What to look at, where the reason says so.
 fn advice(error: &io::Error) -> Option<&'static str> {
     const TRUST: &str =
-        "the client does not trust the certificate: is its CA installed there, and the chain whole here?";
+        "the client does not trust the certificate: check its CA there, the chain here, and the name that was dialled";
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     if let TlsError::AlertReceived(
         AlertDescription::UnknownCA

@@ -118,6 +118,7 @@ impl Connection {
         let _in_flight;
         let served = match self.await_head(&mut session, &limits, shutdown).await {
             Arrival::Request => {
+                record.begins();
                 _in_flight = (metrics::in_flight(), self.drain.request());
                 let served = tokio::select! {
                     biased;

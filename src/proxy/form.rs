@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     Case, client,
     pump::Stop,
+    record::Record,
     respond::{OAuthError, Rejection},
 };
 use crate::registry::QueryPairs;
@@ -24,7 +25,7 @@ const SMALL: usize = 8 * 1024;
 static LARGE_FORMS: Semaphore = Semaphore::const_new(8 * 1024 * 1024);
 
 /// The form of a request, or why there is none.
-pub(super) async fn read(session: &mut ServerSession, case: Case<'_>) -> Result<QueryPairs, Stop> {
+pub(super) async fn read(session: &mut ServerSession, case: Case<'_>, record: &mut Record) -> Result<QueryPairs, Stop> {
     let head = case.head;
     if !is_form(&session.req_header().headers) {
         return Err(invalid("send a form: Content-Type: application/x-www-form-urlencoded"));
@@ -38,15 +39,16 @@ pub(super) async fn read(session: &mut ServerSession, case: Case<'_>) -> Result<
     if head.expects_continue {
         client::ask_for_body(session, patience).await?;
     }
-    let body = timeout(patience, collect(session)).await.map_err(|_| Rejection::SlowBody)??;
+    let body = timeout(patience, collect(session, record)).await.map_err(|_| Rejection::SlowBody)??;
     let text = std::str::from_utf8(&body).map_err(|_| invalid("the form is not UTF-8"))?;
     QueryPairs::parse_form(text).map_err(|_| invalid("the form cannot be read"))
 }
 
-async fn collect(session: &mut ServerSession) -> Result<Zeroizing<Vec<u8>>, Stop> {
+async fn collect(session: &mut ServerSession, record: &mut Record) -> Result<Zeroizing<Vec<u8>>, Stop> {
     let mut body = Zeroizing::new(Vec::new());
     let mut shares: Option<SemaphorePermit<'static>> = None;
     while let Some(piece) = session.read_request_body().await.map_err(|_| Stop::ClientGone)? {
+        record.reads(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         let length = body.len().saturating_add(piece.len());
         if length > LARGEST {
             return Err(Rejection::TooLarge { limit: u64::try_from(LARGEST).unwrap_or(u64::MAX) }.into());

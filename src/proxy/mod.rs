@@ -194,6 +194,7 @@ async fn forward(
         if !session.is_body_done() && !head.expects_continue {
             client::linger(session).await;
         }
+        record.unanswered = true;
         pump::ask(session, pool, permit, &headers, at).await?
     };
     let origin = runtime.origin(&head.host, registry);
@@ -212,6 +213,7 @@ async fn forward(
         seal: &seal,
     };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
+    record.unanswered = false;
     client::common_headers(&mut response, case.common());
     writes::end(case, write, permit.route(), &response);
     if let Some(notice) = &mut notice {

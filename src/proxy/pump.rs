@@ -130,6 +130,7 @@ async fn feed_body(
     let mut due = false;
     loop {
         if whole && hold.is_empty() {
+            record.unanswered = true;
             return end(pool, feed, pending).await;
         }
         let full = hold.len() >= terms.place.frame() || whole || due;

@@ -82,6 +82,10 @@ pub(super) struct Record {
     pub user_agent: Option<String>,
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
+    /// The registry has all of the request, and has said nothing yet that can be passed on.
+    pub unanswered: bool,
+    /// It is to be written, and has not been.
+    due: bool,
     /// Why the request was refused, and what that comes to: fixed words.
     refused: Option<(&'static str, &'static str)>,
     /// What was wrong with the upstream, a fixed word.
@@ -128,11 +132,18 @@ impl Record {
             user_agent: None,
             protocol: "",
             aborted: None,
+            unanswered: false,
+            due: false,
             refused: None,
             failure: None,
             claimed: None,
             passing: None,
         }
+    }
+
+    /// From now on there is something to tell, even where a bug ends the request.
+    pub(super) fn begins(&mut self) {
+        self.due = true;
     }
 
     /// Notes who speaks, and how.
@@ -245,7 +256,8 @@ impl Record {
     }
 
     /// Writes the access line and the audit line, and counts the request.
-    pub(super) fn write(&self) {
+    pub(super) fn write(&mut self) {
+        self.due = false;
         let duration = self.began.elapsed();
         let registry = self.registry.as_deref().unwrap_or("none");
         let counts = self.counts.as_deref().unwrap_or_else(|| metrics::unknown());
@@ -271,7 +283,7 @@ impl Record {
             token: self.token.as_deref(),
             access_token: self.access_token.as_deref(),
             registry,
-            method: &self.method,
+            method: Some(&*self.method).filter(|method| !method.is_empty()),
             route: self.route,
             repository: self.repository.as_deref(),
             reference: self.reference.as_deref(),
@@ -294,22 +306,35 @@ impl Record {
             upstream: self.upstream.as_deref(),
             resumed: (self.resumed > 0).then_some(self.resumed),
             user_agent: self.user_agent.as_deref(),
-            protocol: self.protocol,
+            protocol: Some(self.protocol).filter(|protocol| !protocol.is_empty()),
         }
     }
 
     fn decision(&self) -> Option<Decision> {
         let case = Noted {
             event: self.event?,
+            action: self.action,
             presented: self.presented,
             user: self.user.is_some(),
             grant: self.grant.is_some(),
             scopes: self.scopes.as_ref().map(|(asked, granted)| (asked.as_str(), granted.as_str())),
             refused: self.refused,
             aborted: self.aborted.is_some(),
+            // Where it had no connection, or was not let in, it did nothing.
+            unanswered: self.unanswered && !matches!(self.failure, Some("connect" | "refused" | "unsigned")),
             status: self.status,
         };
         case.decision()
+    }
+}
+
+/// What a bug ended, or the end of the process, has its lines too: it may have been allowed something.
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.due {
+            self.aborted.get_or_insert(if std::thread::panicking() { "bug" } else { "stopped" });
+            self.write();
+        }
     }
 }
 
@@ -343,5 +368,28 @@ fn reference(route: &Route) -> Option<String> {
             verb: UploadVerb::Start | UploadVerb::Status { .. } | UploadVerb::Chunk { .. } | UploadVerb::Cancel { .. },
             ..
         } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_a_bug_ends_is_told_once_and_one_that_never_came_is_not() {
+        let told = |act: fn(&mut Record), reason| {
+            let mut record = Record::new(RequestId::random(), IpAddr::from([127, 0, 0, 1]));
+            record.refused = Some((reason, "refused"));
+            act(&mut record);
+            drop(record);
+            pulse::totals().refusals.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
+        };
+        assert_eq!(told(|_| {}, "a test: nothing came"), 0);
+        assert_eq!(told(Record::begins, "a test: a bug"), 1);
+        let whole = |record: &mut Record| {
+            record.begins();
+            record.write();
+        };
+        assert_eq!(told(whole, "a test: all is well"), 1);
     }
 }

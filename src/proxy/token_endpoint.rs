@@ -46,7 +46,7 @@ pub(super) async fn token(
     let (request, bearer) = match verb {
         TokenVerb::Query => query(case, record).await?,
         TokenVerb::Form => {
-            let form = form::read(session, case).await?;
+            let form = form::read(session, case, record).await?;
             posted(case, &form, record).await?
         }
     };

@@ -209,7 +209,7 @@ impl Check {
                     && !names.contains(&**user)
                 {
                     let message = format!(
-                        "{:?} is for {user:?}, whom no password file holds: add the user, or take it out of `to`",
+                        "{:?} is for {user:?}, who is in no password file: add the user, or take it out of `to`",
                         grant.name
                     );
                     self.warnings.push(Problem { line: grant.line, ..warning(&config.path, message) });

@@ -276,7 +276,7 @@ fn add(counter: Option<&AtomicU64>, count: u64) {
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn per_second(count: u64, time: Duration) -> f64 {
     let rate = count as f64 / time.as_secs_f64().max(0.001);
-    (rate * 10.0).round() / 10.0
+    (rate * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
@@ -316,6 +316,14 @@ mod tests {
         let names: [OnceLock<String>; 3] = array::from_fn(|_| OnceLock::new());
         let place = |name: &str| place(&names, |known| known == name, || name.to_owned());
         assert_eq!(["a", "b", "a", "c", "d", "e", "b"].map(place), [0, 1, 0, 2, 2, 2, 1]);
+    }
+
+    /// One of two in a minute is no rate of 0.
+    #[test]
+    fn what_happens_seldom_is_seen() {
+        let [before, after] = [0, 1].map(|count| Totals { answers: [0, 0, count, 0, 0, count], ..Totals::default() });
+        let rates = Rates::between(&before, &after, Duration::from_secs(60));
+        assert_eq!((rates.requests, rates.failures), (0.033, 0.017));
     }
 
     #[test]

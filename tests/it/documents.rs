@@ -55,6 +55,7 @@ const MESSAGES: &[&str] = &[
     "authentication required for ",
     "cannot listen on ",
     "check that this machine reaches the authority",
+    "events are not delivered, and wait until they are: ",
     "internal error",
     "is read-only at the moment, for maintenance",
     "listen.admin switched off",

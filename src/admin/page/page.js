@@ -135,7 +135,7 @@ function servers(now) {
       registry.read_only === true && tag("read-only", "note"),
       Array.isArray(registry.read_only) && tag("read-only: " + registry.read_only.join(", "), "note"),
       registry.open_writes > 0 && tag(plural(registry.open_writes, "open write", "open writes"))),
-    table(["Server", "State", "#Under way", "#Latency", "#Failed"], registry.servers.map((server) => [
+    table(["Server", "State", "#Under way", "#Latency", "#Failed tries"], registry.servers.map((server) => [
       [server.url, soft(({ registry: "", route: "route, ", ui: "web UI, ", notary: "Notary, " })[server.for] + server.role), server.error && el("div", { class: "why" }, server.error)],
       server.up ? state("ok", "up") : state("error", "down"),
       count(server.under_way), latency(server), count(server.failures),
@@ -179,7 +179,7 @@ function logins(now) {
 
 function refusals(now) {
   const { refused } = now.traffic;
-  if (refused.length === 0) return card("Refusals", soft("Nothing was refused since the start."));
+  if (refused.length === 0) return card("Refusals", soft("Nothing has been refused since the start."));
   return card("Refusals", table(["Reason", "#15 min", "#Since start"], refused.map((one) => [
     [one.reason, WORDS[one.reason] && soft(WORDS[one.reason])], count(one.recent), count(one.total),
   ])));
@@ -197,7 +197,7 @@ function events(now) {
   if (now.events.length === 0) return [];
   return card("Event endpoints", table(["Endpoint", "State", "#Waiting", "#Delivered", "#Dropped"], now.events.map((one) => [
     [one.endpoint, one.error && el("div", { class: "why" }, one.error)],
-    one.failing_since ? state("warning", "fails") : state("ok", "fine"),
+    one.failing_since ? state("warning", "failing") : state("ok", "fine"),
     count(one.queued), count(one.delivered), count(one.dropped),
   ])));
 }
@@ -229,7 +229,7 @@ function render(now) {
   put("facts", [now.portcullis, now.started, Math.floor(now.uptime_seconds / 60), now.configuration.generation],
     () => "version " + now.portcullis + " · up " + time(now.uptime_seconds) + " · configuration no. " + now.configuration.generation);
   put("verdict", [now.problems, now.health, now.ready], () => verdict(now));
-  put("traffic", [series.last], traffic);
+  put("traffic", [process, series.last], traffic);
   put("registries", [now.registries], () => servers(now));
   put("certificates", [now.certificates, now.acme], () => certificates(now));
   put("logins", [now.logins], () => logins(now));
@@ -257,7 +257,7 @@ function remember(history) {
   for (const key of keys) {
     if (fresh > 0) series[key] = series[key].concat(history[key].slice(-fresh)).slice(-history.points);
   }
-  series.last = history.last;
+  series.last = Math.max(series.last, history.last);
 }
 
 async function ask() {
@@ -290,8 +290,8 @@ async function ask() {
 function stale(error) {
   document.body.classList.add("old");
   const why = { AbortError: "no answer within " + PATIENCE / 1000 + " s", TypeError: "no connection" }[error.name] || error.message;
-  const from = heard === 0 ? "Nothing was heard of it yet." : "What is shown is from " + new Date(heard).toLocaleTimeString() + ".";
-  const text = "✕ The gate does not answer here (" + why + "). " + from + " It is asked again by itself.";
+  const from = heard === 0 ? "Nothing has been heard from it yet." : "What is shown is from " + new Date(heard).toLocaleTimeString() + ".";
+  const text = "✕ The gate does not answer here (" + why + "). " + from + " This page keeps trying.";
   const place = byId("stale");
   if (place.textContent !== text) place.textContent = text;
   place.hidden = false;

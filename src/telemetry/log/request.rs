@@ -31,7 +31,7 @@ pub struct RequestLine<'a> {
     pub access_token: Option<&'a str>,
     /// The first host of the registry that was asked.
     pub registry: &'a str,
-    pub method: &'a str,
+    pub method: Option<&'a str>,
     /// The kind of route, a fixed word.
     pub route: &'static str,
     pub repository: Option<&'a str>,
@@ -68,7 +68,7 @@ pub struct RequestLine<'a> {
     /// How often another server went on with the body.
     pub resumed: Option<u32>,
     pub user_agent: Option<&'a str>,
-    pub protocol: &'static str,
+    pub protocol: Option<&'static str>,
 }
 
 /// What was decided about somebody, in fixed words.
@@ -124,7 +124,7 @@ impl RequestLine<'_> {
         fields.optional("token", self.token);
         fields.optional("access_token", self.access_token);
         fields.text("registry", self.registry);
-        fields.text("method", self.method);
+        fields.optional("method", self.method);
         fields.optional("repository", self.repository);
         fields.optional("reference", self.reference);
         fields.optional("digest", self.digest);
@@ -143,7 +143,7 @@ impl RequestLine<'_> {
         fields.bare("bytes_out", self.bytes_out);
         fields.optional("upstream", self.upstream);
         fields.optional("user_agent", self.user_agent);
-        fields.word("protocol", self.protocol);
+        fields.optional("protocol", self.protocol);
     }
 
     /// What is in the access line alone.

@@ -42,6 +42,11 @@ struct Waiting {
     lines: Vec<u8>,
     /// Lines that found no room since the last that did.
     dropped: u64,
+    /// Lines that came, whether or not they found room.
+    came: u64,
+    /// Of those, the ones that the thread has taken, and those that it is done with.
+    taken: u64,
+    done: u64,
     /// The thread waits for something to write.
     idle: bool,
     /// Somebody waits until all is written.
@@ -65,13 +70,14 @@ impl Writer {
     /// Takes a whole line, or counts it where there is no room.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.0.waiting();
-        if waiting.lines.len() + line.len() > self.0.room {
+        waiting.came += 1;
+        let fits = waiting.lines.len() + line.len() <= self.0.room;
+        if fits {
+            waiting.lines.extend_from_slice(line);
+        } else {
             waiting.dropped += 1;
-            drop(waiting);
             metrics::log_lines_dropped(1);
-            return;
         }
-        waiting.lines.extend_from_slice(line);
         if std::mem::take(&mut waiting.idle) {
             drop(waiting);
             self.0.more.notify_all();
@@ -82,7 +88,9 @@ impl Writer {
     pub(super) fn flush(&self, patience: Duration) {
         let begun = Instant::now();
         let mut waiting = self.0.waiting();
-        while !(waiting.idle && waiting.lines.is_empty() && waiting.dropped == 0) {
+        // What comes meanwhile is not waited for: under load there is no end to that.
+        let last = waiting.came;
+        while waiting.done < last {
             let left = patience.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return;
@@ -120,13 +128,15 @@ impl Desk {
     /// Waits for lines, and takes them; how many found no room behind them.
     fn next(&self, lines: &mut Vec<u8>) -> u64 {
         let mut waiting = self.waiting();
+        waiting.done = waiting.taken;
+        waiting.urgent = false;
+        self.done.notify_all();
         while waiting.lines.is_empty() && waiting.dropped == 0 {
             waiting.idle = true;
-            waiting.urgent = false;
-            self.done.notify_all();
             waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
+        waiting.taken = waiting.came;
         std::mem::swap(&mut waiting.lines, lines);
         std::mem::take(&mut waiting.dropped)
     }
@@ -144,8 +154,12 @@ fn write_lines(sink: &mut impl Write, lines: &[u8]) -> u64 {
     let mut rest = lines;
     while !rest.is_empty() {
         let (piece, behind) = split(rest);
-        if write_all(sink, piece).is_err() {
+        if let Err(written) = write_all(sink, piece) {
             lost += count(piece);
+            // What follows is no part of a line that broke off.
+            if written > 0 {
+                let _ = write_all(sink, b"\n");
+            }
         }
         rest = behind;
     }
@@ -166,15 +180,17 @@ fn count(lines: &[u8]) -> u64 {
     lines.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
-fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match sink.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+/// Where it fails: how many bytes were written.
+fn write_all(sink: &mut impl Write, bytes: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match sink.write(rest) {
+            Ok(0) => return Err(written),
+            Ok(more) => written += more,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Somebody who has the same file made it so.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY),
-            Err(error) => return Err(error),
+            Err(_) => return Err(written),
         }
     }
     Ok(())

@@ -114,7 +114,8 @@ catalogue! {
         HANDSHAKES: Counter, "portcullis_tls_handshakes_total" [TLS_VERSION, RESUMED]
             "TLS handshakes that succeeded.";
         HANDSHAKES_FAILED: Counter, "portcullis_tls_handshake_failures_total" [HANDSHAKE_FAILURE]
-            "TLS handshakes that failed. alert_…: what the client said; alert_unknown_ca: it does not trust the certificate's authority.";
+            "TLS handshakes that failed. alert_…: what the client said; alert_unknown_ca, of clients in Go \
+             alert_bad_certificate: it does not accept the certificate.";
     }
     "Upstreams" {
         UPSTREAM_UP: Gauge, "portcullis_upstream_up" [REGISTRY, SERVER]

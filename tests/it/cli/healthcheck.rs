@@ -36,7 +36,11 @@ fn a_file_that_is_spoilt_while_the_gate_runs_does_not_make_it_ill() {
     let gate = Portcullis::start(&Registry::start());
     let text = fs::read_to_string(gate.configuration()).unwrap();
     fs::write(gate.configuration(), text.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
-    assert_eq!(healthcheck(&gate.configuration(), &[]), (Some(0), "ready\n".to_owned()));
+    eventually("it says so", || {
+        let (code, said) = healthcheck(&gate.configuration(), &[]);
+        assert!(code == Some(0) && said.starts_with("ready\n"), "{said}");
+        said.contains("the configuration that was read last is not in force")
+    });
 
     let url = format!("http://127.0.0.1:{}", admin_port(&serde_json::from_str(&text).unwrap()));
     let missing = gate.dir().join("no-such-file.yml");

@@ -1,9 +1,13 @@
 //! The audit log: who did what, by which right.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{of, said};
-use crate::support::{ALICE, BOB, Curl, Image, Portcullis, Registry, Skopeo, claims, eventually};
+use crate::support::{
+    ALICE, BOB, Curl, Image, Portcullis, Registry, Skopeo, SlowRelay, Tls, claims, eventually, exchange,
+};
 
 const ACCEPT: &str = "Accept: application/vnd.oci.image.manifest.v1+json";
 
@@ -87,6 +91,8 @@ fn logins_and_tokens_that_are_refused() {
     let told = || of(&gate, "audit").iter().map(|line| said(line, fields)).collect::<Vec<_>>();
     eventually("the last one has its line", || told().len() >= expected.len());
     assert_eq!(told(), expected.map(|line| line.map(str::to_owned)));
+    let exchanged = of(&gate, "audit").into_iter().find(|line| line["event"] == "token").unwrap();
+    assert!(exchanged["bytes_in"].as_u64().unwrap() > 100, "a form is a body: {exchanged:?}");
     let last = of(&gate, "audit").pop().unwrap();
     assert!(last["client"] == "127.0.0.1" && !last.contains_key("peer"));
 }
@@ -106,4 +112,60 @@ fn a_client_that_does_not_trust_the_certificate_is_told_of() {
     let line = told().remove(0);
     assert!(said(&line, ["client", "advice"])[1].contains("does not trust"), "{line:?}");
     assert_eq!((told().len(), &line["client"]), (1, &"127.0.0.1".into()), "once in a while");
+}
+
+/// A client that leaves in time must not make it look as if nothing had been deleted.
+#[test]
+fn a_delete_whose_answer_nobody_heard_is_not_told_as_failed() {
+    let registry = Registry::start();
+    let relay = SlowRelay::to(registry.port(), Duration::from_millis(300));
+    let gate = Portcullis::before_url(&format!("http://127.0.0.1:{}", relay.port())).start();
+    let image = Image::new(901, &[1000]);
+    let direct = Portcullis::start(&registry);
+    let skopeo = Skopeo::logged_in(direct.pki(), &direct.host(), ALICE);
+    skopeo.copy(&image.reference(), &direct.image("home/alice/app")).succeeded();
+    let path = format!("/v2/home/alice/app/manifests/{}", image.digest);
+    let token = gate.token(Some(ALICE), "repository:home/alice/app:delete");
+    let mut tls = Tls::connect(gate.pki(), gate.port(), "localhost");
+    tls.send(format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    eventually("it is passed on", || gate.status()["registries"][0]["servers"][0]["under_way"] == 1);
+    drop(tls);
+    let deletes = || of(&gate, "audit").into_iter().filter(|line| line["event"] == "delete").collect::<Vec<_>>();
+    eventually("it is told", || !deletes().is_empty());
+    eventually("it was done", || direct.curl(&path).user(ALICE).header(ACCEPT).send().status == 404);
+    let told = said(&deletes()[0], ["outcome", "aborted", "user", "reference", "status"]);
+    assert_eq!(told, ["unknown", "client_gone", "alice", image.digest.as_str(), "0"]);
+}
+
+/// docker-registry takes no blob in a POST: it begins an upload, which is then given up.
+#[test]
+fn a_push_that_became_an_upload_and_an_upload_that_is_given_up() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let post = gate.curl(&format!("/v2/home/alice/app/blobs/uploads/?digest={digest}")).user(ALICE);
+    let begun = post.method("POST").send();
+    assert_eq!(begun.status, 202);
+    let location = begun.header("location").unwrap().to_owned();
+    let (_, path) = location.split_once(&gate.host()).unwrap();
+    assert_eq!(gate.curl(path).user(ALICE).method("DELETE").send().status, 204);
+    let told = || of(&gate, "audit").iter().map(|line| said(line, ["event", "outcome", "user"])).collect::<Vec<_>>();
+    eventually("both are told", || told().len() == 2);
+    assert_eq!(told(), [["push", "failed", "alice"], ["cancel", "allowed", "alice"]]);
+    let id = path.split(['/', '?']).nth(7).unwrap();
+    assert!(id.len() > 30 && !gate.log().contains(id), "{id}");
+}
+
+#[test]
+fn credentials_in_clear_are_told_of_once_in_a_while() {
+    let registry = Registry::start();
+    let gate = Portcullis::start(&registry);
+    for _ in 0..20 {
+        let answer =
+            exchange(gate.http_port(), "GET /v2/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic x\r\n\r\n");
+        assert!(answer.starts_with(b"HTTP/1.1 400"));
+    }
+    let told = || of(&gate, "portcullis").iter().filter(|line| line.contains_key("peer")).count();
+    eventually("it is told", || told() > 0);
+    assert_eq!(told(), 1);
 }

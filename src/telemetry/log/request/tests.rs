@@ -20,7 +20,7 @@ fn full(text: &str) -> RequestLine<'_> {
         token: Some(text),
         access_token: Some(text),
         registry: text,
-        method: text,
+        method: Some(text),
         route: "blob",
         repository: Some(text),
         reference: Some(text),
@@ -43,7 +43,7 @@ fn full(text: &str) -> RequestLine<'_> {
         upstream: Some(text),
         resumed: Some(4),
         user_agent: Some(text),
-        protocol: "HTTP/2",
+        protocol: Some("HTTP/2"),
     }
 }
 
@@ -120,7 +120,7 @@ fn a_line_says_which_log_it_is_of_and_when() {
     let format = &time::format_description::well_known::Rfc3339;
     let age = time::OffsetDateTime::now_utc() - time::OffsetDateTime::parse(stamp, format).unwrap();
     assert!(stamp.len() == 27 && age >= time::Duration::ZERO && age < time::Duration::minutes(1), "{stamp}");
-    let bare = RequestLine { request_id: "1", registry: "none", protocol: "HTTP/1.1", ..RequestLine::default() };
+    let bare = RequestLine { request_id: "1", registry: "none", protocol: Some("HTTP/1.1"), ..RequestLine::default() };
     let [audit, _] = written(&bare, LogFormat::Json).map(|line| parsed(&line));
     assert!(!audit.contains_key("user") && audit["status"] == 0, "what is not known is not there");
 }

@@ -151,3 +151,62 @@ fn lines_of_many_threads_are_whole_and_each_threads_are_in_order() {
         assert!(numbers.eq((0..500).map(|number| number.to_string())), "{name}");
     }
 }
+
+/// Each write brings another line, as long as the place is taken.
+struct Endless(Arc<Mutex<Option<Writer>>>);
+
+impl Write for Endless {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().iter().for_each(|writer| writer.push(b"another one\n"));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whoever waits for the last line must not wait for those that others write meanwhile.
+#[test]
+fn a_flush_ends_though_lines_keep_coming() {
+    let others = Arc::default();
+    let writer = Writer::start(Endless(Arc::clone(&others)), ROOM).unwrap();
+    *others.lock().unwrap() = Some(Writer(Arc::clone(&writer.0)));
+    writer.push(b"first\n");
+    let begun = Instant::now();
+    writer.flush(PATIENCE);
+    *others.lock().unwrap() = None;
+    assert!(begun.elapsed() < PATIENCE);
+}
+
+/// Takes so many bytes, then nothing once, then all.
+struct Full(Vec<usize>, Kept);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.0.pop().unwrap_or(bytes.len()).min(bytes.len());
+        if taken == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.1.lock().unwrap().push(bytes[..taken].to_vec());
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_that_broke_off_is_a_line_of_its_own() {
+    let kept = Kept::default();
+    let writer = Writer::start(Full(vec![0, 3], Arc::clone(&kept)), ROOM).unwrap();
+    writer.push(b"first\n");
+    writer.flush(PATIENCE);
+    writer.push(b"last\n");
+    writer.flush(PATIENCE);
+    let said = text(&kept);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "fir", "last"), "{said}");
+    assert!(lines[1].contains("lines are missing here"), "{said}");
+}
