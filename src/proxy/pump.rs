@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -209,10 +209,14 @@ pub(super) async fn deliver(
         download.finish();
         return Ok(());
     }
+    let length = content_length(&head);
     client::write_head(session, head, false, outlet).await?;
     loop {
+        // Who has all that was promised may leave before it is told that this is the end.
+        let is_whole = length.is_some_and(|length| record.bytes_out >= length);
         let frame = match first.take() {
             Some(frame) => Ok(frame),
+            None if is_whole => download.frame().await.transpose(),
             None => next(session, &mut download).await?.transpose(),
         };
         match frame {
@@ -231,8 +235,15 @@ pub(super) async fn deliver(
         }
     }
     download.finish();
-    client::end_body(session, outlet).await?;
+    let ended = client::end_body(session, outlet).await;
+    if length.is_none_or(|length| record.bytes_out < length) {
+        ended?;
+    }
     Ok(())
+}
+
+fn content_length(head: &pingora_http::ResponseHeader) -> Option<u64> {
+    head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The next frame of an answer, unless the client leaves.

@@ -72,7 +72,7 @@ pub fn install(log: &Log) -> io::Result<Control> {
     Ok(control)
 }
 
-/// Returns once all is written that was logged so far, or nobody has read for [`LAST_WORDS`].
+/// Returns once all is written that was logged so far, or nobody has read for two seconds.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {
         writer.flush(LAST_WORDS);
