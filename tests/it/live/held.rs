@@ -1,6 +1,6 @@
 //! What a process holds at one moment.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use super::scene::Scene;
 
@@ -17,8 +17,22 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// By the process that serves now.
+    /// By the process that serves now. The kernel tells of sockets in pieces, while others come and go: what is said twice
+    /// in a row is so.
     pub(super) fn by(scene: &Scene) -> Self {
+        let mut last = Self::at_a_glance(scene);
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(50));
+            let next = Self::at_a_glance(scene);
+            if (next.descriptors, next.upstreams) == (last.descriptors, last.upstreams) {
+                return next;
+            }
+            last = next;
+        }
+        last
+    }
+
+    fn at_a_glance(scene: &Scene) -> Self {
         let proc = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", scene.gate.pid())).unwrap();
         let status = proc("status");
         let of = |name: &str| -> u64 {
@@ -27,10 +41,12 @@ impl Held {
         };
         let folder = fs::read_dir(format!("/proc/{}/fd", scene.gate.pid())).unwrap();
         let open: Vec<_> = folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
-        let sockets: Vec<Socket> = proc("net/tcp").lines().filter_map(Socket::parse).collect();
+        let told = proc("net/tcp");
+        let sockets: BTreeMap<String, Socket> =
+            told.lines().filter_map(Socket::parse).map(|socket| (socket.inode.clone(), socket)).collect();
         let own = |socket: &&Socket| open.iter().any(|link| *link.as_os_str() == *format!("socket:[{}]", socket.inode));
         let servers = scene.servers();
-        let own: Vec<&Socket> = sockets.iter().filter(own).collect();
+        let own: Vec<&Socket> = sockets.values().filter(own).collect();
         Self {
             resident: of("VmRSS:"),
             threads: of("Threads:"),
