@@ -90,16 +90,20 @@
 //! A module uses only modules below it; a test keeps it so.
 //!
 //! ```text
-//!  7  main, cli
-//!  6  server
-//!  5  listener   proxy   admin   reload
-//!  4  runtime
-//!  3  upstream
-//!  2  access    token    budget
-//!  1  identity
-//!  0.9 tls  telemetry
-//!  0.5 config
-//!  0  registry
+//! main
+//! cli
+//! server
+//! proxy   admin   reload
+//! listener
+//! runtime
+//! events
+//! upstream
+//! access    token    budget
+//! identity
+//! tls
+//! telemetry   disk   outbound
+//! config
+//! registry
 //! ```
 
 pub mod access;
@@ -111,6 +115,7 @@ pub mod disk;
 pub mod events;
 pub mod identity;
 pub mod listener;
+pub mod outbound;
 pub mod proxy;
 pub mod registry;
 pub mod reload;

@@ -1,7 +1,6 @@
 //! How one endpoint is told: HTTP/1.1, a connection that is kept, bounds on everything.
 
 use std::{
-    error::Error as StdError,
     io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -27,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::Endpoint,
+    outbound::{chain, retry_after},
     tls::{ContentHash, FileFault, Roots},
     upstream::dial_tcp,
 };
@@ -208,14 +208,6 @@ async fn heard(response: Response<Incoming>, mut line: Line) -> (Answer, Option<
     (answer, matches!(rest, Ok(Ok(_))).then_some(line))
 }
 
-/// Seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let seconds = text.parse().map(Duration::from_secs).ok();
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-    seconds.or_else(until)
-}
-
 /// The error, and what to look at where that is known.
 fn explained(error: &io::Error) -> String {
     use rustls::{CertificateError, Error, InvalidMessage};
@@ -231,16 +223,6 @@ fn explained(error: &io::Error) -> String {
     hint.to_owned()
 }
 
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,12 +236,5 @@ mod tests {
         for (now, body) in [(1_700_000_001, &b"{}"[..]), (1_700_000_000, b"{ }"), (170_000_000, b"0.{}")] {
             assert_ne!(signature(&key, now, body), known);
         }
-    }
-
-    #[test]
-    fn patience_is_seconds_or_a_date() {
-        assert_eq!(retry_after(" 120 "), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), None, "long past");
-        assert_eq!(retry_after("soon"), None);
     }
 }

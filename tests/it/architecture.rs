@@ -11,7 +11,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["registry"],
     &["config"],
-    &["telemetry", "disk"],
+    &["telemetry", "disk", "outbound"],
     &["tls"],
     &["identity"],
     &["access", "token", "budget"],

@@ -26,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::Acme,
+    outbound::{chain, retry_after},
     tls::{ContentHash, FileFault, Roots},
 };
 
@@ -213,14 +214,6 @@ fn readable<B>(mut answer: Response<B>, is_signed: bool) -> Response<B> {
     answer
 }
 
-/// Seconds, or a date (RFC 9110 §10.2.3).
-fn retry_after(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let seconds = text.parse().map(Duration::from_secs).ok();
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-    seconds.or_else(until)
-}
-
 /// The addresses in turn: one that swallows what it is sent must not take the time of all.
 async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
@@ -254,31 +247,11 @@ fn explained(error: &io::Error) -> String {
     hint.to_owned()
 }
 
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn patience_is_seconds_or_a_date() {
-        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), None, "long past");
-        let later = SystemTime::now() + Duration::from_secs(3600);
-        let left = retry_after(&httpdate::fmt_http_date(later)).unwrap();
-        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
-        assert_eq!(retry_after("soon"), None);
-    }
 
     #[test]
     fn the_library_sees_no_patience_that_would_break_it() {
