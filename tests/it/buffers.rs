@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::atomic::{AtomicU8, Ordering::Relaxed},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -313,20 +313,35 @@ fn uploads_take_turns_http2() {
 /// One client takes what it can; another still pulls at once, also while the first one waits for more.
 fn others_go_on(greedy: &Clients<'_>) {
     const BUDGET: u64 = 16 << 20;
+    /// Nobody waits for longer.
+    const WAIT: Duration = Duration::from_secs(5);
     let scene = greedy.scene;
-    let (stalled, mut next) = scene.fill(|| greedy.pull());
-    let used = gauge(&scene.gate, "portcullis_buffer_bytes");
-    assert!((BUDGET / 2..BUDGET * 5 / 8).contains(&used), "{used}");
-    let mut more: Vec<_> = (0..10).map(|_| greedy.pull()).collect();
-    eventually("they wait", || scene.waiting() == 11);
-    let whole = scene.gate.curl(&scene.blob).user(ALICE).argument("--interface").argument("127.0.0.2").send();
-    assert!(whole.status == 200 && whole.body == vec![7; BLOB], "{}", whole.status);
-    assert_eq!(scene.waiting(), 11, "it came while they waited");
-    for refused in more.iter_mut().chain([&mut next]) {
-        assert_eq!(refused.head().status, 503);
+    // On a machine that stands still meanwhile nothing is seen: those who wait are refused first.
+    for _ in 0..5 {
+        let (stalled, mut next) = scene.fill(|| greedy.pull());
+        let begun = Instant::now();
+        let used = gauge(&scene.gate, "portcullis_buffer_bytes");
+        assert!((BUDGET / 2..BUDGET * 5 / 8).contains(&used), "{used}");
+        let mut more: Vec<_> = (0..10).map(|_| greedy.pull()).collect();
+        let refused = scene.waited("refused");
+        eventually("they wait", || scene.waiting() == 11 || scene.waited("refused") > refused);
+        let whole = scene.gate.curl(&scene.blob).user(ALICE).argument("--interface").argument("127.0.0.2").send();
+        assert!(whole.status == 200 && whole.body == vec![7; BLOB], "{}", whole.status);
+        let waiting = scene.waiting();
+        let seen = begun.elapsed() < WAIT;
+        if seen {
+            assert_eq!(waiting, 11, "it came while they waited");
+        }
+        for refused in more.iter_mut().chain([&mut next]) {
+            assert_eq!(refused.head().status, 503);
+        }
+        drop((stalled, next, more));
+        eventually("all memory is given back", || gauge(&scene.gate, "portcullis_buffer_bytes") == 0);
+        if seen {
+            return;
+        }
     }
-    drop((stalled, next, more));
-    eventually("all memory is given back", || gauge(&scene.gate, "portcullis_buffer_bytes") == 0);
+    panic!("too slow to see anything");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod upstreams;
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{cmp::Ordering, collections::BTreeSet, thread::sleep, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -99,8 +99,17 @@ fn order(a: &str, b: &str) -> Ordering {
     a.replace('/', "\0").cmp(&b.replace('/', "\0"))
 }
 
+/// A catalog that could not be read in time is asked for again when the answer says, as clients do.
 fn page(gate: &Portcullis, login: Login, target: &str) -> Response {
-    gate.curl(target).user(login).send()
+    let ask = || gate.curl(target).user(login).send();
+    let answer = ask();
+    match answer.header("retry-after").map(|seconds| seconds.parse().unwrap()) {
+        Some(seconds) if answer.status == 503 => {
+            sleep(Duration::from_secs(seconds));
+            ask()
+        }
+        _ => answer,
+    }
 }
 
 #[test]
