@@ -137,7 +137,12 @@ impl Stamp {
             out.extend_from_slice(b"{\"timestamp\":\"");
         }
         out.extend_from_slice(text);
-        let _ = write!(out, ".{micros:06}Z");
+        // A leading 1 keeps the zeros behind it.
+        let mut digits = itoa::Buffer::new();
+        let fraction = digits.format(1_000_000 + micros).as_bytes();
+        out.push(b'.');
+        out.extend_from_slice(fraction.get(1..).unwrap_or_default());
+        out.push(b'Z');
         if format == LogFormat::Json {
             out.push(b'"');
         }
@@ -189,6 +194,11 @@ impl Fields<'_> {
         self.out.push(b'"');
         self.out.extend_from_slice(word.as_bytes());
         self.out.push(b'"');
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, number: impl itoa::Integer) {
+        self.key(key);
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// What shows itself as a JSON number or `true` or `false`.

@@ -138,9 +138,9 @@ impl RequestLine<'_> {
         fields.optional("refused", self.refused);
         fields.optional("failure", self.failure);
         fields.optional("aborted", self.aborted);
-        fields.bare("status", self.status);
-        fields.bare("bytes_in", self.bytes_in);
-        fields.bare("bytes_out", self.bytes_out);
+        fields.number("status", self.status);
+        fields.number("bytes_in", self.bytes_in);
+        fields.number("bytes_out", self.bytes_out);
         fields.optional("upstream", self.upstream);
         fields.optional("user_agent", self.user_agent);
         fields.optional("protocol", self.protocol);
@@ -151,9 +151,9 @@ impl RequestLine<'_> {
         fields.word("route", self.route);
         fields.optional("host", self.host);
         if let Some(resumed) = self.resumed {
-            fields.bare("resumed", resumed);
+            fields.number("resumed", resumed);
         }
-        fields.bare("duration_ms", self.duration.as_millis());
+        fields.number("duration_ms", self.duration.as_millis());
     }
 }
 

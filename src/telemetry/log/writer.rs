@@ -23,6 +23,8 @@ const GATHER: Duration = Duration::from_millis(5);
 /// What a pipe takes as a whole (`PIPE_BUF`, pipe(7)): the lines of two processes that share one, as at the exchange of the
 /// binary, stay lines.
 const PIECE: usize = 4096;
+/// Whoever shares a file writes at its end, or at a place that is shared too: a piece stays whole however long it is.
+const PIECE_OF_FILE: usize = 256 * 1024;
 /// Where the reader is slow and the file does not wait for it.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -57,13 +59,14 @@ impl Writer {
     pub(super) fn of_standard_error() -> io::Result<Self> {
         // Not behind std's lock: whoever complains there must not wait for a reader either.
         let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        Self::start(file, ROOM)
+        let piece = if file.metadata()?.is_file() { PIECE_OF_FILE } else { PIECE };
+        Self::start(file, ROOM, piece)
     }
 
-    fn start(sink: impl Write + Send + 'static, room: usize) -> io::Result<Self> {
+    fn start(sink: impl Write + Send + 'static, room: usize, piece: usize) -> io::Result<Self> {
         let desk = Arc::new(Desk { room, waiting: Mutex::default(), more: Condvar::new(), done: Condvar::new() });
         let own = Arc::clone(&desk);
-        thread::Builder::new().name("log".to_owned()).spawn(move || own.work(sink))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || own.work(sink, piece))?;
         Ok(Self(desk))
     }
 
@@ -107,11 +110,11 @@ impl Desk {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, mut sink: impl Write) {
+    fn work(&self, mut sink: impl Write, piece: usize) {
         let mut lines = Vec::new();
         loop {
             let dropped = self.next(&mut lines);
-            let lost = write_lines(&mut sink, &lines);
+            let lost = write_lines(&mut sink, &lines, piece);
             if lost > 0 {
                 metrics::log_lines_dropped(lost);
             }
@@ -119,7 +122,7 @@ impl Desk {
             lines.shrink_to(KEPT);
             // Behind what was there first, before what comes now.
             if dropped + lost > 0 {
-                write_lines(&mut sink, &told(dropped + lost));
+                write_lines(&mut sink, &told(dropped + lost), piece);
             }
             self.gather();
         }
@@ -149,11 +152,11 @@ impl Desk {
 }
 
 /// Writes whole lines, some at a time; how many could not be written.
-fn write_lines(sink: &mut impl Write, lines: &[u8]) -> u64 {
+fn write_lines(sink: &mut impl Write, lines: &[u8], most: usize) -> u64 {
     let mut lost = 0;
     let mut rest = lines;
     while !rest.is_empty() {
-        let (piece, behind) = split(rest);
+        let (piece, behind) = split(rest, most);
         if let Err(written) = write_all(sink, piece) {
             lost += count(piece);
             // What follows is no part of a line that broke off.
@@ -167,9 +170,9 @@ fn write_lines(sink: &mut impl Write, lines: &[u8]) -> u64 {
 }
 
 /// The first lines, as many as go together, and the rest.
-fn split(lines: &[u8]) -> (&[u8], &[u8]) {
+fn split(lines: &[u8], most: usize) -> (&[u8], &[u8]) {
     let ends = |within: &[u8]| within.iter().rposition(|byte| *byte == b'\n');
-    let end = match lines.get(..PIECE) {
+    let end = match lines.get(..most) {
         None => None,
         Some(first) => ends(first).or_else(|| lines.iter().position(|byte| *byte == b'\n')),
     };

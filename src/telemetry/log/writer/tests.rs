@@ -27,7 +27,7 @@ type Kept = Arc<Mutex<Vec<Vec<u8>>>>;
 fn slow(room: usize) -> (Writer, Sender<()>, Kept) {
     let (sender, go) = channel();
     let kept = Kept::default();
-    (Writer::start(Slow { go, kept: Arc::clone(&kept) }, room).unwrap(), sender, kept)
+    (Writer::start(Slow { go, kept: Arc::clone(&kept) }, room, PIECE).unwrap(), sender, kept)
 }
 
 fn text(kept: &Kept) -> String {
@@ -119,7 +119,7 @@ impl Write for Moody {
 #[test]
 fn what_cannot_be_written_is_counted() {
     let kept = Kept::default();
-    let writer = Writer::start(Moody { calls: 0, kept: Arc::clone(&kept) }, ROOM).unwrap();
+    let writer = Writer::start(Moody { calls: 0, kept: Arc::clone(&kept) }, ROOM, PIECE).unwrap();
     writer.push(b"one line of many\n");
     writer.flush(PATIENCE);
     assert_eq!(text(&kept), "one line of many\n", "in pieces");
@@ -170,7 +170,7 @@ impl Write for Endless {
 #[test]
 fn a_flush_ends_though_lines_keep_coming() {
     let others = Arc::default();
-    let writer = Writer::start(Endless(Arc::clone(&others)), ROOM).unwrap();
+    let writer = Writer::start(Endless(Arc::clone(&others)), ROOM, PIECE).unwrap();
     *others.lock().unwrap() = Some(Writer(Arc::clone(&writer.0)));
     writer.push(b"first\n");
     let begun = Instant::now();
@@ -200,7 +200,7 @@ impl Write for Full {
 #[test]
 fn a_line_that_broke_off_is_a_line_of_its_own() {
     let kept = Kept::default();
-    let writer = Writer::start(Full(vec![0, 3], Arc::clone(&kept)), ROOM).unwrap();
+    let writer = Writer::start(Full(vec![0, 3], Arc::clone(&kept)), ROOM, PIECE).unwrap();
     writer.push(b"first\n");
     writer.flush(PATIENCE);
     writer.push(b"last\n");
