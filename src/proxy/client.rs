@@ -44,15 +44,16 @@ pub(super) struct Common<'a> {
 
 /// Headers on every response.
 pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
+    const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+    let _ = head.insert_header(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    let _ = head.insert_header(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             let _ = head.insert_header(name, value);
         }
     };
-    set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if !common.request_id.is_empty() {
-        set(HeaderName::from_static(ids::REQUEST_ID), common.request_id);
+        set(ids::REQUEST_ID, common.request_id);
     }
     if let Some(hsts) = common.hsts {
         set(header::STRICT_TRANSPORT_SECURITY, hsts);
@@ -107,7 +108,7 @@ pub(super) async fn write_answer(
     common: Common<'_>,
     outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 5))?;
     for (name, value) in &answer.headers {
         head.append_header(name, value)?;
     }

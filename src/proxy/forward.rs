@@ -6,23 +6,31 @@ use pingora_http::ResponseHeader;
 use super::{beside, head::RequestHead, ids, respond::Rejection};
 use crate::{
     registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
+    runtime::PublicOrigin,
     upstream,
 };
 
 pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// Request headers that any route passes on.
-const REQUEST_HEADERS: [HeaderName; 7] = [
-    header::ACCEPT,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_RANGE,
-    header::RANGE,
-    header::USER_AGENT,
-];
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Response headers that are passed on as they are.
+/// Request headers that any route passes on.
+fn is_passed(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::IF_MATCH
+            | header::IF_NONE_MATCH
+            | header::IF_MODIFIED_SINCE
+            | header::IF_RANGE
+            | header::RANGE
+            | header::USER_AGENT
+    )
+}
+
+/// Response headers that are passed on as they are, sorted.
 const RESPONSE_HEADERS: [&str; 19] = [
     "accept-ranges",
     "allow",
@@ -50,11 +58,9 @@ const RESPONSE_HEADERS: [&str; 19] = [
 /// `Authorization`, `Cookie`, `Forwarded` and every `X-…` of the client stay behind; the addresses are ours.
 pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Route) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    let of_ui = beside::UI_REQUEST_HEADERS.into_iter().filter(|_| matches!(route, Route::Ui { .. }));
-    for name in REQUEST_HEADERS.into_iter().chain(of_ui) {
-        for value in client.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
+    let of_ui = |name| matches!(route, Route::Ui { .. }) && beside::UI_REQUEST_HEADERS.contains(name);
+    for (name, value) in client.iter().filter(|(name, _)| is_passed(name) || of_ui(name)) {
+        headers.append(name, value.clone());
     }
     if let Some(content_type) = content_type(client, route) {
         headers.insert(header::CONTENT_TYPE, content_type);
@@ -64,18 +70,17 @@ pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Ro
     {
         headers.insert(header::CONTENT_RANGE, range.clone());
     }
-    let host = head.host.to_string();
-    for (name, value) in [
-        ("host", host.as_str()),
-        ("x-forwarded-host", host.as_str()),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-for", &head.client.to_string()),
-        (ids::REQUEST_ID, head.id.as_str()),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+    if let Ok(host) = HeaderValue::try_from(head.host.to_string()) {
+        headers.insert(header::HOST, host.clone());
+        headers.insert(FORWARDED_HOST, host);
     }
+    if let Ok(client) = HeaderValue::try_from(head.client.to_string()) {
+        headers.insert(FORWARDED_FOR, client);
+    }
+    if let Ok(id) = HeaderValue::from_str(head.id.as_str()) {
+        headers.insert(ids::REQUEST_ID, id);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(trace) = &head.trace {
         trace.write(&mut headers);
     }
@@ -114,7 +119,7 @@ fn is_form(value: &HeaderValue) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct Public<'a> {
     /// `https://host[:port]` as the client dialled it.
-    pub(super) origin: &'a str,
+    pub(super) origin: PublicOrigin<'a>,
     pub(super) token_path: &'a str,
     /// A blob's redirect to object storage is handed to the client.
     pub(super) pass_redirects: bool,
@@ -165,15 +170,15 @@ pub(super) fn response_head(
     Ok(response)
 }
 
-/// The status, and those of the headers that are in the list.
+/// The status, and those of the headers that are in the list, which is sorted.
 pub(super) fn passed(
     upstream: &http::response::Parts,
     names: &[&'static str],
 ) -> Result<ResponseHeader, upstream::Error> {
-    let mut response = ResponseHeader::build(upstream.status, Some(16)).map_err(unusable)?;
-    for name in names {
-        for value in upstream.headers.get_all(*name) {
-            response.append_header(*name, value.clone()).map_err(unusable)?;
+    let mut response = ResponseHeader::build_no_case(upstream.status, Some(16)).map_err(unusable)?;
+    for (name, value) in &upstream.headers {
+        if names.binary_search(&name.as_str()).is_ok() {
+            response.append_header(name, value.clone()).map_err(unusable)?;
         }
     }
     if upstream.status == StatusCode::NO_CONTENT {

@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header, uri::PathAndQuery};
 use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
 use super::{
-    asking::Asking,
+    asking::{self, Asking},
     ids::{RequestId, Trace},
     respond::Rejection,
 };
@@ -26,8 +26,8 @@ pub(super) struct RequestHead {
     pub id: RequestId,
     pub trace: Option<Trace>,
     pub method: Method,
-    pub path: String,
-    pub query: Option<String>,
+    /// Path and query.
+    pub target: PathAndQuery,
     /// The host that was asked, with the port as the client wrote it.
     pub host: Host,
     /// Lower case, from the TLS handshake.
@@ -52,24 +52,25 @@ impl RequestHead {
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
-        let (path, query) = target(session)?;
+        let target = target(session)?;
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
         check_coding(headers)?;
-        if session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
+        // The engine has taken the length away where there is a coding, so that only the raw head tells.
+        let coded = headers.contains_key(header::TRANSFER_ENCODING);
+        if coded && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
         Ok(Self {
             id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
             trace: Trace::of(headers),
             method: request.method.clone(),
-            path,
-            query,
+            target,
             host,
             sni: connection.sni.clone(),
             client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
             credentials: credentials(headers),
-            navigation: headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate"),
+            navigation: headers.get(asking::FETCH_MODE).is_some_and(|mode| mode == "navigate"),
             asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
@@ -82,7 +83,7 @@ impl RequestHead {
 }
 
 /// Path and query of the target. The absolute form counts by its path; other forms are none of ours.
-fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection> {
+fn target(session: &ServerSession) -> Result<PathAndQuery, Rejection> {
     let request = session.req_header();
     if !request.raw_path_is_utf8() {
         return Err(Rejection::BadRequest("the request target must be ASCII"));
@@ -96,7 +97,7 @@ fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection
     if !target.path().starts_with('/') {
         return Err(Rejection::BadRequest("the request target must be a path"));
     }
-    Ok((target.path().to_owned(), target.query().map(str::to_owned)))
+    Ok(target.clone())
 }
 
 /// The URI type drops fragments silently and shows other forms as `/`, so the request line itself is asked: it must
@@ -192,6 +193,9 @@ fn request_id(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Re
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, Rejection> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return Ok(client);
+    }
     let fields: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
     let mut hops = fields.iter().rev().flat_map(|field| field.rsplit(|byte| *byte == b','));
     while is_trusted(client) {

@@ -144,7 +144,7 @@ impl Download<'_> {
             match self.received.cmp(&plan.length()) {
                 Ordering::Less => {
                     self.exchange.erred(&error);
-                    self.go_on(error).await?;
+                    Box::pin(self.go_on(error)).await?;
                 }
                 // The connection may break after the last byte.
                 Ordering::Equal => return Ok(None),

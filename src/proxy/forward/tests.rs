@@ -12,8 +12,7 @@ fn head() -> RequestHead {
         id: RequestId::given(&client(&[("x-request-id", "0123456789abcdef")])).unwrap(),
         trace: None,
         method: Method::GET,
-        path: String::new(),
-        query: None,
+        target: http::uri::PathAndQuery::from_static("/"),
         host: Host::parse("registry.test:8443").unwrap(),
         sni: None,
         client: "192.0.2.7".parse().unwrap(),
@@ -155,7 +154,12 @@ fn answered(status: u16, headers: &[(&str, &str)]) -> Result<ResponseHeader, Rej
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: false, seal: &seal };
+    let public = Public {
+        origin: PublicOrigin::new("registry.test", 443),
+        token_path: "/token",
+        pass_redirects: false,
+        seal: &seal,
+    };
     response_head(&response.body(()).unwrap().into_parts().0, &blob(), public)
 }
 
@@ -168,7 +172,12 @@ fn blob() -> Route {
 fn a_blobs_redirect_passes_only_where_configured() {
     let upstream = Response::builder().status(307).header("location", "https://bucket.test/x?sig=1").body(()).unwrap();
     let parts = upstream.into_parts().0;
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: true, seal: &seal };
+    let public = Public {
+        origin: PublicOrigin::new("registry.test", 443),
+        token_path: "/token",
+        pass_redirects: true,
+        seal: &seal,
+    };
     assert_eq!(response_head(&parts, &blob(), public).unwrap().headers["location"], "https://bucket.test/x?sig=1");
     let manifest = route(&Method::GET, "/v2/a/b/manifests/v1", None);
     assert!(response_head(&parts, &manifest, public).is_err());
@@ -224,6 +233,11 @@ fn answers_that_betray_a_wrong_set_up_are_not_passed_on() {
     for status in [200, 206, 304, 400, 403, 404, 405, 413, 416, 500, 503] {
         assert!(answered(status, &[]).is_ok(), "{status}");
     }
+}
+
+#[test]
+fn what_is_passed_on_is_found_by_a_search() {
+    assert!(RESPONSE_HEADERS.is_sorted());
 }
 
 #[test]
