@@ -24,12 +24,15 @@ use pingora_core::{
 };
 use tokio::{sync::Notify, time::sleep};
 
-use super::connection::{Connection, TICK, stopped};
+use super::{
+    client::HTTP2_FRAME,
+    connection::{Connection, TICK, stopped},
+};
 use crate::budget::{Budget, SMALLEST_FRAME, Window};
 
 const CONCURRENT_STREAMS: u32 = 128;
-/// How much of an answer may wait for a stream's turn, besides what its task holds.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How much of an answer may wait for a stream's turn, besides what its task holds: whole frames.
+const SEND_BUFFER: usize = 4 * HTTP2_FRAME;
 /// A stream's window is at most this; what all streams may send is what the connection's window says.
 const LARGEST_STREAM_WINDOW: u64 = 8 << 20;
 /// A stream's window is at most this part of the budget: half of the largest window that it grants.

@@ -211,6 +211,7 @@ pub(super) async fn deliver(
     }
     let length = content_length(&head);
     client::write_head(session, head, false, outlet).await?;
+    let mut ended = false;
     loop {
         // Who has all that was promised may leave before it is told that this is the end.
         let is_whole = length.is_some_and(|length| record.bytes_out >= length);
@@ -221,10 +222,13 @@ pub(super) async fn deliver(
         };
         match frame {
             Ok(Some(data)) => {
-                let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 record.passing.iter_mut().for_each(|passing| passing.add(&data));
-                client::write_body(session, data, outlet).await?;
-                record.sends(length);
+                // Over HTTP/1.1 nothing is said that the length does not say, and who has it all may be gone by then.
+                let sent = record.bytes_out.saturating_add(size);
+                ended = session.is_http2() && length.is_some_and(|length| sent >= length);
+                client::write_body(session, data, ended, outlet).await?;
+                record.sends(size);
             }
             Ok(None) => break,
             Err(error) => return Err(Stop::UpstreamBroke(error)),
@@ -235,9 +239,12 @@ pub(super) async fn deliver(
         }
     }
     download.finish();
-    let ended = client::end_body(session, outlet).await;
+    if ended {
+        return Ok(());
+    }
+    let said = client::end_body(session, outlet).await;
     if length.is_none_or(|length| record.bytes_out < length) {
-        ended?;
+        said?;
     }
     Ok(())
 }
@@ -280,7 +287,9 @@ pub(super) async fn deliver_at_once(
     };
     record.sends(u64::try_from(body.len()).unwrap_or(u64::MAX));
     client::write_head(session, head, false, outlet).await?;
-    client::write_body(session, body.into(), outlet).await?;
-    client::end_body(session, outlet).await?;
+    if body.is_empty() {
+        return client::end_body(session, outlet).await.map_err(Into::into);
+    }
+    client::write_body(session, body.into(), true, outlet).await?;
     Ok(())
 }
