@@ -211,7 +211,7 @@ async fn forward(
         Public { origin, token_path: &runtime.token_path, pass_redirects: pool.passes_redirects(), seal: &seal };
     let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
     record.unanswered = false;
-    client::common_headers(&mut response, case.common());
+    client::common_headers(&mut response.headers, case.common());
     writes::end(case, write, permit.route(), &response);
     if let Some(notice) = &mut notice {
         notice.answered(&session.req_header().headers, &response, record);
