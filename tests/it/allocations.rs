@@ -6,8 +6,8 @@ use crate::support::{ALICE, CI, Image, Login, Portcullis, Registry, Skopeo, Tls}
 
 /// The most that a small request may ask for, as the allocator counts it in a build without optimizations; what the
 /// background does meanwhile is in it. To be lowered with what is saved.
-const MANIFEST: u64 = 400;
-const REFUSAL: u64 = 400;
+const MANIFEST: u64 = 80;
+const REFUSAL: u64 = 54;
 
 /// Requests for memory, from the process's begin to its end.
 fn allocations(path: &str, login: Option<Login>, status: u16, requests: u64) -> u64 {
@@ -21,7 +21,8 @@ fn allocations(path: &str, login: Option<Login>, status: u16, requests: u64) -> 
         format!("Authorization: Bearer {token}\r\n")
     });
     let mut client = Tls::connect(gate.pki(), gate.port(), "localhost");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\n{authorization}\r\n", gate.host());
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{accept}\r\n{authorization}\r\n", gate.host());
     for _ in 0..requests {
         client.send(&request);
         assert_eq!(client.answer(false).unwrap().status, status);
