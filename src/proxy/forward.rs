@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 
-use super::{beside, head::RequestHead, ids, respond::Rejection};
+use super::{beside, head::RequestHead, ids};
 use crate::{
     registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     runtime::PublicOrigin,
@@ -116,21 +116,25 @@ fn is_form(value: &HeaderValue) -> bool {
 
 /// What the addresses in an answer's head depend on.
 #[derive(Clone, Copy)]
-pub(super) struct Public<'a> {
+pub struct Public<'a> {
     /// `https://host[:port]` as the client dialled it.
-    pub(super) origin: PublicOrigin<'a>,
-    pub(super) token_path: &'a str,
+    pub origin: PublicOrigin<'a>,
+    pub token_path: &'a str,
     /// A blob's redirect to object storage is handed to the client.
-    pub(super) pass_redirects: bool,
+    pub pass_redirects: bool,
     /// Makes the seal of an upload session, for whom the request was made.
-    pub(super) seal: &'a dyn Fn(&RepositoryName, &UploadId) -> Option<UploadSeal>,
+    pub seal: &'a dyn Fn(&RepositoryName, &UploadId) -> Option<UploadSeal>,
 }
 
-/// The answer's head as the client gets it, or why it must not be passed on.
-pub(super) fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Result<Parts, Rejection> {
+/// The answer's head as the client gets it: of its headers those that are in the list for the route, addresses on the
+/// public origin, and nothing else of what the upstream said.
+///
+/// # Errors
+/// Why it must not be passed on: a status, an address or a link that cannot be the registry's.
+pub fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Result<Parts, upstream::Error> {
     match route {
-        Route::Ui { .. } => return Ok(beside::ui_head(upstream, public.token_path)?),
-        Route::Notary { .. } => return Ok(beside::trust_head(upstream)?),
+        Route::Ui { .. } => return beside::ui_head(upstream, public.token_path),
+        Route::Notary { .. } => return beside::trust_head(upstream),
         Route::Landing(_)
         | Route::Base(_)
         | Route::Token(_)

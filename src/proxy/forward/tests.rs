@@ -149,7 +149,7 @@ fn a_chunk_keeps_its_range() {
     assert_eq!(request_headers(&sent, &head(), &chunk)["content-range"], "0-232");
 }
 
-fn answered(status: u16, headers: &[(&str, &str)]) -> Result<Parts, Rejection> {
+fn answered(status: u16, headers: &[(&str, &str)]) -> Result<Parts, upstream::Error> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
