@@ -132,15 +132,20 @@ fn credentials(headers: &HeaderMap) -> Credentials {
 }
 
 fn single_credentials(value: &HeaderValue) -> Credentials {
-    let Ok(value) = value.to_str() else { return Credentials::Malformed };
+    let Ok(value) = str::from_utf8(value.as_bytes()) else { return Credentials::Malformed };
     let Some((scheme, rest)) = value.split_once(' ') else { return Credentials::Malformed };
     if scheme.eq_ignore_ascii_case("basic") {
         BasicCredentials::decode(rest).map_or(Credentials::Malformed, Credentials::Basic)
-    } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() && !rest.contains([' ', '\t', ',']) {
+    } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() && is_one_word(rest.as_bytes()) {
         Credentials::Bearer(rest.to_owned())
     } else {
         Credentials::Malformed
     }
+}
+
+/// Visible ASCII without a comma. A token is long: all of it is looked at, since that goes many bytes at a time.
+fn is_one_word(text: &[u8]) -> bool {
+    text.iter().fold(true, |well, byte| well & (b'!'..=b'~').contains(byte) & (*byte != b','))
 }
 
 fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
@@ -335,7 +340,18 @@ mod tests {
         assert!(matches!(read(&[]), Credentials::None));
         assert!(matches!(read(&["Basic YTpi"]), Credentials::Basic(_)));
         assert!(matches!(read(&["bEARER abc"]), Credentials::Bearer(token) if token == "abc"));
-        for bad in ["", "Basic", "Bearer", "Bearer ", "Bearer  x", "Bearer a,b", "Bearer\tx", "Digest x", "Basic ???"] {
+        for bad in [
+            "",
+            "Basic",
+            "Bearer",
+            "Bearer ",
+            "Bearer  x",
+            "Bearer a,b",
+            "Bearer\tx",
+            "Digest x",
+            "Basic ???",
+            "Bearer a\u{e4}",
+        ] {
             assert!(matches!(read(&[bad]), Credentials::Malformed), "{bad:?}");
         }
         assert!(matches!(read(&["Basic YTpi", "Bearer x"]), Credentials::Malformed));

@@ -107,7 +107,7 @@ fn is_hexadecimal(byte: u8) -> bool {
 }
 
 /// The value of a header that came once.
-fn single<'h>(headers: &'h HeaderMap, name: HeaderName) -> Option<&'h str> {
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     value.to_str().ok()

@@ -24,6 +24,7 @@ mod token_endpoint;
 mod writes;
 
 pub use connection::Gate;
+pub use forward::{Public, response_head};
 
 use std::sync::Arc;
 
@@ -34,7 +35,6 @@ use pingora_core::protocols::http::ServerSession;
 use self::{
     asking::Sharing,
     client::{ClientGone, Common, Outlet},
-    forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
     notice::Notice,
@@ -209,9 +209,9 @@ async fn forward(
     record.receives(&exchange.head.headers);
     let public =
         Public { origin, token_path: &runtime.token_path, pass_redirects: pool.passes_redirects(), seal: &seal };
-    let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
+    let mut response = response_head(&exchange.head, permit.route(), public)?;
     record.unanswered = false;
-    client::common_headers(&mut response, case.common());
+    client::common_headers(&mut response.headers, case.common());
     writes::end(case, write, permit.route(), &response);
     if let Some(notice) = &mut notice {
         notice.answered(&session.req_header().headers, &response, record);

@@ -102,8 +102,8 @@ async fn small_writes_go_out_together_and_none_is_lost() {
     let sender = tokio::spawn(async move {
         for (index, piece) in pieces.iter().enumerate() {
             if index % 3 == 0 {
-                let slices = [IoSlice::new(piece), IoSlice::new(&[99])];
-                let mut left = &mut slices.clone()[..];
+                let mut slices = [IoSlice::new(piece), IoSlice::new(&[99])];
+                let mut left = &mut slices[..];
                 while left.iter().any(|slice| !slice.is_empty()) {
                     let count = server.write_vectored(left).await.unwrap();
                     assert_ne!(count, 0);

@@ -149,7 +149,7 @@ fn a_chunk_keeps_its_range() {
     assert_eq!(request_headers(&sent, &head(), &chunk)["content-range"], "0-232");
 }
 
-fn answered(status: u16, headers: &[(&str, &str)]) -> Result<ResponseHeader, Rejection> {
+fn answered(status: u16, headers: &[(&str, &str)]) -> Result<Parts, upstream::Error> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -233,11 +233,6 @@ fn answers_that_betray_a_wrong_set_up_are_not_passed_on() {
     for status in [200, 206, 304, 400, 403, 404, 405, 413, 416, 500, 503] {
         assert!(answered(status, &[]).is_ok(), "{status}");
     }
-}
-
-#[test]
-fn what_is_passed_on_is_found_by_a_search() {
-    assert!(RESPONSE_HEADERS.is_sorted());
 }
 
 #[test]
