@@ -264,7 +264,7 @@ pub(super) fn abort(session: ServerSession) {
 mod tests {
     use std::{future::pending, net::IpAddr};
 
-    use crate::budget::{Demand, Direction};
+    use crate::budget::{Demand, Direction, LARGEST_FRAME};
 
     use super::*;
 
@@ -273,7 +273,8 @@ mod tests {
     /// True where a client that reads so many bytes a second is cut within ten minutes.
     async fn is_cut(per_second: usize, holds: bool, others_wait: bool) -> bool {
         let (activity, buffers) = (Arc::<Activity>::default(), Arc::new(Budget::new(4 << 20)));
-        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
+        let largest = LARGEST_FRAME;
+        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false, largest };
         let client = |number: u8| IpAddr::from([192, 0, 2, number]);
         let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
         let (_running, shutdown) = tokio::sync::watch::channel(false);
