@@ -130,8 +130,9 @@ machine() { # PROGRAM...
   local p
   jq -n --arg date "$(date -u +%Y-%m-%d)" --arg commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" --arg load "$LOAD" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg cpus "$(nproc --all)" --arg kernel "$(uname -r)" \
+    --arg congestion "$(cat /proc/sys/net/ipv4/tcp_congestion_control)" \
     --arg openssl "$(openssl version)" --arg curl "$(curl --version | head -n 1)" --arg h2load "$(h2load --version)" --arg registry "$(docker-registry --version)" \
     --argjson programs "$(for p in "$@"; do jq -n --arg k "$p" --arg v "$(version "$p")" '{($k): $v}'; done | jq -s add)" \
-    '{date: $date, commit: $commit, cpu: $cpu, cpus: ($cpus | tonumber), kernel: $kernel, load_before: ($load | tonumber), openssl: $openssl,
+    '{date: $date, commit: $commit, cpu: $cpu, cpus: ($cpus | tonumber), kernel: $kernel, congestion: $congestion, load_before: ($load | tonumber), openssl: $openssl,
       curl: $curl, h2load: $h2load, registry: $registry, programs: $programs}'
 }

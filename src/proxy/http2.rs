@@ -38,7 +38,7 @@ const SEND_BUFFER: usize = 4 * HTTP2_FRAME;
 const LARGEST_WINDOW: u64 = 6 << 20;
 /// A stream's window is at most this; what all streams may send is what the connection's window says.
 const LARGEST_STREAM_WINDOW: u64 = LARGEST_WINDOW;
-/// A stream's window is at most this part of the budget: half of the largest window that it grants.
+/// A stream's window is at most this part of the budget.
 const STREAM_SHARE: u64 = 64;
 /// The initial window of RFC 9113 §6.9.2.
 const LEAST_WINDOW: u64 = 65_535;
@@ -214,5 +214,27 @@ async fn left_over(connection: &Connection, streams: &Streams, mut shutdown: Shu
         let now = moved();
         silent = if streams.none() && now == before { silent + 1 } else { 0 };
         before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_window_grows_up_to_its_limit_and_is_given_back() {
+        let (budget, client) = (Arc::new(Budget::new(512 << 20)), IpAddr::from([192, 0, 2, 1]));
+        let window = ClientWindow::default();
+        window.open(&budget, client);
+        assert_eq!(window.changed().await, 2 << 20);
+        for size in [4 << 20, 6 << 20] {
+            window.open(&budget, client);
+            window.grow(&budget, client);
+            assert_eq!((window.changed().await, budget.state().used), (size, u64::from(size)));
+        }
+        window.grow(&budget, client);
+        assert_eq!(window.size(), LARGEST_WINDOW);
+        drop(window);
+        assert_eq!(budget.state().used, 0);
     }
 }

@@ -113,3 +113,16 @@ async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
     let place = case.runtime.buffers.place(case.head.client, Demand { largest, ..demand }).await?;
     Ok(Held::over(place, case.outlet.activity))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bodies_of_one_connection_are_bounded() {
+        // A frame under way and one that waits, of which the allocator rounds up a part: see `budget::Demand`.
+        let all: usize = (0..100).map(|others| largest_frame(others) * 5 / 2).sum();
+        assert!(all <= 8 << 20, "{all}");
+        assert_eq!(largest_frame(0), LARGEST_FRAME);
+    }
+}

@@ -147,7 +147,7 @@ async fn its_own_manifests_do_not_wait_behind_its_blobs() {
 async fn windows_count_for_their_client() {
     let budget = budget(TOTAL);
     let mut windows = vec![budget.window(greedy()).unwrap()];
-    assert_eq!(held(&budget, greedy()), u64::from(windows[0].size()));
+    assert_eq!(held(&budget, greedy()), windows[0].size());
     windows.extend(std::iter::from_fn(|| budget.window(greedy())));
     let _places = all(&budget, greedy(), PUSH).await;
     assert!(used(&budget) < TOTAL / 2 + ONE);

@@ -173,7 +173,7 @@ async fn one_read_takes_as_many_records_as_have_come() {
         client.write_all(&[number; 500]).await.unwrap();
         client.flush().await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    time::sleep(Duration::from_millis(50)).await;
     let mut into = vec![0; 64 * 1024];
     assert_eq!(server.read(&mut into).await.unwrap(), 4000);
     client.shutdown().await.unwrap();
