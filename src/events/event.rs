@@ -7,10 +7,10 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::references::Descriptor;
-use crate::config::EventAction;
+use crate::{config::EventAction, telemetry::ids::uuid};
 
 /// Of this process.
-static INSTANCE: LazyLock<String> = LazyLock::new(unique_id);
+static INSTANCE: LazyLock<String> = LazyLock::new(uuid);
 
 /// Something that happened, as it is told.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn now() -> Self {
         let at = OffsetDateTime::now_utc();
-        Self { at, id: unique_id(), timestamp: at.format(&Rfc3339).unwrap_or_default() }
+        Self { at, id: uuid(), timestamp: at.format(&Rfc3339).unwrap_or_default() }
     }
 }
 
@@ -118,30 +118,9 @@ impl Event<'_> {
     }
 }
 
-/// A random UUID (RFC 9562 §5.4).
-fn unique_id() -> String {
-    let mut bytes = [0_u8; 16];
-    // It need only be unlikely to repeat; a failing source leaves zeros.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    let bits = u128::from_be_bytes(bytes);
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let text = format!("{bits:032x}");
-    let part = |from, to| text.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_a_random_uuid() {
-        let (one, other) = (unique_id(), unique_id());
-        assert_ne!(one, other);
-        let parts: Vec<&str> = one.split('-').collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{one}");
-        assert!(parts[2].starts_with('4') && ['8', '9', 'a', 'b'].contains(&parts[3].chars().next().unwrap()), "{one}");
-    }
 
     #[test]
     fn what_is_not_known_is_left_out_and_nothing_breaks_out_of_a_field() {
