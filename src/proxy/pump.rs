@@ -1,6 +1,6 @@
 //! Bodies both ways: a frame at a time, never more than the other side takes.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header, response::Parts};
@@ -232,7 +232,7 @@ pub(super) async fn deliver(
         }
         if download.resumed() > record.resumed {
             record.resumed = download.resumed();
-            record.upstream = Some(download.server().to_string());
+            record.upstream = Some(Arc::clone(download.server()));
         }
     }
     download.finish();
