@@ -18,6 +18,9 @@ const LONGEST_NAME: usize = 64;
 /// Events of one endpoint that can reasonably be kept.
 const QUEUE: RangeInclusive<usize> = 1..=1_000_000;
 const USUAL_QUEUE: usize = 10_000;
+/// Events that go in one request; more would seldom be fewer bytes than a receiver takes.
+const BATCH: RangeInclusive<usize> = 1..=1000;
+const USUAL_BATCH: usize = 64;
 /// A stop waits for an attempt under way.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -55,6 +58,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// The most events that wait.
     pub queue: usize,
+    /// The most events in one request.
+    pub batch: usize,
 }
 
 /// Where events are posted. What follows the host may be a secret and is never shown.
@@ -181,6 +186,7 @@ fn read_endpoint(section: Section<'_>, hosts: &[&Host], taken: &mut HashMap<Stri
     let hmac_key = section.nullable("hmac_key_file").and_then(|field| read_own_secret(&field));
     let authorization = authorization.and_then(|field| read_authorization(&field));
     let queue = section.integer("queue", QUEUE, USUAL_QUEUE);
+    let batch = section.integer("batch", BATCH, USUAL_BATCH);
     section.finish();
     Some(Endpoint {
         name: name?,
@@ -195,6 +201,7 @@ fn read_endpoint(section: Section<'_>, hosts: &[&Host], taken: &mut HashMap<Stri
         ca_file: ca_file.and_then(|field| field.file()),
         timeout,
         queue,
+        batch,
     })
 }
 

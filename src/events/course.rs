@@ -1,4 +1,4 @@
-//! What follows an attempt: whether it was the last one of its event, and how long the next one waits.
+//! What follows an attempt: whether it was the last one of its events, and how long the next one waits.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const MOST_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// After so many attempts at an event that the endpoint will not have, it gets the next one: about a minute.
 const MOST_REFUSALS: u32 = 8;
 
-/// The attempts at one event.
+/// The attempts at one event, or at several that go together.
 #[derive(Debug, Default)]
 pub(super) struct Course {
     attempts: u32,
@@ -33,6 +33,8 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Pause(Duration),
+    /// One of these events, or that there are several, is what it will not have.
+    Part,
     /// This event will never be taken, and must not keep all others.
     GiveUp,
 }
@@ -68,17 +70,20 @@ impl Outcome {
 }
 
 impl Course {
-    /// Attempts at this event that did not deliver it.
+    /// Attempts that did not deliver.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// After one that did not. `chance` is from 0 to 1: those who wait for the same endpoint must not come back at once.
-    pub(super) fn after(&mut self, outcome: &Outcome, chance: f64) -> Next {
+    /// After one at so many events that did not. `chance` is from 0 to 1: those who wait for the same endpoint must not come back at once.
+    pub(super) fn after(&mut self, outcome: &Outcome, events: usize, chance: f64) -> Next {
         self.attempts = self.attempts.saturating_add(1);
         let mut asked = None;
         if let Outcome::Refused(answer) = outcome {
             asked = answer.retry_after;
+            if events > 1 && is_about_the_event(answer.status) {
+                return Next::Part;
+            }
             self.refusals = if is_about_the_event(answer.status) { self.refusals.saturating_add(1) } else { 0 };
             if self.refusals >= MOST_REFUSALS {
                 return Next::GiveUp;
@@ -120,9 +125,9 @@ mod tests {
         let mut course = Course::default();
         let pause = |next| match next {
             Next::Pause(pause) => pause.as_millis(),
-            Next::GiveUp => 0,
+            Next::GiveUp | Next::Part => 0,
         };
-        (0..count).map(|_| pause(course.after(outcome, chance))).collect()
+        (0..count).map(|_| pause(course.after(outcome, 1, chance))).collect()
     }
 
     #[test]
@@ -157,15 +162,17 @@ mod tests {
             (503, false),
         ] {
             let mut course = Course::default();
-            let ends = (0..MOST_REFUSALS).map(|_| course.after(&refused(status, None), 1.0)).collect::<Vec<_>>();
+            let ends = (0..MOST_REFUSALS).map(|_| course.after(&refused(status, None), 1, 1.0)).collect::<Vec<_>>();
             let (last, before) = ends.split_last().unwrap();
             assert!(before.iter().all(|next| *next != Next::GiveUp), "{status}");
             assert_eq!(*last == Next::GiveUp, is_given_up, "{status}");
+            let of_several = Course::default().after(&refused(status, None), 2, 1.0);
+            assert_eq!(of_several == Next::Part, is_given_up, "{status}: each by itself first");
         }
         let mut course = Course::default();
         for _ in 0..100 {
-            assert_ne!(course.after(&refused(400, None), 1.0), Next::GiveUp);
-            course.after(&refused(503, None), 1.0);
+            assert_ne!(course.after(&refused(400, None), 1, 1.0), Next::GiveUp);
+            course.after(&refused(503, None), 1, 1.0);
         }
     }
 

@@ -1,16 +1,22 @@
 //! What is told, in the form of docker-registry's notifications.
 
-use std::sync::LazyLock;
+use std::{net::IpAddr, sync::LazyLock};
 
 use bytes::Bytes;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::references::Descriptor;
-use crate::config::EventAction;
+use crate::{config::EventAction, telemetry::ids::uuid};
+
+/// What an envelope has before and behind its events. Nothing else stands there, so that several can be made one.
+const OPENING: &[u8] = br#"{"events":["#;
+const CLOSING: &[u8] = b"]}";
+/// Of an event, mostly: its memory is taken once.
+const USUAL: usize = 896;
 
 /// Of this process.
-static INSTANCE: LazyLock<String> = LazyLock::new(unique_id);
+static INSTANCE: LazyLock<String> = LazyLock::new(uuid);
 
 /// Something that happened, as it is told.
 #[derive(Clone, Debug)]
@@ -23,7 +29,7 @@ pub struct Event<'a> {
 }
 
 /// What it happened to. What is not known is left out.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Target<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +45,7 @@ pub struct Target<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_repository: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+    pub url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -50,15 +56,10 @@ pub struct Target<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Request<'a> {
     pub id: &'a str,
-    pub addr: String,
-    pub host: String,
+    pub addr: IpAddr,
+    pub host: &'a str,
     pub method: &'a str,
     pub useragent: &'a str,
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    events: [Told<'a>; 1],
 }
 
 #[derive(Serialize)]
@@ -96,14 +97,14 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn now() -> Self {
         let at = OffsetDateTime::now_utc();
-        Self { at, id: unique_id(), timestamp: at.format(&Rfc3339).unwrap_or_default() }
+        Self { at, id: uuid(), timestamp: at.format(&Rfc3339).unwrap_or_default() }
     }
 }
 
 impl Event<'_> {
-    /// The body that is posted. `source` is the address of who tells.
+    /// The event in an envelope of its own. `source` is the address of who tells.
     pub(super) fn body(&self, stamp: &Stamp, source: &str, with_references: bool) -> Bytes {
-        let bare = Target { references: &[], ..self.target.clone() };
+        let bare = Target { references: &[], ..self.target };
         let told = Told {
             id: &stamp.id,
             timestamp: &stamp.timestamp,
@@ -113,21 +114,36 @@ impl Event<'_> {
             actor: Actor { name: self.actor },
             source: Source { addr: source, instance_id: &INSTANCE },
         };
+        let mut body = Vec::with_capacity(USUAL);
+        body.extend_from_slice(OPENING);
         // Strings and numbers alone: nothing of it can fail.
-        serde_json::to_vec(&Envelope { events: [told] }).unwrap_or_default().into()
+        let _ = serde_json::to_writer(&mut body, &told);
+        body.extend_from_slice(CLOSING);
+        body.into()
     }
 }
 
-/// A random UUID (RFC 9562 §5.4).
-fn unique_id() -> String {
-    let mut bytes = [0_u8; 16];
-    // It need only be unlikely to repeat; a failing source leaves zeros.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    let bits = u128::from_be_bytes(bytes);
-    let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-    let text = format!("{bits:032x}");
-    let part = |from, to| text.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+/// The event in an envelope of ours; None for anything else.
+pub(super) fn content(envelope: &[u8]) -> Option<&[u8]> {
+    envelope.strip_prefix(OPENING)?.strip_suffix(CLOSING)
+}
+
+/// One envelope with all that is in these: one alone may be anything, several are envelopes of ours.
+pub(super) fn together(envelopes: &[Bytes]) -> Bytes {
+    if let [alone] = envelopes {
+        return alone.clone();
+    }
+    let length: usize = envelopes.iter().map(Bytes::len).sum();
+    let mut all = Vec::with_capacity(length);
+    all.extend_from_slice(OPENING);
+    for (place, event) in envelopes.iter().filter_map(|envelope| content(envelope)).enumerate() {
+        if place > 0 {
+            all.push(b',');
+        }
+        all.extend_from_slice(event);
+    }
+    all.extend_from_slice(CLOSING);
+    all.into()
 }
 
 #[cfg(test)]
@@ -135,20 +151,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_a_random_uuid() {
-        let (one, other) = (unique_id(), unique_id());
-        assert_ne!(one, other);
-        let parts: Vec<&str> = one.split('-').collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{one}");
-        assert!(parts[2].starts_with('4') && ['8', '9', 'a', 'b'].contains(&parts[3].chars().next().unwrap()), "{one}");
-    }
-
-    #[test]
     fn what_is_not_known_is_left_out_and_nothing_breaks_out_of_a_field() {
         let request = Request {
             id: "r1",
-            addr: "192.0.2.1".to_owned(),
-            host: "r.example.com".to_owned(),
+            addr: IpAddr::from([192, 0, 2, 1]),
+            host: "r.example.com",
             method: "DELETE",
             useragent: "a\"b\n\u{7}",
         };
@@ -164,5 +171,24 @@ mod tests {
         assert_eq!(told["id"].as_str().unwrap(), stamp.id);
         assert!(told["timestamp"].as_str().unwrap().ends_with('Z'), "{told}");
         assert_eq!(body, serde_json::from_slice::<serde_json::Value>(&event.body(&stamp, "gate:443", false)).unwrap());
+    }
+
+    #[test]
+    fn several_envelopes_become_one_with_all_that_is_in_them() {
+        let request =
+            Request { id: "r1", addr: IpAddr::from([1; 16]), host: "r", method: "GET", useragent: "]}{\"events\":[" };
+        let of = |tag| {
+            let target = Target { repository: "a/b", tag: Some(tag), ..Target::default() };
+            let event = Event { action: EventAction::Pull, target, request: request.clone(), actor: Some("a") };
+            event.body(&Stamp::now(), "gate:443", false)
+        };
+        let bodies = ["v1", "v2", "v3"].map(of);
+        let told = |body: &Bytes| serde_json::from_slice::<serde_json::Value>(body).unwrap()["events"].clone();
+        let all = told(&together(&bodies));
+        assert_eq!(all.as_array().unwrap().len(), 3);
+        assert!((0..3).all(|place| all[place] == told(&bodies[place])[0]), "{all}");
+        assert_eq!(together(&bodies[..1]), bodies[0]);
+        let other = Bytes::from_static(b"anything");
+        assert_eq!((together(std::slice::from_ref(&other)), content(b"anything")), (other.clone(), None));
     }
 }

@@ -1,23 +1,34 @@
 //! The way to one endpoint: its queue, its settings of the moment, and who delivers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 
 use super::{
     client::Client,
     course::{Course, Next, Outcome},
+    event::together,
     queue::{Queue, Recovery, SharedQueue},
 };
 use crate::{
     config::{Endpoint, EventAction, Host},
     registry::RepositoryName,
 };
+
+/// Events that come this soon after others were sent go together with those that follow.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// One endpoint, as long as it is configured.
 pub(super) struct Lane {
@@ -91,40 +102,46 @@ impl Drop for Lane {
     }
 }
 
-/// One event after the other, each until it arrived or is given up.
+/// One event after the other, or as many as came together, each until it arrived or is given up.
 async fn deliver(shared: Arc<Shared>) {
     let Shared { queue, client: settings, changed, busy } = &*shared;
     let mut course = Course::default();
     let mut line = None;
     let mut by = settings.load_full();
-    while let Some(event) = queue.next().await {
+    while let Some(events) = queue.next(settings.load().endpoint().batch).await {
         let client = settings.load_full();
+        let begun = Instant::now();
         if !Arc::ptr_eq(&client, &by) {
             (line, by) = (None, Arc::clone(&client));
         }
         busy.store(true, Ordering::SeqCst);
-        let outcome = Outcome::of(client.post(&event.body, &mut line).await);
+        let outcome = Outcome::of(client.post(&together(&events), &mut line).await);
         queue.metrics().attempted(outcome.word());
         if matches!(outcome, Outcome::Delivered) {
             course = Course::default();
             let recovery = queue.delivered();
             busy.store(false, Ordering::SeqCst);
             recovery.iter().for_each(|recovery| tell_recovery(&client, recovery));
+            queue.gather(client.endpoint().batch, GATHER.saturating_sub(begun.elapsed())).await;
             continue;
         }
-        let next = course.after(&outcome, chance());
+        let next = course.after(&outcome, events.len(), chance());
         tell_failure(&client, queue, &outcome, course.attempts());
-        if next == Next::GiveUp {
-            queue.refused();
-            tell_refusal(&client, &outcome);
-            course = Course::default();
+        match next {
+            Next::Part => queue.part(),
+            Next::GiveUp => {
+                queue.refused();
+                tell_refusal(&client, &outcome);
+            }
+            Next::Pause(_) => {}
         }
         busy.store(false, Ordering::SeqCst);
-        if let Next::Pause(pause) = next {
-            tokio::select! {
+        match next {
+            Next::Pause(pause) => tokio::select! {
                 () = sleep(pause) => {}
                 () = changed.notified() => {}
-            }
+            },
+            Next::Part | Next::GiveUp => course = Course::default(),
         }
     }
 }

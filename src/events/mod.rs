@@ -1,7 +1,7 @@
 //! Who is told of what is pulled, pushed, mounted and deleted, in the form of docker-registry's notifications.
 //!
 //! A request puts an event into the queue of each endpoint that wants it and goes on; whatever an endpoint does, no request
-//! waits for it. Each queue is delivered in order, one event at a time, at least once. What is not delivered when the process
+//! waits for it. Each queue is delivered in order, one request at a time, at least once. What is not delivered when the process
 //! ends is put down in a folder for the next one; a process that another one takes over from hands everything to that
 //! one, so that one alone delivers.
 

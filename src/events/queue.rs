@@ -3,16 +3,19 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
+use super::event::content;
 use crate::telemetry::metrics::EventCounts;
 
 /// What an event may take on average, so that the bound is one of memory too.
 const USUAL_BODY: usize = 4 * 1024;
+/// The most that several events take which go together; a single one may be larger. Many receivers take no more than 100 KiB.
+const LARGEST_BATCH: usize = 64 * 1024;
 
 /// An event that is not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(super) struct Waiting {
 pub struct Report {
     /// Its name.
     pub endpoint: String,
-    /// Events that wait, the one under way too.
+    /// Events that wait, those under way too.
     pub queued: usize,
     /// The most that may wait.
     pub limit: usize,
@@ -56,8 +59,12 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Of those that wait.
     bytes: usize,
-    /// It is no longer in the queue, so that nothing drops it while it is under way.
-    under_way: Option<Waiting>,
+    /// They are no longer in the queue, so that nothing drops them while they are under way.
+    under_way: Vec<Waiting>,
+    /// So many of the next ones go one at a time.
+    alone: usize,
+    /// Who delivers is to be woken once so many wait; 0: it waits for none.
+    awaited: usize,
     delivered: u64,
     dropped: u64,
     failing: Option<Failing>,
@@ -82,7 +89,7 @@ pub(super) struct News {
 /// What somebody should hear of the end of failures.
 pub(super) struct Recovery {
     pub(super) since: SystemTime,
-    /// Those that are sent late: the one that was delivered just now, and what waits behind it.
+    /// Those that are sent late: what was delivered just now, and what waits behind it.
     pub(super) late: usize,
     pub(super) dropped: u64,
 }
@@ -108,8 +115,11 @@ impl Queue {
         state.bytes = state.bytes.saturating_add(event.body.len());
         state.waiting.push_back(event);
         self.trim(&mut state);
+        let is_awaited = state.awaited > 0 && state.has(state.awaited);
         drop(state);
-        self.changed.notify_one();
+        if is_awaited {
+            self.changed.notify_one();
+        }
     }
 
     /// Events of another process, or of an earlier one, each at its time.
@@ -123,44 +133,64 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The next one to be delivered, which is under way from now on; the one that was, where it failed. None once nothing
-    /// is to be delivered any more.
-    pub(super) async fn next(&self) -> Option<Waiting> {
+    /// The next ones to be delivered together, at most so many, which are under way from now on; those that were, where they
+    /// failed. None once nothing is to be delivered any more.
+    pub(super) async fn next(&self, most: usize) -> Option<Vec<Bytes>> {
         loop {
-            if let Some(next) = self.try_next() {
+            if let Some(next) = self.try_next(most) {
                 return next;
             }
             self.changed.notified().await;
         }
     }
 
-    fn try_next(&self) -> Option<Option<Waiting>> {
+    fn try_next(&self, most: usize) -> Option<Option<Vec<Bytes>>> {
         let mut state = self.state();
+        state.awaited = 1;
         if state.closed {
             return Some(None);
         }
         if state.held {
             return None;
         }
-        if state.under_way.is_none() {
-            let next = state.waiting.pop_front()?;
-            state.bytes = state.bytes.saturating_sub(next.body.len());
-            state.under_way = Some(next);
+        if state.under_way.is_empty() {
+            state.depart(most);
         }
-        Some(state.under_way.clone())
+        if state.under_way.is_empty() {
+            return None;
+        }
+        state.awaited = 0;
+        Some(Some(state.under_way.iter().map(|event| event.body.clone()).collect()))
     }
 
-    /// The one under way has arrived. Tells where that ends what somebody was told of.
+    /// Lets events come together until there are so many as may go together, at most for this time.
+    pub(super) async fn gather(&self, most: usize, time: Duration) {
+        let enough = async {
+            while self.expects(most) {
+                self.changed.notified().await;
+            }
+        };
+        let _ = timeout(time, enough).await;
+    }
+
+    /// True where more are worth waiting for.
+    fn expects(&self, most: usize) -> bool {
+        let mut state = self.state();
+        state.awaited = most;
+        !state.closed && !state.has(most)
+    }
+
+    /// Those under way have arrived. Tells where that ends what somebody was told of.
     pub(super) fn delivered(&self) -> Option<Recovery> {
         let mut state = self.state();
-        let event = state.under_way.take();
-        state.delivered = state.delivered.saturating_add(1);
-        let late = state.waiting.len().saturating_add(1);
+        let late = state.queued();
+        let events = state.arrive();
+        state.delivered = state.delivered.saturating_add(events.len() as u64);
         let failing = state.failing.take().filter(|failing| failing.told);
         let dropped = state.dropped;
         self.count(&state);
         drop(state);
-        event.iter().for_each(|event| self.metrics.delivered(event.at));
+        self.metrics.delivered(events.iter().map(|event| event.at));
         failing.map(|failing| Recovery {
             since: failing.since,
             late,
@@ -168,10 +198,10 @@ impl Queue {
         })
     }
 
-    /// The one under way did not arrive. `attempts` counts those of it: a single one that fails is nobody's news.
+    /// Those under way did not arrive. `attempts` counts those of them: a single one that fails is nobody's news.
     pub(super) fn failed(&self, error: &str, attempts: u32) -> Option<News> {
         let mut state = self.state();
-        let waiting = state.waiting.len().saturating_add(1);
+        let waiting = state.queued();
         let dropped_before = state.dropped;
         let failing = state.failing.get_or_insert_with(|| Failing {
             since: SystemTime::now(),
@@ -188,10 +218,21 @@ impl Queue {
     /// The one under way is given up: the endpoint will never have it.
     pub(super) fn refused(&self) {
         let mut state = self.state();
-        if state.under_way.take().is_some() {
+        for _ in state.arrive() {
             self.drop_one(&mut state);
         }
         self.count(&state);
+    }
+
+    /// Those under way go one at a time: the endpoint will not have all of them.
+    pub(super) fn part(&self) {
+        let mut state = self.state();
+        let events = std::mem::take(&mut state.under_way);
+        state.alone = events.len();
+        for event in events.into_iter().rev() {
+            state.bytes = state.bytes.saturating_add(event.body.len());
+            state.waiting.push_front(event);
+        }
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
@@ -218,8 +259,8 @@ impl Queue {
     /// Takes what waits; also what is under way where nobody delivers it any more.
     pub(super) fn take(&self, under_way: bool) -> Vec<Waiting> {
         let mut state = self.state();
-        let first = if under_way { state.under_way.take() } else { None };
-        state.bytes = 0;
+        let first = if under_way { std::mem::take(&mut state.under_way) } else { Vec::new() };
+        (state.bytes, state.alone) = (0, 0);
         let left = first.into_iter().chain(std::mem::take(&mut state.waiting)).collect();
         self.count(&state);
         left
@@ -228,7 +269,7 @@ impl Queue {
     /// True where nothing waits.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.under_way.is_none() && state.waiting.is_empty()
+        state.queued() == 0
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -278,7 +319,39 @@ impl Queue {
 
 impl State {
     fn queued(&self) -> usize {
-        self.waiting.len().saturating_add(usize::from(self.under_way.is_some()))
+        self.waiting.len().saturating_add(self.under_way.len())
+    }
+
+    /// True where so many wait, or as much as goes together.
+    fn has(&self, count: usize) -> bool {
+        self.waiting.len() >= count || self.bytes >= LARGEST_BATCH
+    }
+
+    /// The next ones go, in their order, as far as they go together.
+    fn depart(&mut self, most: usize) {
+        let most = if self.alone > 0 { 1 } else { most };
+        let mut size = 0_usize;
+        while let Some(next) = self.waiting.front().filter(|_| self.under_way.len() < most) {
+            size = size.saturating_add(next.body.len());
+            let joins = size <= LARGEST_BATCH && content(&next.body).is_some();
+            let is_first = self.under_way.is_empty();
+            if !is_first && !joins {
+                break;
+            }
+            let Some(next) = self.waiting.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(next.body.len());
+            self.under_way.push(next);
+            if !joins {
+                break;
+            }
+        }
+    }
+
+    /// Those under way are dealt with.
+    fn arrive(&mut self) -> Vec<Waiting> {
+        let events = std::mem::take(&mut self.under_way);
+        self.alone = self.alone.saturating_sub(events.len());
+        events
     }
 }
 

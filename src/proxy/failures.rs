@@ -4,6 +4,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use super::record::Record;
 use crate::{
+    registry::RepositoryName,
     runtime::PublicRegistry,
     telemetry::log::{Spared, Sparing},
     upstream,
@@ -17,7 +18,7 @@ pub(super) fn tell(error: &upstream::Error, what: &'static str, registry: &Publi
     static TOLD: LazyLock<Sparing> = LazyLock::new(|| Sparing::new(INTERVAL));
     record.fails(error);
     let (request_id, registry, server) = (record.id.as_str(), registry.name(), record.upstream.as_deref());
-    let (failure, repository) = (error.kind(), record.repository.as_deref());
+    let (failure, repository) = (error.kind(), record.repository.as_ref().map(RepositoryName::as_str));
     match TOLD.spare(&format!("{what} {failure} {registry}")) {
         Spared::Due { left_out } => tracing::warn!(
             request_id, registry, server, repository, failure, %error, left_out, advice = error.advice(), "{what}"

@@ -39,7 +39,8 @@ pub(super) struct RequestHead {
     pub asking: Asking,
     pub expects_continue: bool,
     pub content_length: Option<u64>,
-    pub user_agent: Option<String>,
+    /// Of any bytes.
+    pub user_agent: Option<HeaderValue>,
     pub protocol: &'static str,
 }
 
@@ -74,9 +75,7 @@ impl RequestHead {
             asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
-            user_agent: headers
-                .get(header::USER_AGENT)
-                .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
             protocol: protocol(request.version),
         })
     }

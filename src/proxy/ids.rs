@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::telemetry::ids::{hexadecimal, random};
+
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -19,23 +21,33 @@ const KNOWN_FLAGS: u8 = 0b11;
 
 /// The id of a request: visible ASCII, at most 128 characters.
 #[derive(Clone, Debug)]
-pub(super) struct RequestId(Arc<str>);
+pub(super) struct RequestId(Id);
+
+#[derive(Clone, Debug)]
+enum Id {
+    /// Digits.
+    Own([u8; 16]),
+    Given(Arc<str>),
+}
 
 impl RequestId {
     /// 64 random bits in hexadecimal.
     pub(super) fn random() -> Self {
-        Self(format!("{:016x}", random()).into())
+        Self(Id::Own(hexadecimal(random())))
     }
 
     /// The one that a trusted proxy gave; None where there is none that can be taken.
     pub(super) fn given(headers: &HeaderMap) -> Option<Self> {
         let id = single(headers, REQUEST_ID)?;
         let sane = (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-        sane.then(|| Self(id.into()))
+        sane.then(|| Self(Id::Given(id.into())))
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Id::Own(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+            Id::Given(id) => id,
+        }
     }
 }
 
@@ -111,14 +123,6 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     value.to_str().ok()
-}
-
-/// Not 0, which is nobody's id.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // It need only be unlikely to repeat: what a failing source leaves harms nobody.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u64::from_be_bytes(bytes).max(1)
 }
 
 #[cfg(test)]

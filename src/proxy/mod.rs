@@ -109,7 +109,6 @@ async fn serve(
             return reject(session, &rejection, None, Common::default(), outlet, record).await;
         }
     };
-    record.registry = Some(registry.name().to_owned());
     record.counts = Some(Arc::clone(&registry.counts));
     let case = Case { runtime, latest, registry, head: &head, outlet };
     let mut challenger = case.challenger();
@@ -171,7 +170,7 @@ async fn forward(
     let Admitted { permit, upload } = admitted;
     let pool = registry.pool(permit.route())?;
     let at = upload.server.as_deref();
-    record.upstream = Some(at.map_or_else(|| pool.describe(permit.route()), str::to_owned));
+    record.upstream = Some(at.map_or_else(|| pool.describe(permit.route()), Arc::from));
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
     let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
     // Nothing is under way while memory for it is awaited.
@@ -206,7 +205,7 @@ async fn forward(
         let sealed = Sealed { service: &registry.service, repository, id, subject };
         runtime.seals.seal(sealed, &server, upload.opened)
     };
-    record.upstream = Some(server.to_string());
+    record.upstream = Some(Arc::clone(&server));
     record.receives(&exchange.head.headers);
     let public =
         Public { origin, token_path: &runtime.token_path, pass_redirects: pool.passes_redirects(), seal: &seal };
@@ -246,7 +245,7 @@ async fn reject(
     record.refuses(rejection);
     let answer = respond::answer(rejection, challenger, record.id.as_str());
     record.status = answer.status.as_u16();
-    let method = if record.method == "HEAD" { Method::HEAD } else { Method::GET };
+    let method = if record.method == Some(Method::HEAD) { Method::HEAD } else { Method::GET };
     let id = record.id.clone();
     let common = Common { request_id: id.as_str(), ..common };
     record.sends(client::write_answer(session, answer, &method, common, outlet).await?);

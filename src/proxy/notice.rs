@@ -106,16 +106,18 @@ impl<'a> Notice<'a> {
             length: found.size,
             repository,
             from_repository: from,
-            url,
+            url: url.as_deref(),
             tag,
             references: &references,
         };
+        let agent = head.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes())).unwrap_or_default();
+        let host = head.host.to_string();
         let request = Request {
             id: head.id.as_str(),
-            addr: head.client.to_string(),
-            host: head.host.to_string(),
+            addr: head.client,
+            host: &host,
             method: head.method.as_str(),
-            useragent: head.user_agent.as_deref().unwrap_or_default(),
+            useragent: &agent,
         };
         self.audience.tell(&Event { action: self.action, target, request, actor: self.permit.caller() });
     }

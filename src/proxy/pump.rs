@@ -270,7 +270,7 @@ pub(super) async fn deliver(
         }
         if download.resumed() > record.resumed {
             record.resumed = download.resumed();
-            record.upstream = Some(download.server().to_string());
+            record.upstream = Some(Arc::clone(download.server()));
         }
     }
     download.finish();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
     audit::{self, Noted},
@@ -20,7 +20,7 @@ use crate::{
     config::Host,
     events::Passing,
     identity::{Credentials, Principal, User},
-    registry::{Action, Needs, Reference, Route, ScopeSet, UploadVerb},
+    registry::{Action, Needs, Reference, RepositoryName, Route, ScopeSet, UploadVerb},
     telemetry::{
         log::{self, Decision, RequestLine},
         metrics::{self, RegistryCounts},
@@ -49,19 +49,18 @@ pub(super) struct Record {
     token: Option<Arc<str>>,
     /// The id of the access token that was shown or issued.
     access_token: Option<Arc<str>>,
-    pub registry: Option<String>,
-    /// What the request is counted with; None where it is for no registry.
+    /// What the request is counted with, and the registry's name; None where it is for no registry.
     pub counts: Option<Arc<RegistryCounts>>,
-    pub method: String,
+    pub method: Option<Method>,
     pub route: &'static str,
     /// What kind of decision it is about; None: of no kind.
     event: Option<&'static str>,
-    pub repository: Option<String>,
-    pub reference: Option<String>,
+    pub repository: Option<RepositoryName>,
+    pub reference: Option<Reference>,
     /// As the registry says.
-    pub digest: Option<String>,
+    pub digest: Option<HeaderValue>,
     /// The repository that a blob is mounted from.
-    from: Option<String>,
+    from: Option<RepositoryName>,
     /// The host that was dialled, where it is none of ours.
     host: Option<String>,
     /// Scopes that a token was asked for, and those it got.
@@ -76,10 +75,10 @@ pub(super) struct Record {
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// The server that answered.
-    pub upstream: Option<String>,
+    pub upstream: Option<Arc<str>>,
     /// How often another server went on with the body.
     pub resumed: u32,
-    pub user_agent: Option<String>,
+    pub user_agent: Option<HeaderValue>,
     pub protocol: &'static str,
     pub aborted: Option<&'static str>,
     /// The registry has all of the request, and has said nothing yet that can be passed on.
@@ -109,9 +108,8 @@ impl Record {
             presented: None,
             token: None,
             access_token: None,
-            registry: None,
             counts: None,
-            method: String::new(),
+            method: None,
             route: "none",
             event: None,
             repository: None,
@@ -151,9 +149,8 @@ impl Record {
         self.id = head.id.clone();
         self.trace.clone_from(&head.trace);
         self.client = Some(head.client);
-        // A method may be any word of any length.
-        self.method = brief(head.method.as_str(), LONGEST_METHOD);
-        self.user_agent = head.user_agent.as_deref().map(|agent| brief(agent, LONGEST_USER_AGENT));
+        self.method = Some(head.method.clone());
+        self.user_agent.clone_from(&head.user_agent);
         self.protocol = head.protocol;
         self.presented = match &head.credentials {
             Credentials::None => None,
@@ -169,7 +166,7 @@ impl Record {
     /// Notes the name that a login in a form claims.
     pub(super) fn claims(&mut self, name: &str) {
         self.presented = Some("password");
-        self.claimed = Some(brief(name, LONGEST_NAME));
+        self.claimed = Some(brief(name, LONGEST_NAME).to_owned());
     }
 
     /// Notes that a refresh token came in a form.
@@ -192,13 +189,13 @@ impl Record {
 
     /// Notes which of the scopes that were asked for a token got.
     pub(super) fn grants(&mut self, asked: &ScopeSet, granted: &ScopeSet) {
-        let written = |scopes: &ScopeSet| brief(&scopes.to_string(), LONGEST_SCOPES);
+        let written = |scopes: &ScopeSet| brief(&scopes.to_string(), LONGEST_SCOPES).to_owned();
         self.scopes = Some((written(asked), written(granted)));
     }
 
     /// Notes a host that is none of ours.
     pub(super) fn misses(&mut self, host: &Host) {
-        self.host = Some(brief(&host.to_string(), LONGEST_NAME));
+        self.host = Some(brief(&host.to_string(), LONGEST_NAME).to_owned());
     }
 
     /// Notes why nothing came of it.
@@ -227,8 +224,7 @@ impl Record {
 
     /// Notes what the registry says that the content is.
     pub(super) fn receives(&mut self, answer: &HeaderMap) {
-        let digest = answer.get(forward::CONTENT_DIGEST).and_then(|digest| digest.to_str().ok());
-        self.digest = digest.map(|digest| brief(digest, LONGEST_NAME));
+        self.digest = answer.get(forward::CONTENT_DIGEST).cloned();
     }
 
     /// Counts bytes of the request's body.
@@ -247,11 +243,11 @@ impl Record {
     pub(super) fn asks(&mut self, route: &Route) {
         self.route = route.label();
         self.event = audit::event(route);
-        self.repository = route.repository().map(ToString::to_string);
+        self.repository = route.repository().cloned();
         self.reference = reference(route);
         if let Needs::Repository { action, source, .. } = route.needs() {
             self.action = Some(action);
-            self.from = source.map(ToString::to_string);
+            self.from = source.cloned();
         }
     }
 
@@ -259,18 +255,22 @@ impl Record {
     pub(super) fn write(&mut self) {
         self.due = false;
         let duration = self.began.elapsed();
-        let registry = self.registry.as_deref().unwrap_or("none");
         let counts = self.counts.as_deref().unwrap_or_else(|| metrics::unknown());
         counts.request(self.route, self.status, duration, self.bytes_in, self.bytes_out);
         metrics::protocol(self.protocol);
         self.refused.into_iter().for_each(|(reason, _)| metrics::refused(reason));
         let broken = matches!(self.aborted, Some("upstream_broke" | "damaged"));
         pulse::answered(self.status, broken, self.refused.map(|(reason, _)| reason));
-        log::request(&self.line(registry, duration), self.decision());
+        let agent = self.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        log::request(&self.line(counts.name(), agent.as_deref(), duration), self.decision());
     }
 
-    fn line<'a>(&'a self, registry: &'a str, duration: Duration) -> RequestLine<'a> {
-        let of_address = || self.reference.as_deref().filter(|reference| reference.contains(':'));
+    fn line<'a>(&'a self, registry: &'a str, user_agent: Option<&'a str>, duration: Duration) -> RequestLine<'a> {
+        let said = self.digest.as_ref().and_then(|digest| digest.to_str().ok());
+        let of_address = || match &self.reference {
+            Some(Reference::Digest(digest)) => Some(digest.as_str()),
+            Some(Reference::Tag(_)) | None => None,
+        };
         RequestLine {
             request_id: self.id.as_str(),
             trace: self.trace.as_ref().map(Trace::id),
@@ -283,12 +283,13 @@ impl Record {
             token: self.token.as_deref(),
             access_token: self.access_token.as_deref(),
             registry,
-            method: Some(&*self.method).filter(|method| !method.is_empty()),
+            // A method may be any word of any length.
+            method: self.method.as_ref().map(|method| brief(method.as_str(), LONGEST_METHOD)),
             route: self.route,
-            repository: self.repository.as_deref(),
-            reference: self.reference.as_deref(),
-            digest: self.digest.as_deref().or_else(of_address),
-            from: self.from.as_deref(),
+            repository: self.repository.as_ref().map(RepositoryName::as_str),
+            reference: self.reference.as_ref().map(Reference::as_str),
+            digest: said.map(|digest| brief(digest, LONGEST_NAME)).or_else(of_address),
+            from: self.from.as_ref().map(RepositoryName::as_str),
             host: self.host.as_deref(),
             asked: self.scopes.as_ref().map(|(asked, _)| asked.as_str()),
             granted: self.scopes.as_ref().map(|(_, granted)| granted.as_str()),
@@ -305,7 +306,7 @@ impl Record {
             duration,
             upstream: self.upstream.as_deref(),
             resumed: (self.resumed > 0).then_some(self.resumed),
-            user_agent: self.user_agent.as_deref(),
+            user_agent: user_agent.map(|agent| brief(agent, LONGEST_USER_AGENT)),
             protocol: Some(self.protocol).filter(|protocol| !protocol.is_empty()),
         }
     }
@@ -338,24 +339,25 @@ impl Drop for Record {
     }
 }
 
-fn brief(text: &str, most: usize) -> String {
-    text.chars().take(most).collect()
+/// At most so many characters of it.
+fn brief(text: &str, most: usize) -> &str {
+    if text.len() <= most {
+        return text;
+    }
+    text.char_indices().nth(most).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// Tag or digest; of an upload the digest that it ends with. The ids of sessions are left out: they are capabilities of a kind.
-fn reference(route: &Route) -> Option<String> {
+fn reference(route: &Route) -> Option<Reference> {
     match route {
-        Route::Manifest { reference, .. } => Some(match reference {
-            Reference::Tag(tag) => tag.as_str().to_owned(),
-            Reference::Digest(digest) => digest.as_str().to_owned(),
-        }),
+        Route::Manifest { reference, .. } => Some(reference.clone()),
         Route::Blob { digest, .. }
         | Route::Referrers { digest, .. }
         | Route::Upload {
             verb:
                 UploadVerb::Monolithic { digest } | UploadVerb::Mount { digest, .. } | UploadVerb::Finish { digest, .. },
             ..
-        } => Some(digest.as_str().to_owned()),
+        } => Some(Reference::Digest(digest.clone())),
         Route::Landing(_)
         | Route::Base(_)
         | Route::Token(_)

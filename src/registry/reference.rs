@@ -1,17 +1,17 @@
 //! What is inside a repository: tags, digests, upload sessions.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Tag(String);
+pub struct Tag(Arc<str>);
 
 /// A digest `algorithm:encoded` in the grammar of the OCI image-spec's descriptors, at most 512 bytes.
 ///
 /// `[a-z0-9]+([.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`; of `sha256`, `sha384` and `sha512` the encoded part is exactly
 /// 64, 96 or 128 lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Digest(String);
+pub struct Digest(Arc<str>);
 
 /// The opaque id of an upload session, `[a-zA-Z0-9-_.=]+`, at most 1024 bytes and no dot segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ impl Tag {
         let readable = tag.len() <= Self::MAX_BYTES
             && (first.is_ascii_alphanumeric() || first == b'_')
             && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        readable.then(|| Self(tag.to_owned()))
+        readable.then(|| Self(tag.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -67,10 +67,10 @@ impl Digest {
         let (algorithm, encoded) = digest.split_once(':').ok_or(DigestError::NotADigest)?;
         if let Some(digits) = hex_digits(algorithm) {
             let exact = encoded.len() == digits && encoded.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            return if exact { Ok(Self(digest.to_owned())) } else { Err(DigestError::Malformed) };
+            return if exact { Ok(Self(digest.into())) } else { Err(DigestError::Malformed) };
         }
         if digest.len() <= Self::MAX_BYTES && is_algorithm(algorithm) && is_encoded(encoded) {
-            Ok(Self(digest.to_owned()))
+            Ok(Self(digest.into()))
         } else {
             Err(DigestError::NotADigest)
         }

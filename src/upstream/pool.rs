@@ -150,10 +150,15 @@ impl Pool {
     }
 
     /// The servers that may serve a route, for the log of a request that none of them answered.
-    pub fn describe(&self, route: &Route) -> String {
+    pub fn describe(&self, route: &Route) -> Arc<str> {
+        if let [only] = &*self.servers
+            && only.is_primary()
+        {
+            return Arc::clone(only.name());
+        }
         let may =
             self.servers.iter().filter(|server| server.is_primary() || Eligible::of(route) != Eligible::Primaries);
-        may.map(|server| &**server.name()).collect::<Vec<_>>().join(" ")
+        may.map(|server| &**server.name()).collect::<Vec<_>>().join(" ").into()
     }
 
     /// How its servers are, for operators.

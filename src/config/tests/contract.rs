@@ -128,6 +128,7 @@ events:
       registries: ["registry.example.com"]
       references: false
       queue: 10000
+      batch: 64
       timeout: "2s"
 log: { format: "json", level: "info", access: true, audit: true }
 reload: { watch: true, interval: "2s" }

@@ -17,7 +17,7 @@ fn nothing_and_the_least() {
     let [one] = events.endpoints.as_slice() else { panic!("{events:?}") };
     assert!(EventAction::ALL.into_iter().all(|action| one.actions.contains(action)));
     assert_eq!(one.media_type, "application/vnd.docker.distribution.events.v1+json");
-    assert_eq!((one.timeout, one.queue, one.references), (Duration::from_secs(2), 10_000, false));
+    assert_eq!((one.timeout, one.queue, one.batch, one.references), (Duration::from_secs(2), 10_000, 64, false));
     assert_eq!(one.url.origin.to_string(), "https://scanner.example.com");
     assert_eq!(one.url.reveal_target(), "/hook?a=b");
     assert!(!format!("{one:?}").contains("hook"), "a path may be a secret");
@@ -37,7 +37,7 @@ fn everything() {
     let text = format!(
         "events:\n  storage: null\n  endpoints:\n    - {{ name: a, url: \"http://127.0.0.1:1\", actions: [push, mount], \
          hmac_key_file: \"{key}\", authorization_file: \"{login}\", repositories: [\"a/**\"], registries: [r.example.com], \
-         media_type: \"a/b\", timeout: 1s, references: true, queue: 7 }}\n"
+         media_type: \"a/b\", timeout: 1s, references: true, queue: 7, batch: 1 }}\n"
     );
     assert_eq!(told(&with_more(&text)), Vec::<String>::new());
     let events = events(&text);
@@ -47,7 +47,7 @@ fn everything() {
     assert_eq!(wanted, [false, true, true, false], "pull, push, mount, delete");
     assert_eq!(one.hmac_key.as_ref().unwrap().reveal(), "k");
     assert_eq!(one.authorization.as_ref().unwrap().reveal(), "Bearer t");
-    assert_eq!((one.url.reveal_target(), one.references, one.queue), ("/", true, 7));
+    assert_eq!((one.url.reveal_target(), one.references, one.queue, one.batch), ("/", true, 7, 1));
     assert_eq!((one.repositories.len(), one.registries.len()), (1, 1));
     fs::write(folder.path().join("login"), "t").unwrap();
     assert!(told(&with_more(&text))[0].contains("the whole value of the header"));
@@ -75,6 +75,7 @@ fn what_is_wrong_is_told() {
     endpoint(&format!("name: a, url: \"{URL}\", media_type: json"), "write a media type");
     endpoint(&format!("name: a, url: \"{URL}\", timeout: 2m"), "at most 60s");
     endpoint(&format!("name: a, url: \"{URL}\", queue: 0"), "out of range");
+    endpoint(&format!("name: a, url: \"{URL}\", batch: 0"), "out of range");
     endpoint(&format!("name: a, url: \"{URL}\", hmac_key_file: /nowhere/key"), "cannot use /nowhere/key");
     endpoint("name: a, url: \"http://127.0.0.1/secret\", ca_file: ca.crt", "has no effect");
     endpoint(&format!("name: a, url: \"{URL}\" }}, {{ name: a, url: \"{URL}\""), "is taken by the endpoint in line 8");

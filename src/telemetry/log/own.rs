@@ -19,8 +19,8 @@ impl<S: Subscriber> Layer<S> for Own {
         event.record(&mut about);
         let target = about.target.as_deref().unwrap_or(event.metadata().target());
         let message = about.message.as_deref();
-        let head = Head { level: event.metadata().level(), log: "portcullis", target: Some(target), message };
-        at_desk(|desk, format| push(desk.line(format, &head, |fields| event.record(&mut Written(fields)))));
+        let head = Head { level: event.metadata().level(), target, message };
+        at_desk(|desk, format| push(desk.line(format, &head, |fields| event.record(&mut Written(fields))), 1));
     }
 }
 

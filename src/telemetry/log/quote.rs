@@ -31,11 +31,20 @@ pub(super) fn clip(text: &str, most: usize) -> (&str, bool) {
 
 /// How many bytes at the beginning stand for themselves.
 fn plain(bytes: &[u8]) -> usize {
-    // Without a branch for each byte: the compiler looks at all of a chunk at once.
-    let is_all_plain = |chunk: &&[u8]| chunk.iter().fold(true, |so_far, byte| so_far & is_plain(*byte));
-    let whole = bytes.chunks_exact(CHUNK).take_while(is_all_plain).count() * CHUNK;
+    let whole = bytes.chunks_exact(CHUNK).take_while(|chunk| are_plain(chunk)).count() * CHUNK;
     let rest = bytes.get(whole..).unwrap_or_default();
+    // The last ones together with some that were looked at, or few enough to be looked at one after the other.
+    let ends =
+        if whole > 0 && rest.len() < CHUNK { bytes.last_chunk::<CHUNK>().map(<[u8; CHUNK]>::as_slice) } else { None };
+    if are_plain(ends.unwrap_or(rest)) {
+        return bytes.len();
+    }
     whole + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
+}
+
+/// Without a branch for each byte: the compiler looks at all of a chunk at once.
+fn are_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |so_far, byte| so_far & is_plain(*byte))
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
 
-use tracing::Level;
-
 use super::{
     ACCESS, AUDIT,
-    line::{Fields, Head, at_desk, push},
+    line::{Fields, Kind, at_desk, key, push},
 };
+
+const OF_ACCESS: Kind = Kind { json: r#","level":"INFO","log":"access""#, text: "  INFO access:" };
+const OF_AUDIT: Kind = Kind { json: r#","level":"INFO","log":"audit""#, text: "  INFO audit:" };
 
 /// What is known of a request. No query string, header but those named, nor body is part of it, so no secret can be.
 #[derive(Clone, Debug, Default)]
@@ -90,70 +91,66 @@ pub fn request(line: &RequestLine<'_>, decision: Option<Decision>) {
     at_desk(|desk, format| {
         desk.share(format, |fields| line.shared(fields));
         if let Some(decision) = decision {
-            push(desk.shared_line(format, &head("audit"), |fields| decision.fields(fields), |_| {}));
+            desk.shared_line(format, &OF_AUDIT, |fields| decision.fields(fields), |_| {});
         }
         if access {
-            push(desk.shared_line(format, &head("access"), |_| {}, |fields| line.of_access(fields)));
+            desk.shared_line(format, &OF_ACCESS, |_| {}, |fields| line.of_access(fields));
         }
+        push(desk.lines(), u64::from(access) + u64::from(decision.is_some()));
     });
-}
-
-const fn head(log: &'static str) -> Head<'static> {
-    Head { level: &Level::INFO, log, target: None, message: None }
 }
 
 impl Decision {
     fn fields(self, fields: &mut Fields<'_>) {
-        fields.word("event", self.event);
-        fields.word("outcome", self.outcome);
+        fields.word(key!("event"), self.event);
+        fields.word(key!("outcome"), self.outcome);
     }
 }
 
 impl RequestLine<'_> {
     /// What both lines hold.
     fn shared(&self, fields: &mut Fields<'_>) {
-        fields.text("request_id", self.request_id);
-        fields.optional("trace", self.trace);
-        for (key, address) in [("client", self.client), ("peer", self.peer)] {
-            address.into_iter().for_each(|address| fields.shown(key, address));
-        }
-        fields.optional("user", self.user);
-        fields.optional("claimed", self.claimed);
-        fields.optional("presented", self.presented);
-        fields.optional("provider", self.provider);
-        fields.optional("token", self.token);
-        fields.optional("access_token", self.access_token);
-        fields.text("registry", self.registry);
-        fields.optional("method", self.method);
-        fields.optional("repository", self.repository);
-        fields.optional("reference", self.reference);
-        fields.optional("digest", self.digest);
-        fields.optional("from", self.from);
-        fields.optional("asked", self.asked);
-        fields.optional("granted", self.granted);
-        fields.optional("action", self.action);
-        fields.optional("grant", self.grant);
-        fields.optional("subject", self.subject);
-        fields.optional("near", self.near);
-        fields.optional("refused", self.refused);
-        fields.optional("failure", self.failure);
-        fields.optional("aborted", self.aborted);
-        fields.number("status", self.status);
-        fields.number("bytes_in", self.bytes_in);
-        fields.number("bytes_out", self.bytes_out);
-        fields.optional("upstream", self.upstream);
-        fields.optional("user_agent", self.user_agent);
-        fields.optional("protocol", self.protocol);
+        fields.text(key!("request_id"), self.request_id);
+        fields.optional(key!("trace"), self.trace);
+        self.client.into_iter().for_each(|address| fields.address(key!("client"), address));
+        self.peer.into_iter().for_each(|address| fields.address(key!("peer"), address));
+        fields.optional(key!("user"), self.user);
+        fields.optional(key!("claimed"), self.claimed);
+        fields.optional_word(key!("presented"), self.presented);
+        fields.optional(key!("provider"), self.provider);
+        fields.optional(key!("token"), self.token);
+        fields.optional(key!("access_token"), self.access_token);
+        fields.text(key!("registry"), self.registry);
+        fields.optional(key!("method"), self.method);
+        fields.optional(key!("repository"), self.repository);
+        fields.optional(key!("reference"), self.reference);
+        fields.optional(key!("digest"), self.digest);
+        fields.optional(key!("from"), self.from);
+        fields.optional(key!("asked"), self.asked);
+        fields.optional(key!("granted"), self.granted);
+        fields.optional_word(key!("action"), self.action);
+        fields.optional(key!("grant"), self.grant);
+        fields.optional(key!("subject"), self.subject);
+        fields.optional(key!("near"), self.near);
+        fields.optional_word(key!("refused"), self.refused);
+        fields.optional_word(key!("failure"), self.failure);
+        fields.optional_word(key!("aborted"), self.aborted);
+        fields.number(key!("status"), self.status);
+        fields.number(key!("bytes_in"), self.bytes_in);
+        fields.number(key!("bytes_out"), self.bytes_out);
+        fields.optional(key!("upstream"), self.upstream);
+        fields.optional(key!("user_agent"), self.user_agent);
+        fields.optional_word(key!("protocol"), self.protocol);
     }
 
     /// What is in the access line alone.
     fn of_access(&self, fields: &mut Fields<'_>) {
-        fields.word("route", self.route);
-        fields.optional("host", self.host);
+        fields.word(key!("route"), self.route);
+        fields.optional(key!("host"), self.host);
         if let Some(resumed) = self.resumed {
-            fields.number("resumed", resumed);
+            fields.number(key!("resumed"), resumed);
         }
-        fields.number("duration_ms", self.duration.as_millis());
+        fields.number(key!("duration_ms"), u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX));
     }
 }
 

@@ -19,7 +19,9 @@ const ROOM: usize = 4 * 1024 * 1024;
 /// What a buffer keeps once it is written.
 const KEPT: usize = 256 * 1024;
 /// Lines that come this soon after others are written with those that follow.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
+/// So many bytes are written without waiting for more.
+const ENOUGH: usize = 128 * 1024;
 /// What a pipe takes as a whole (`PIPE_BUF`, pipe(7)): the lines of two processes that share one, as at the exchange of the
 /// binary, stay lines.
 const PIECE: usize = 4096;
@@ -70,18 +72,20 @@ impl Writer {
         Ok(Self(desk))
     }
 
-    /// Takes a whole line, or counts it where there is no room.
-    pub(super) fn push(&self, line: &[u8]) {
+    /// Takes so many whole lines, or counts them where there is no room.
+    pub(super) fn push(&self, lines: &[u8], count: u64) {
         let mut waiting = self.0.waiting();
-        waiting.came += 1;
-        let fits = waiting.lines.len() + line.len() <= self.0.room;
-        if fits {
-            waiting.lines.extend_from_slice(line);
+        waiting.came += count;
+        let before = waiting.lines.len();
+        let length = before + lines.len();
+        if length <= self.0.room {
+            waiting.lines.extend_from_slice(lines);
         } else {
-            waiting.dropped += 1;
-            metrics::log_lines_dropped(1);
+            waiting.dropped += count;
+            metrics::log_lines_dropped(count);
         }
-        if std::mem::take(&mut waiting.idle) {
+        let is_enough = before < ENOUGH && length >= ENOUGH;
+        if std::mem::take(&mut waiting.idle) || is_enough {
             drop(waiting);
             self.0.more.notify_all();
         }
@@ -144,10 +148,11 @@ impl Desk {
         std::mem::take(&mut waiting.dropped)
     }
 
-    /// Lets lines come together, unless somebody waits.
+    /// Lets lines come together, unless somebody waits or there are many already.
     fn gather(&self) {
         let waiting = self.waiting();
-        let _ = self.more.wait_timeout_while(waiting, GATHER, |waiting| !waiting.urgent);
+        let goes_on = |waiting: &mut Waiting| !waiting.urgent && waiting.lines.len() < ENOUGH;
+        let _ = self.more.wait_timeout_while(waiting, GATHER, goes_on);
     }
 }
 
@@ -202,7 +207,7 @@ fn write_all(sink: &mut impl Write, bytes: &[u8]) -> Result<(), usize> {
 /// The line that says so.
 fn told(dropped: u64) -> Vec<u8> {
     const WHAT: &str = "the log could not be written for a while: lines are missing here";
-    let head = Head { level: &Level::WARN, log: "portcullis", target: Some(module_path!()), message: Some(WHAT) };
+    let head = Head { level: &Level::WARN, target: module_path!(), message: Some(WHAT) };
     let told = std::cell::RefCell::new(Vec::new());
     at_desk(|desk, format| {
         let line = desk.line(format, &head, |fields| fields.bare("dropped", dropped));

@@ -171,7 +171,7 @@ catalogue! {
         EVENTS_LIMIT: Gauge, "portcullis_events_queue_limit" [ENDPOINT]
             "The most that may wait for an endpoint; NaN once it is out of the configuration.";
         EVENTS_SENT: Counter, "portcullis_events_sent_total" [ENDPOINT, DELIVERY]
-            "Attempts to deliver an event: refused where the answer was neither 2xx nor 3xx, failed where there was none.";
+            "Attempts to deliver events, of one or several at a time: refused where the answer was neither 2xx nor 3xx, failed where there was none.";
         EVENTS_DROPPED: Counter, "portcullis_events_dropped_total" [ENDPOINT]
             "Events that an endpoint never got: there was no room for them, or it would not have them.";
         EVENTS_DELIVERY: DELIVERIES, "portcullis_events_delivery_seconds" [ENDPOINT]

@@ -48,12 +48,12 @@ impl EventCounts {
         self.sent.count([outcome]);
     }
 
-    /// `at` is when the event happened, in nanoseconds since 1970.
+    /// When the events happened, in nanoseconds since 1970.
     #[allow(clippy::cast_precision_loss)]
-    pub fn delivered(&self, at: i128) {
+    pub fn delivered(&self, happened: impl Iterator<Item = i128>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let took = i128::try_from(now).unwrap_or(i128::MAX).saturating_sub(at).max(0);
-        self.delivery.record(took as f64 / 1e9);
+        let now = i128::try_from(now).unwrap_or(i128::MAX);
+        happened.for_each(|at| self.delivery.record(now.saturating_sub(at).max(0) as f64 / 1e9));
     }
 }
 

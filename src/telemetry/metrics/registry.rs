@@ -38,6 +38,11 @@ impl RegistryCounts {
         Self { name: name.into(), handles: OnceLock::new() }
     }
 
+    /// The registry's first host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Shows all that can be told beforehand, at 0.
     pub fn show(&self) {
         self.handles();

@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use serde_json::json;
 
 use super::{marks, published, pull, telling, told};
-use crate::support::{Act, Receiver, Registry, dial, eventually};
+use crate::support::{Act, Portcullis, Receiver, Registry, dial, eventually};
 
 #[test]
 fn what_happens_while_the_receiver_is_down_arrives_in_order() {
@@ -67,6 +67,39 @@ fn whatever_the_receiver_does_wrong_the_same_event_comes_again() {
     let counted = |metric: &str| gate.counted(metric, "endpoint=\"ear\"") as usize;
     assert!((12..=receiver.attempts()).contains(&counted("portcullis_events_sent_total")), "{}", receiver.attempts());
     assert_eq!(counted("portcullis_events_dropped_total"), 0);
+}
+
+/// What piles up behind a receiver that is slow goes together, and in pieces where it will not have that.
+#[test]
+fn what_waits_goes_in_one_request_where_the_receiver_takes_that() {
+    let registry = Registry::start();
+    let receiver = Receiver::start();
+    let mut gate = telling(&registry, &receiver.url(), |_| {}).start();
+    published(&gate, Some(&receiver));
+    let mut told_so_far = 0;
+    let mut requests_for = |gate: &Portcullis, before: Act, after: Act| {
+        receiver.acts(before);
+        let attempts = receiver.attempts();
+        let first = told_so_far + 1;
+        pull(gate, &format!("m{first}"));
+        eventually("it is tried", || receiver.attempts() > attempts);
+        told_so_far += 9;
+        marks(first + 1..=told_so_far).iter().for_each(|mark| pull(gate, mark));
+        let requests = receiver.taken().len();
+        receiver.acts(after);
+        eventually("all are told", || told(&receiver).len() == told_so_far);
+        assert_eq!(told(&receiver), marks(1..=told_so_far), "in order, each once");
+        receiver.taken().len() - requests
+    };
+    let ok = || Act::Answer("200 OK".to_owned());
+    assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), ok()), 2, "the first, and all that waited");
+    let refuses = || Act::TakeSingly("413 Too Many".to_owned());
+    assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), refuses()), 9, "each by itself");
+    assert_eq!(gate.counted("portcullis_events_dropped_total", "endpoint=\"ear\"") as usize, 0);
+    gate.reload_with(|config| config["events"]["endpoints"][0]["batch"] = 1.into());
+    assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), ok()), 9, "as it is configured");
+    let ids: std::collections::BTreeSet<_> = receiver.events().iter().map(|event| event["id"].to_string()).collect();
+    assert_eq!(ids.len(), receiver.events().len());
 }
 
 /// The head of the answer says it all, however long the rest takes.

@@ -31,6 +31,8 @@ pub(crate) enum Act {
     Drawl,
     /// It reads and closes.
     Close,
+    /// It takes a single event, and answers so to several.
+    TakeSingly(String),
 }
 
 /// One request.
@@ -64,12 +66,12 @@ impl Told {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The only event in it.
-    pub(crate) fn event(&self) -> Value {
+    /// The events in it, one at least.
+    pub(crate) fn events(&self) -> Vec<Value> {
         let mut body: Value = serde_json::from_slice(&self.body).expect("an envelope");
-        let events = body["events"].as_array_mut().expect("events");
-        assert_eq!(events.len(), 1);
-        events.remove(0)
+        let events = std::mem::take(body["events"].as_array_mut().expect("events"));
+        assert!(!events.is_empty());
+        events
     }
 }
 
@@ -139,7 +141,7 @@ impl Receiver {
     }
 
     pub(crate) fn events(&self) -> Vec<Value> {
-        self.taken().iter().map(Told::event).collect()
+        self.taken().iter().flat_map(Told::events).collect()
     }
 
     /// The marks that tests put on what they ask, in the order in which it was told.
@@ -211,6 +213,15 @@ impl Shared {
                         sleep(Duration::from_millis(20));
                     }
                     return None;
+                }
+                Act::TakeSingly(answer) => {
+                    let is_single = told.events().len() == 1;
+                    if is_single {
+                        self.taken.lock().unwrap().push(told);
+                    }
+                    let answer = if is_single { "200 OK" } else { &answer };
+                    write!(stream.get_mut(), "HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n").ok()?;
+                    stream.get_mut().flush().ok()?;
                 }
                 Act::Close => return None,
             }

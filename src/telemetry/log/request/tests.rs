@@ -54,11 +54,12 @@ fn written(line: &RequestLine<'_>, format: LogFormat) -> [String; 2] {
     let lines = RefCell::default();
     at_desk(|desk, _| {
         desk.share(format, |fields| line.shared(fields));
-        let audit = desk.shared_line(format, &head("audit"), |fields| DECISION.fields(fields), |_| {}).to_vec();
-        let access = desk.shared_line(format, &head("access"), |_| {}, |fields| line.of_access(fields)).to_vec();
-        *lines.borrow_mut() = [audit, access].map(|line| String::from_utf8(line).unwrap());
+        desk.shared_line(format, &OF_AUDIT, |fields| DECISION.fields(fields), |_| {});
+        desk.shared_line(format, &OF_ACCESS, |_| {}, |fields| line.of_access(fields));
+        *lines.borrow_mut() = String::from_utf8(desk.lines().to_vec()).unwrap();
     });
-    lines.into_inner()
+    let lines: Vec<String> = lines.into_inner().split_inclusive('\n').map(str::to_owned).collect();
+    lines.try_into().expect("two lines")
 }
 
 fn parsed(line: &str) -> Map<String, Value> {

@@ -45,17 +45,17 @@ fn eventually(holds: impl Fn() -> bool) {
 #[test]
 fn a_reader_that_is_stuck_holds_nobody_up_and_what_is_missing_is_said_where_it_is_missing() {
     let (writer, go, kept) = slow(1000);
-    writer.push(b"first\n");
+    writer.push(b"first\n", 1);
     eventually(|| writer.0.waiting().lines.is_empty());
     for number in 0..500 {
-        writer.push(format!("line {number}\n").as_bytes());
+        writer.push(format!("line {number}\n").as_bytes(), 1);
     }
     let begun = Instant::now();
     writer.flush(Duration::from_millis(50));
     assert!(begun.elapsed() < PATIENCE);
     drop(go);
     writer.flush(PATIENCE);
-    writer.push(b"last\n");
+    writer.push(b"last\n", 1);
     writer.flush(PATIENCE);
     let said = text(&kept);
     let lines: Vec<&str> = said.lines().collect();
@@ -72,14 +72,14 @@ fn a_reader_that_is_stuck_holds_nobody_up_and_what_is_missing_is_said_where_it_i
 #[test]
 fn what_comes_together_is_written_together_and_no_line_is_torn() {
     let (writer, go, kept) = slow(ROOM);
-    writer.push(b"first\n");
+    writer.push(b"first\n", 1);
     eventually(|| writer.0.waiting().lines.is_empty());
     let long = "x".repeat(3 * PIECE) + "\n";
     for number in 0..1000 {
-        writer.push(format!("line {number}\n").as_bytes());
+        writer.push(format!("line {number}\n").as_bytes(), 1);
     }
-    writer.push(long.as_bytes());
-    writer.push(b"last\n");
+    writer.push(long.as_bytes(), 1);
+    writer.push(b"last\n", 1);
     drop(go);
     writer.flush(PATIENCE);
     let pieces = kept.lock().unwrap().clone();
@@ -120,16 +120,16 @@ impl Write for Moody {
 fn what_cannot_be_written_is_counted() {
     let kept = Kept::default();
     let writer = Writer::start(Moody { calls: 0, kept: Arc::clone(&kept) }, ROOM, PIECE).unwrap();
-    writer.push(b"one line of many\n");
+    writer.push(b"one line of many\n", 1);
     writer.flush(PATIENCE);
     assert_eq!(text(&kept), "one line of many\n", "in pieces");
-    writer.push(b"lost\n");
-    writer.push(b"lost\n");
+    writer.push(b"lost\n", 1);
+    writer.push(b"lost\n", 1);
     writer.flush(PATIENCE);
     let said = text(&kept);
     let told: serde_json::Value = serde_json::from_str(said.lines().nth(1).unwrap()).unwrap();
     assert_ne!(told["dropped"], 0);
-    writer.push(b"there again\n");
+    writer.push(b"there again\n", 1);
     writer.flush(PATIENCE);
     assert!(text(&kept).ends_with("\nthere again\n"));
 }
@@ -141,7 +141,7 @@ fn lines_of_many_threads_are_whole_and_each_threads_are_in_order() {
     thread::scope(|scope| {
         for name in 0..8 {
             let writer = &writer;
-            scope.spawn(move || (0..500).for_each(|number| writer.push(format!("{name} {number}\n").as_bytes())));
+            scope.spawn(move || (0..500).for_each(|number| writer.push(format!("{name} {number}\n").as_bytes(), 1)));
         }
     });
     writer.flush(PATIENCE);
@@ -157,7 +157,7 @@ struct Endless(Arc<Mutex<Option<Writer>>>);
 
 impl Write for Endless {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().iter().for_each(|writer| writer.push(b"another one\n"));
+        self.0.lock().unwrap().iter().for_each(|writer| writer.push(b"another one\n", 1));
         Ok(bytes.len())
     }
 
@@ -172,7 +172,7 @@ fn a_flush_ends_though_lines_keep_coming() {
     let others = Arc::default();
     let writer = Writer::start(Endless(Arc::clone(&others)), ROOM, PIECE).unwrap();
     *others.lock().unwrap() = Some(Writer(Arc::clone(&writer.0)));
-    writer.push(b"first\n");
+    writer.push(b"first\n", 1);
     let begun = Instant::now();
     writer.flush(PATIENCE);
     *others.lock().unwrap() = None;
@@ -201,9 +201,9 @@ impl Write for Full {
 fn a_line_that_broke_off_is_a_line_of_its_own() {
     let kept = Kept::default();
     let writer = Writer::start(Full(vec![0, 3], Arc::clone(&kept)), ROOM, PIECE).unwrap();
-    writer.push(b"first\n");
+    writer.push(b"first\n", 1);
     writer.flush(PATIENCE);
-    writer.push(b"last\n");
+    writer.push(b"last\n", 1);
     writer.flush(PATIENCE);
     let said = text(&kept);
     let lines: Vec<&str> = said.lines().collect();
