@@ -42,8 +42,8 @@ const FREE: u64 = 2;
 /// How long a body waits for a place: a client that waits longer for the head of an answer may take the gate for dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The most that one connection's window gets: over longer distances than this serves at 1 Gbit/s, pushes are slower.
-const LARGEST_WINDOW: u64 = 16 << 20;
+/// The most that one connection's window gets at a time.
+const LARGEST_WINDOW: u64 = 2 << 20;
 /// Below this a window is no better than what the protocol gives each connection anyway (RFC 9113 §6.9.2).
 const LEAST_WINDOW: u64 = 128 * 1024;
 /// A window is at most this part of what is left for windows, so that many connections still get one.
@@ -87,6 +87,8 @@ pub struct Demand {
     pub length: Option<u64>,
     /// A frame is kept back until the next has come.
     pub verified: bool,
+    /// The largest frame, where the client's connection has no room for those that the budget allows.
+    pub largest: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,17 +190,19 @@ impl Budget {
     fn try_place(self: &Arc<Self>, lane: &Arc<Lane>, demand: Demand) -> Option<Place> {
         let total = self.total.load(SeqCst);
         if !demand.blob {
-            let taken = self.try_take(lane, demand.bytes(SMALLEST_FRAME), total)?;
-            return Some(Place::new(taken, SMALLEST_FRAME));
+            let frame = SMALLEST_FRAME.min(demand.largest);
+            let taken = self.try_take(lane, demand.bytes(frame), total)?;
+            return Some(Place::new(taken, frame));
         }
         let ceiling = for_blobs(total);
         FRAMES.iter().find_map(|(frame, quarters)| {
-            let taken = self.try_take(lane, demand.bytes(*frame), ceiling / 4 * quarters)?;
-            Some(Place::new(taken, *frame))
+            let frame = demand.largest.min(*frame);
+            let taken = self.try_take(lane, demand.bytes(frame), ceiling / 4 * quarters)?;
+            Some(Place::new(taken, frame))
         })
     }
 
-    /// An HTTP/2 window for a connection's uploads: from 128 KiB to 16 MiB, a sixteenth of what is left for windows.
+    /// A part of an HTTP/2 connection's window for its uploads: from 128 KiB to 2 MiB, a sixteenth of what is left for windows.
     /// All windows together get at most half of the budget. It counts for the client like what its blobs hold. None where
     /// that is too little or the client has had its part; it is never waited for.
     pub fn window(self: &Arc<Self>, client: IpAddr) -> Option<Window> {
@@ -274,36 +278,37 @@ impl Place {
         Self { taken: Arc::new(taken), frame }
     }
 
-    /// The frame size that the body may move in: 256, 128 or 64 KiB.
+    /// The frame size that the body may move in: 256, 128 or 64 KiB, or the demand's largest.
     pub fn frame(&self) -> usize {
         self.frame
     }
 
-    /// The same bytes, which hold the place for as long as any part of them lives: for what may wait on its way after
-    /// the transfer itself is over.
-    pub fn keep(&self, frame: Bytes) -> Bytes {
-        Bytes::from_owner(Kept { frame, _taken: Arc::clone(&self.taken) })
+    /// The same bytes, which hold the place, and what is given besides, for as long as any part of them lives: for what
+    /// may wait on its way after the transfer itself is over.
+    pub fn keep<T: Send + 'static>(&self, frame: Bytes, besides: T) -> Bytes {
+        Bytes::from_owner(Kept { frame, _taken: Arc::clone(&self.taken), _besides: besides })
     }
 }
 
-struct Kept {
+struct Kept<T> {
     frame: Bytes,
     _taken: Arc<Taken>,
+    _besides: T,
 }
 
-impl AsRef<[u8]> for Kept {
+impl<T> AsRef<[u8]> for Kept<T> {
     fn as_ref(&self) -> &[u8] {
         &self.frame
     }
 }
 
-/// Memory for what a client may send unread over one HTTP/2 connection.
+/// Memory for what a client may send unread over one HTTP/2 connection, or a part of it.
 #[derive(Debug)]
 pub struct Window(Taken);
 
 impl Window {
-    pub fn size(&self) -> u32 {
-        u32::try_from(self.0.bytes).unwrap_or(u32::MAX)
+    pub fn size(&self) -> u64 {
+        self.0.bytes
     }
 }
 

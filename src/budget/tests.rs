@@ -8,15 +8,17 @@ mod fairness;
 use super::*;
 
 const MIB: u64 = 1 << 20;
-const BLOB: Demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
-const PUSH: Demand = Demand { direction: Direction::Upload, blob: true, length: None, verified: false };
+const BLOB: Demand =
+    Demand { direction: Direction::Answer, blob: true, length: None, verified: false, largest: LARGEST_FRAME };
+const PUSH: Demand =
+    Demand { direction: Direction::Upload, blob: true, length: None, verified: false, largest: LARGEST_FRAME };
 
 fn budget(total: u64) -> Arc<Budget> {
     Arc::new(Budget::new(total))
 }
 
 fn manifest(length: u64) -> Demand {
-    Demand { direction: Direction::Answer, blob: false, length: Some(length), verified: false }
+    Demand { direction: Direction::Answer, blob: false, length: Some(length), verified: false, largest: LARGEST_FRAME }
 }
 
 fn used(budget: &Budget) -> u64 {
@@ -195,7 +197,7 @@ async fn the_total_can_change() {
 fn a_place_is_held_by_frames_that_are_still_on_their_way() {
     let budget = budget(4 * MIB);
     let place = try_place(&budget, BLOB).unwrap();
-    let mut frame = place.keep(Bytes::from_static(b"frame"));
+    let mut frame = place.keep(Bytes::from_static(b"frame"), ());
     let rest = frame.split_off(2);
     drop((place, frame));
     assert_ne!(used(&budget), 0);
@@ -208,7 +210,7 @@ fn a_place_is_held_by_frames_that_are_still_on_their_way() {
 fn windows_leave_room_for_bodies() {
     let budget = budget(512 * MIB);
     let windows: Vec<Window> = std::iter::from_fn(|| window(&budget)).collect();
-    assert_eq!(windows[0].size(), 16 << 20);
+    assert_eq!(windows[0].size(), 2 << 20);
     assert!(windows.len() > 64, "{}", windows.len());
     assert!(windows.iter().all(|window| window.size() >= 128 * 1024));
     assert!(used(&budget) <= 256 * MIB);
@@ -242,7 +244,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let demand = (any::<[bool; 3]>(), proptest::option::of(0..2 * MIB)).prop_map(|([up, blob, verified], length)| {
         let direction = if up { Direction::Upload } else { Direction::Answer };
-        Step::Take(Demand { direction, blob, length, verified })
+        Step::Take(Demand { direction, blob, length, verified, largest: LARGEST_FRAME })
     });
     let step = prop_oneof![
         6 => demand,

@@ -86,6 +86,11 @@ impl Activity {
         Transfer(Arc::clone(self))
     }
 
+    /// The bodies that move over the connection now.
+    pub fn transfers(&self) -> usize {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
     /// What the connection's own buffers may hold each way, in bytes of bodies.
     pub(super) fn frame(&self) -> usize {
         self.frame.load(Ordering::Relaxed)

@@ -33,6 +33,9 @@ fn tls_buffer(frame: usize) -> usize {
 /// So much that is written waits for what follows it, to go out with it: an answer's head and its small body in one TLS
 /// record and one packet.
 const GATHERED: usize = 4 * 1024;
+/// What an HTTP/2 connection gives TLS before the socket is asked to take it: a few frames. More of them would be cheaper by
+/// little, and wait as ciphertext where the client does not read.
+const BATCH: usize = 64 * 1024;
 /// Slices that one vectored write passes on.
 const SLICES: usize = 16;
 
@@ -52,12 +55,34 @@ pub struct ClientStream {
     activity: Arc<Activity>,
     /// Written, and not yet given to TLS.
     gathered: Vec<u8>,
+    /// Over HTTP/2.
+    batch: Option<Batch>,
     /// What the TLS buffer has been given room for.
     frame: usize,
     /// Runs from the first attempt to close that had to wait.
     closing: Option<Pin<Box<Sleep>>>,
     /// The alert and the end of our side are out; what the client still sends is dropped.
     lingering: Option<usize>,
+}
+
+/// What TLS was given since the socket last had all of it.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: usize,
+    /// The socket was asked to take it.
+    asked: bool,
+}
+
+impl Batch {
+    /// Nobody has asked the socket yet.
+    fn waits(&self) -> bool {
+        self.bytes > 0 && !self.asked
+    }
+
+    /// Nothing is to be added.
+    fn is_full(&self) -> bool {
+        self.bytes >= BATCH || self.asked
+    }
 }
 
 impl ClientStream {
@@ -74,6 +99,7 @@ impl ClientStream {
             handshake,
             activity: Arc::clone(buffered.activity()),
             gathered: Vec::new(),
+            batch: (session.alpn_protocol() == Some(b"h2")).then(Batch::default),
             frame: 0,
             closing: None,
             lingering: None,
@@ -132,12 +158,46 @@ impl ClientStream {
         }
     }
 
+    /// Reads as many records as have arrived and fit.
+    fn poll_records(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.tls).poll_read(cx, into))?;
+        while into.remaining() > 0 && !self.tls.get_ref().0.unread().is_empty() {
+            let before = into.filled().len();
+            let read = Pin::new(&mut self.tls).poll_read(cx, into);
+            // An end or an error is met again by the next read.
+            if !matches!(read, Poll::Ready(Ok(()))) || into.filled().len() == before {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives TLS as much of the slices as there is room for, and the socket first what was given before once that is a
+    /// batch.
+    fn poll_batch(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.batch.as_ref().is_some_and(Batch::is_full) {
+            ready!(self.poll_flush_all(cx))?;
+        }
+        let mut tls = self.fit().get_mut().get_mut().1.writer();
+        let written = io::Write::write_vectored(&mut tls, slices)?;
+        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+            // What TLS holds has to leave first.
+            ready!(self.poll_flush_all(cx))?;
+            return self.fit().poll_write_vectored(cx, slices);
+        }
+        self.batch.iter_mut().for_each(|batch| batch.bytes += written);
+        Poll::Ready(Ok(written))
+    }
+
     /// Gives TLS what was gathered, and the socket all of it.
     fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.batch.iter_mut().for_each(|batch| batch.asked = true);
         if !self.gathered.is_empty() {
             ready!(self.poll_write_behind(cx, &[]))?;
         }
-        Pin::new(&mut self.tls).poll_flush(cx)
+        ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+        self.batch.iter_mut().for_each(|batch| *batch = Batch::default());
+        Poll::Ready(Ok(()))
     }
 
     /// Reads and drops until the client ends too, or `LINGER_BYTES` have come.
@@ -195,8 +255,8 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = into.filled().len();
-        let gathers = !this.gathered.is_empty();
-        let read = Pin::new(&mut this.tls).poll_read(cx, into);
+        let gathers = !this.gathered.is_empty() || this.batch.as_ref().is_some_and(Batch::waits);
+        let read = this.poll_records(cx, into);
         if read.is_ready() {
             this.activity.hear(into.filled().len() - before);
         }
@@ -212,6 +272,9 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.batch.is_some() {
+            return this.poll_batch(cx, &[IoSlice::new(bytes)]);
+        }
         if this.gather(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -227,6 +290,9 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.batch.is_some() {
+            return this.poll_batch(cx, slices);
+        }
         if this.gathered.is_empty() {
             return this.fit().poll_write_vectored(cx, slices);
         }
@@ -237,8 +303,15 @@ impl AsyncWrite for ClientStream {
         self.tls.is_write_vectored()
     }
 
+    /// Over HTTP/2 the engine asks for this after each frame, though the next may be there. So what was written since
+    /// the last time waits until the connection's task has its next turn, which begins with a read and is asked for here.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flush_all(cx)
+        let this = self.get_mut();
+        if this.batch.as_ref().is_some_and(Batch::waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_flush_all(cx)
     }
 
     /// Sends the closing alert; fails after two seconds on a client that reads nothing.

@@ -21,8 +21,11 @@ use crate::{budget::Budget, listener::Activity};
 /// unread data is reset, and the reset overtakes the answer.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// An HTTP/2 frame that is a whole TLS record with its head (RFC 9113 §4.1, RFC 8446 §5.1). Larger ones are cut by what
+/// clients take by default, into a record and a rest of nine bytes.
+pub(super) const HTTP2_FRAME: usize = 16 * 1024 - 9;
 /// What a slow HTTP/2 client has to take within its time.
-const HTTP2_SLICE: usize = 32 * 1024;
+const HTTP2_SLICE: usize = 2 * HTTP2_FRAME;
 /// What a client that holds memory has to read in a second, on average over its time, while others wait for memory. Over
 /// HTTP/2 a slice asks for about as much at all times. A line of 64 kbit/s shared by a dozen transfers is faster.
 const LEAST_PER_SECOND: u64 = 512;
@@ -128,8 +131,7 @@ pub(super) async fn write_answer(
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty(), outlet).await?;
     if !body.is_empty() {
-        write_body(session, body, outlet).await?;
-        end_body(session, outlet).await?;
+        write_body(session, body, true, outlet).await?;
     }
     Ok(sent)
 }
@@ -153,23 +155,33 @@ pub(super) async fn write_head(
     }
 }
 
-/// Writes a part of a body. Over HTTP/2 it goes in slices: there the time limit is the stream's own and counts for
-/// each, since other streams say nothing of this one. What the connection has not sent when this returns still holds
-/// its memory.
+/// Writes a part of a body; `last` says that with it the body is whole. Over HTTP/2 it goes in slices: there the time
+/// limit is the stream's own and counts for each, since other streams say nothing of this one. What the connection has
+/// not sent when this returns still holds its memory.
 pub(super) async fn write_body(
     session: &mut ServerSession,
     mut data: Bytes,
+    last: bool,
     outlet: Outlet<'_>,
 ) -> Result<(), ClientGone> {
     if !session.is_http2() {
-        return outlet.watch(session.write_response_body(data, false)).await;
+        return outlet.watch(session.write_response_body(data, last)).await;
     }
     if let Some(held) = outlet.held {
         data = held.keep(data);
     }
     while !data.is_empty() {
         let slice = data.split_to(data.len().min(HTTP2_SLICE));
-        session.write_response_body(slice, false).await?;
+        let written = timeout(outlet.patience, write_frames(session, slice, last && data.is_empty()));
+        written.await.map_err(|_| ClientGone)??;
+    }
+    Ok(())
+}
+
+async fn write_frames(session: &mut ServerSession, mut slice: Bytes, last: bool) -> pingora_core::Result<()> {
+    while !slice.is_empty() {
+        let frame = slice.split_to(slice.len().min(HTTP2_FRAME));
+        session.write_response_body(frame, last && slice.is_empty()).await?;
     }
     Ok(())
 }
@@ -252,7 +264,7 @@ pub(super) fn abort(session: ServerSession) {
 mod tests {
     use std::{future::pending, net::IpAddr};
 
-    use crate::budget::{Demand, Direction};
+    use crate::budget::{Demand, Direction, LARGEST_FRAME};
 
     use super::*;
 
@@ -261,7 +273,8 @@ mod tests {
     /// True where a client that reads so many bytes a second is cut within ten minutes.
     async fn is_cut(per_second: usize, holds: bool, others_wait: bool) -> bool {
         let (activity, buffers) = (Arc::<Activity>::default(), Arc::new(Budget::new(4 << 20)));
-        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false };
+        let largest = LARGEST_FRAME;
+        let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false, largest };
         let client = |number: u8| IpAddr::from([192, 0, 2, number]);
         let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
         let (_running, shutdown) = tokio::sync::watch::channel(false);

@@ -165,7 +165,6 @@ impl Connection {
         session.set_read_timeout(Some(limits.body_idle));
         if session.is_http2() {
             // Its head is there already; its writes are bounded slice by slice.
-            session.set_write_timeout(Some(limits.body_idle));
             return Arrival::Request;
         }
         session.set_pipelining_enabled(true);

@@ -6,7 +6,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,14 +24,20 @@ use pingora_core::{
 };
 use tokio::{sync::Notify, time::sleep};
 
-use super::connection::{Connection, TICK, stopped};
+use super::{
+    client::HTTP2_FRAME,
+    connection::{Connection, TICK, stopped},
+};
 use crate::budget::{Budget, SMALLEST_FRAME, Window};
 
-const CONCURRENT_STREAMS: u32 = 128;
-/// How much of an answer may wait for a stream's turn, besides what its task holds.
-const SEND_BUFFER: usize = 64 * 1024;
+/// The fewest that RFC 9113 §6.5.2 recommends: each may cost memory while its client does not read.
+const CONCURRENT_STREAMS: u32 = 100;
+/// How much of an answer may wait for a stream's turn, besides what its task holds: whole frames.
+const SEND_BUFFER: usize = 4 * HTTP2_FRAME;
+/// A connection's window is at most this: over longer distances than it serves at 1 Gbit/s, pushes are slower.
+const LARGEST_WINDOW: u64 = 6 << 20;
 /// A stream's window is at most this; what all streams may send is what the connection's window says.
-const LARGEST_STREAM_WINDOW: u64 = 8 << 20;
+const LARGEST_STREAM_WINDOW: u64 = LARGEST_WINDOW;
 /// A stream's window is at most this part of the budget: half of the largest window that it grants.
 const STREAM_SHARE: u64 = 64;
 /// The initial window of RFC 9113 §6.9.2.
@@ -42,32 +48,51 @@ const MALFORMED: usize = 32;
 const PREFACE: u64 = 24;
 
 /// The window that a connection's uploads share beyond what the protocol gives every connection. Empty until the first
-/// upload is let in; from then on it is the connection's until its end, since what was promised cannot be taken back.
+/// upload is let in, it grows while uploads wait for the client with all that came passed on; it is the connection's
+/// until its end, since what was promised cannot be taken back.
 #[derive(Debug, Default)]
 pub(super) struct ClientWindow {
-    granted: OnceLock<Window>,
+    granted: Mutex<Vec<Window>>,
     changed: Notify,
 }
 
 impl ClientWindow {
     /// Opens the window as far as the budget allows this client; does nothing where it is open.
     pub(super) fn open(&self, budget: &Arc<Budget>, client: IpAddr) {
-        if self.granted.get().is_none()
-            && let Some(window) = budget.window(client)
-            && self.granted.set(window).is_ok()
-        {
-            self.changed.notify_one();
+        if self.size() == 0 {
+            self.widen(budget, client);
         }
     }
 
-    /// The window's size, when it has changed.
-    async fn opened(&self) -> u32 {
-        loop {
-            self.changed.notified().await;
-            if let Some(window) = self.granted.get() {
-                return window.size();
-            }
+    /// Doubles the window, up to [`LARGEST_WINDOW`] and as far as the budget allows this client.
+    pub(super) fn grow(&self, budget: &Arc<Budget>, client: IpAddr) {
+        let target = (2 * self.size()).min(LARGEST_WINDOW);
+        while self.size() < target && self.widen(budget, client) {}
+    }
+
+    fn widen(&self, budget: &Arc<Budget>, client: IpAddr) -> bool {
+        let part = budget.window(client);
+        let granted = part.is_some();
+        self.granted().extend(part);
+        if granted {
+            self.changed.notify_one();
         }
+        granted
+    }
+
+    /// In bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.granted().iter().map(Window::size).sum()
+    }
+
+    /// The window's size, when it has changed.
+    async fn changed(&self) -> u32 {
+        self.changed.notified().await;
+        u32::try_from(self.size().min(LARGEST_WINDOW)).unwrap_or(u32::MAX >> 1)
+    }
+
+    fn granted(&self) -> MutexGuard<'_, Vec<Window>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +161,7 @@ async fn accept(connection: &Arc<Connection>, streams: &Arc<Streams>, stream: St
                 stopping = true;
                 continue;
             }
-            size = connection.window.opened() => {
+            size = connection.window.changed() => {
                 http2.set_target_window_size(size);
                 continue;
             }

@@ -38,7 +38,7 @@ use self::{
     gate::{Admitted, Verdict},
     head::RequestHead,
     notice::Notice,
-    pump::{Stop, Terms},
+    pump::{Growth, Stop, Terms},
     record::Record,
     respond::{Challenger, Rejection},
 };
@@ -188,6 +188,7 @@ async fn forward(
             limit,
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
+            growth: outlet.window.map(|window| Growth { window, buffers: &runtime.buffers, client: head.client }),
         };
         Box::pin(pump::upload(session, pool, permit, &headers, at, terms, record)).await?
     } else {

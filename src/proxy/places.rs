@@ -8,7 +8,7 @@ use pingora_core::protocols::http::ServerSession;
 
 use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
-    budget::{Demand, Direction, Place, SMALLEST_FRAME},
+    budget::{Demand, Direction, LARGEST_FRAME, Place, SMALLEST_FRAME},
     listener::{Activity, Transfer},
     registry::Route,
     upstream::Pool,
@@ -17,18 +17,30 @@ use crate::{
 /// Answers of our own up to this size are taken for a part of the connection.
 const SMALLEST_PAGE: usize = 16 * 1024;
 
+/// The largest frame of a body that comes after so many others on its connection, so that all of them hold no more than
+/// 8 MiB: many streams of one HTTP/2 connection share its line anyway.
+fn largest_frame(others: usize) -> usize {
+    match others {
+        0..4 => LARGEST_FRAME,
+        4..8 => LARGEST_FRAME / 2,
+        8..16 => SMALLEST_FRAME,
+        16..32 => SMALLEST_FRAME / 4,
+        _ => SMALLEST_FRAME / 8,
+    }
+}
+
 /// Memory for a body under way, and the room that goes with it in the buffers of the client's connection.
 #[derive(Debug)]
 pub(super) struct Held {
     place: Place,
-    _transfer: Transfer,
+    transfer: Arc<Transfer>,
 }
 
 impl Held {
     /// Lets the connection's buffers hold as much as the place.
     pub(super) fn over(place: Place, activity: &Arc<Activity>) -> Self {
-        let transfer = activity.transfer(place.frame());
-        Self { place, _transfer: transfer }
+        let transfer = Arc::new(activity.transfer(place.frame()));
+        Self { place, transfer }
     }
 
     pub(super) fn frame(&self) -> usize {
@@ -37,7 +49,7 @@ impl Held {
 
     /// See [`Place::keep`].
     pub(super) fn keep(&self, frame: Bytes) -> Bytes {
-        self.place.keep(frame)
+        self.place.keep(frame, Arc::clone(&self.transfer))
     }
 }
 
@@ -84,7 +96,8 @@ pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Re
 /// Blobs that fit into the smallest frame (most are images' configurations) count as small, like manifests.
 fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
     let small = u64::try_from(SMALLEST_FRAME).unwrap_or(u64::MAX);
-    Demand { direction, blob: blob && length.is_none_or(|length| length > small), length, verified: false }
+    let blob = blob && length.is_none_or(|length| length > small);
+    Demand { direction, blob, length, verified: false, largest: LARGEST_FRAME }
 }
 
 async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {
@@ -96,6 +109,7 @@ async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Re
 }
 
 async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
-    let place = case.runtime.buffers.place(case.head.client, demand).await?;
+    let largest = largest_frame(case.outlet.activity.transfers());
+    let place = case.runtime.buffers.place(case.head.client, Demand { largest, ..demand }).await?;
     Ok(Held::over(place, case.outlet.activity))
 }

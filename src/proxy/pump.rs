@@ -1,6 +1,6 @@
 //! Bodies both ways: a frame at a time, never more than the other side takes.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header, response::Parts};
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
+    http2::ClientWindow,
     notice,
     places::Held,
     record::Record,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     access::Permit,
+    budget::Budget,
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
@@ -79,7 +81,7 @@ async fn awaited(
 
 /// An upload's terms.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(super) struct Terms<'a> {
     /// Pieces are gathered to a frame of this place before they are written to the upstream in one go.
     pub place: Held,
     pub length: Option<u64>,
@@ -88,6 +90,16 @@ pub(super) struct Terms {
     /// Silence of the client that ends it.
     pub patience: Duration,
     pub expects_continue: bool,
+    /// Over HTTP/2: asks for a larger window of the connection.
+    pub growth: Option<Growth<'a>>,
+}
+
+/// What a window grows by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Growth<'a> {
+    pub window: &'a ClientWindow,
+    pub buffers: &'a Arc<Budget>,
+    pub client: IpAddr,
 }
 
 /// Streams the request body to the upstream and waits for the answer's head.
@@ -100,7 +112,7 @@ pub(super) async fn upload(
     permit: &Permit,
     headers: &HeaderMap,
     at: Option<&str>,
-    terms: Terms,
+    terms: Terms<'_>,
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
@@ -122,13 +134,15 @@ async fn feed_body(
     pool: &Pool,
     feed: &Feed,
     pending: &mut Pending,
-    terms: &Terms,
+    terms: &Terms<'_>,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
     let mut hold = Pieces::default();
     let mut whole = false;
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
+    // What has come since the window was last found too small.
+    let mut unhindered = 0;
     loop {
         if whole && hold.is_empty() {
             record.unanswered = true;
@@ -147,12 +161,20 @@ async fn feed_body(
                     Err(_) => return Err(pending.silent(pool.timeouts.idle).into()),
                 }
             }
-            piece = timeout(terms.patience, session.read_request_body()), if !full => {
+            (piece, waited) = waiting(timeout(terms.patience, session.read_request_body())), if !full => {
                 let piece = piece.map_err(|_| Rejection::SlowBody)?.map_err(ClientGone::from)?;
                 let Some(piece) = piece else {
                     whole = true;
                     continue;
                 };
+                unhindered += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                // All of it is written, and the client sends no more: that may be for want of window.
+                if let Some(growth) = terms.growth.filter(|growth| unhindered >= growth.window.size())
+                    && waited && hold.is_empty() && feed.is_through()
+                {
+                    growth.window.grow(growth.buffers, growth.client);
+                    unhindered = 0;
+                }
                 record.reads(u64::try_from(piece.len()).unwrap_or(u64::MAX));
                 record.passing.iter_mut().for_each(|passing| passing.add(&piece));
                 if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
@@ -166,6 +188,18 @@ async fn feed_body(
             () = &mut flush, if !full && !hold.is_empty() => due = true,
         }
     }
+}
+
+/// What it gives, and whether it had to be waited for.
+async fn waiting<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let mut future = pin!(future);
+    let mut waited = false;
+    poll_fn(|context| {
+        let poll = future.as_mut().poll(context);
+        waited |= poll.is_pending();
+        poll.map(|value| (value, waited))
+    })
+    .await
 }
 
 /// Says the body's end, unless the answer comes first.
@@ -212,6 +246,7 @@ pub(super) async fn deliver(
     }
     let length = content_length(&head);
     client::write_head(session, head, false, outlet).await?;
+    let mut ended = false;
     loop {
         // Who has all that was promised may leave before it is told that this is the end.
         let is_whole = length.is_some_and(|length| record.bytes_out >= length);
@@ -222,10 +257,13 @@ pub(super) async fn deliver(
         };
         match frame {
             Ok(Some(data)) => {
-                let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
                 record.passing.iter_mut().for_each(|passing| passing.add(&data));
-                client::write_body(session, data, outlet).await?;
-                record.sends(length);
+                // Over HTTP/1.1 nothing is said that the length does not say, and who has it all may be gone by then.
+                let sent = record.bytes_out.saturating_add(size);
+                ended = session.is_http2() && length.is_some_and(|length| sent >= length);
+                client::write_body(session, data, ended, outlet).await?;
+                record.sends(size);
             }
             Ok(None) => break,
             Err(error) => return Err(Stop::UpstreamBroke(error)),
@@ -236,9 +274,12 @@ pub(super) async fn deliver(
         }
     }
     download.finish();
-    let ended = client::end_body(session, outlet).await;
+    if ended {
+        return Ok(());
+    }
+    let said = client::end_body(session, outlet).await;
     if length.is_none_or(|length| record.bytes_out < length) {
-        ended?;
+        said?;
     }
     Ok(())
 }
@@ -281,7 +322,9 @@ pub(super) async fn deliver_at_once(
     };
     record.sends(u64::try_from(body.len()).unwrap_or(u64::MAX));
     client::write_head(session, head, false, outlet).await?;
-    client::write_body(session, body.into(), outlet).await?;
-    client::end_body(session, outlet).await?;
+    if body.is_empty() {
+        return client::end_body(session, outlet).await.map_err(Into::into);
+    }
+    client::write_body(session, body.into(), true, outlet).await?;
     Ok(())
 }

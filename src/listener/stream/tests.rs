@@ -124,6 +124,62 @@ async fn small_writes_go_out_together_and_none_is_lost() {
     assert!(received == all, "{} of {} bytes", received.len(), all.len());
 }
 
+/// What HTTP/2's engine does: a frame and a flush, over and over.
+async fn frame(server: &mut ClientStream, frame: &[u8]) {
+    server.write_all(frame).await.unwrap();
+    server.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn frames_go_out_together_at_the_connections_next_turn() {
+    let (mut client, mut server) = connected(&[b"h2"]).await;
+    let activity = server.activity();
+    let _transfer = activity.transfer(LARGEST_FRAME);
+    let before = activity.taken();
+    for number in 0..3 {
+        frame(&mut server, &[number; 2000]).await;
+    }
+    assert_eq!(activity.taken(), before, "more may follow");
+    let mut scratch = [0; 16];
+    assert!(timeout(Duration::from_millis(50), server.read(&mut scratch)).await.is_err());
+    let mut received = vec![9; 6000];
+    client.read_exact(&mut received).await.unwrap();
+    assert!(received == [[0; 2000], [1; 2000], [2; 2000]].concat());
+
+    // A client that does not read has a batch wait as ciphertext, and the frame that came on top of it.
+    let mut written = 0;
+    while timeout(Duration::from_millis(200), frame(&mut server, &[7; 16 * 1024])).await.is_ok() {
+        written += 16 * 1024;
+    }
+    let held = written - usize::try_from(activity.taken() - before).unwrap();
+    assert!(held <= BATCH + 16 * 1024, "{held}");
+    let mut received = Vec::new();
+    let reading = async {
+        while received.len() < written {
+            client.read_buf(&mut received).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        _ = server.read(&mut scratch) => panic!("nothing was sent"),
+    }
+    assert!(received.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn one_read_takes_as_many_records_as_have_come() {
+    let (mut client, mut server) = connected(&[]).await;
+    for number in 0..8 {
+        client.write_all(&[number; 500]).await.unwrap();
+        client.flush().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut into = vec![0; 64 * 1024];
+    assert_eq!(server.read(&mut into).await.unwrap(), 4000);
+    client.shutdown().await.unwrap();
+    assert_eq!(server.read(&mut into).await.unwrap(), 0, "the end comes by itself");
+}
+
 #[tokio::test]
 async fn tls_holds_no_more_than_the_smallest_frame_of_the_transfers() {
     let (_client, mut server) = connected(&[]).await;
