@@ -10,7 +10,7 @@ mod writes;
 pub use check::{BuildError, Check};
 pub use former::outlive;
 pub use predecessor::{Awaited, Predecessor};
-pub use public::{PublicRegistry, service};
+pub use public::{PublicOrigin, PublicRegistry, service};
 pub use reloads::{Failure, Reloads, Report};
 pub use writes::{OpenWrite, Writes};
 
@@ -214,18 +214,18 @@ impl Runtime {
     }
 
     /// `https://host[:port]` as the client dialled it, where host and port are configured; else the first host's.
-    pub fn origin(&self, dialled: &Host, registry: &PublicRegistry) -> String {
+    pub fn origin<'a>(&self, dialled: &'a Host, registry: &'a PublicRegistry) -> PublicOrigin<'a> {
         let port = dialled.port.unwrap_or(443);
         let named = registry
             .hosts
             .iter()
             .any(|host| host.name == dialled.name && host.port.is_none_or(|configured| configured == port));
         if named && self.ports.contains(&port) {
-            return origin(&dialled.name, port);
+            return PublicOrigin::new(&dialled.name, port);
         }
         let public = self.ports.first().copied().unwrap_or(443);
         let first = registry.first();
-        origin(&first.name, first.port.unwrap_or(public))
+        PublicOrigin::new(&first.name, first.port.unwrap_or(public))
     }
 
     /// The `Strict-Transport-Security` value for a host; None for names a browser could not have learnt it for safely:
@@ -248,7 +248,8 @@ impl Runtime {
     ) -> Result<Principal, NotAuthenticated> {
         match credentials {
             Credentials::None => Ok(Principal::anonymous()),
-            Credentials::Basic(login) => self.login(login, client, service).await,
+            // What a login may come to is large, and most requests have a token.
+            Credentials::Basic(login) => Box::pin(self.login(login, client, service)).await,
             Credentials::Bearer(token) => {
                 Ok(self.verifier.access(service, token, &self.chain, route.upload_session()).await?)
             }
@@ -341,9 +342,4 @@ pub fn public_port(config: &Config) -> Option<u16> {
 fn dialled_ports(config: &Config) -> Vec<u16> {
     let listening = config.listen.https.iter().map(std::net::SocketAddr::port);
     config.listen.public_port.into_iter().chain(listening).collect()
-}
-
-fn origin(name: &str, port: u16) -> String {
-    let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-    if port == 443 { format!("https://{name}") } else { format!("https://{name}:{port}") }
 }

@@ -186,13 +186,14 @@ impl Chain {
             anywhere: self.successes.key("", login),
             known: !disabled && self.members.iter().any(|member| self.successes.knows(&self.key(member, login))),
         };
-        let ask = async {
+        // Most logins are remembered, and need no room for what asking comes to.
+        let ask = Box::pin(async {
             if disabled {
                 metrics::login_of_nobody("rejected");
                 return self.spend(&self.members, network, Duration::ZERO).await;
             }
             self.ask(login, network).await
-        };
+        });
         self.admission.verify(asked, ask).await
     }
 

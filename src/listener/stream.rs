@@ -30,6 +30,12 @@ fn tls_buffer(frame: usize) -> usize {
     frame + frame / 6
 }
 
+/// So much that is written waits for what follows it, to go out with it: an answer's head and its small body in one TLS
+/// record and one packet.
+const GATHERED: usize = 4 * 1024;
+/// Slices that one vectored write passes on.
+const SLICES: usize = 16;
+
 /// A client that reads nothing would hold up the closing alert for ever.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
 /// Unread bytes dropped before a lingering connection is closed for good.
@@ -44,6 +50,8 @@ pub struct ClientStream {
     socket: Arc<SocketDigest>,
     session: Arc<SslDigest>,
     activity: Arc<Activity>,
+    /// Written, and not yet given to TLS.
+    gathered: Vec<u8>,
     /// What the TLS buffer has been given room for.
     frame: usize,
     /// Runs from the first attempt to close that had to wait.
@@ -65,6 +73,7 @@ impl ClientStream {
             established: SystemTime::now(),
             handshake,
             activity: Arc::clone(buffered.activity()),
+            gathered: Vec::new(),
             frame: 0,
             closing: None,
             lingering: None,
@@ -86,6 +95,49 @@ impl ClientStream {
             self.tls.get_mut().1.set_buffer_limit(Some(tls_buffer(frame)));
         }
         Pin::new(&mut self.tls)
+    }
+
+    /// Keeps a small write back until it is flushed, or followed by more than fits; false where it does not fit itself.
+    fn gather(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.gathered.len() + bytes.len() <= GATHERED;
+        if fits {
+            self.gathered.reserve_exact(GATHERED - self.gathered.len());
+            self.gathered.extend_from_slice(bytes);
+        }
+        fits
+    }
+
+    /// Gives TLS what was gathered and these slices behind it, and returns how much it took of the slices: 0 only where
+    /// there is nothing in them.
+    fn poll_write_behind(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let gathered = std::mem::take(&mut self.gathered);
+            let mut all = [IoSlice::new(&gathered); SLICES];
+            let (_, behind) = all.split_at_mut(1);
+            behind.iter_mut().zip(slices).for_each(|(place, slice)| *place = IoSlice::new(slice));
+            let all = all.get(..=slices.len()).unwrap_or(&all);
+            let written = self.fit().poll_write_vectored(cx, all);
+            match written {
+                Poll::Ready(Ok(count)) if count < gathered.len() => {
+                    self.gathered = gathered.get(count..).unwrap_or_default().to_vec();
+                }
+                // Not 0, which would mean that nothing can be written any more.
+                Poll::Ready(Ok(count)) if count == gathered.len() && slices.iter().any(|slice| !slice.is_empty()) => {}
+                Poll::Ready(Ok(count)) => return Poll::Ready(Ok(count - gathered.len())),
+                Poll::Ready(Err(_)) | Poll::Pending => {
+                    self.gathered = gathered;
+                    return written;
+                }
+            }
+        }
+    }
+
+    /// Gives TLS what was gathered, and the socket all of it.
+    fn poll_flush_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.gathered.is_empty() {
+            ready!(self.poll_write_behind(cx, &[]))?;
+        }
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
 
     /// Reads and drops until the client ends too, or `LINGER_BYTES` have come.
@@ -112,6 +164,9 @@ impl ClientStream {
         if let Some(left) = self.lingering {
             return self.poll_linger(cx, left).map(Ok);
         }
+        if !self.gathered.is_empty() {
+            ready!(self.poll_write_behind(cx, &[]))?;
+        }
         ready!(Pin::new(&mut self.tls).poll_shutdown(cx))?;
         let Some(time) = self.activity.lingers() else { return Poll::Ready(Ok(())) };
         self.closing = Some(Box::pin(time::sleep(time)));
@@ -133,19 +188,20 @@ fn session_digest(session: &ServerConnection) -> SslDigest {
 impl AsyncRead for ClientStream {
     /// Fills `into` from as many TLS records as have arrived, and flushes before it waits.
     ///
-    /// pingora flushes a body of known length only at its end, and rustls keeps up to
-    /// `tls_buffer` of it. So while the upstream pauses, the client would miss bytes that were
+    /// pingora flushes a body of known length only at its end, small writes are gathered, and rustls keeps up to
+    /// `tls_buffer` of what was written. So while the upstream pauses, the client would miss bytes that were
     /// written long ago. Whoever waits for the client to speak, or to leave, has nothing more to
     /// write for now.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let tls = &mut this.tls;
         let before = into.filled().len();
-        let read = Pin::new(&mut *tls).poll_read(cx, into);
+        let gathers = !this.gathered.is_empty();
+        let read = Pin::new(&mut this.tls).poll_read(cx, into);
         if read.is_ready() {
             this.activity.hear(into.filled().len() - before);
-        } else if tls.get_ref().1.wants_write()
-            && let Poll::Ready(Err(error)) = Pin::new(tls).poll_flush(cx)
+        }
+        if (gathers || read.is_pending() && this.tls.get_ref().1.wants_write())
+            && let Poll::Ready(Err(error)) = this.poll_flush_all(cx)
         {
             return Poll::Ready(Err(error));
         }
@@ -155,7 +211,14 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().fit().poll_write(cx, bytes)
+        let this = self.get_mut();
+        if this.gather(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if this.gathered.is_empty() {
+            return this.fit().poll_write(cx, bytes);
+        }
+        this.poll_write_behind(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -163,7 +226,11 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().fit().poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        if this.gathered.is_empty() {
+            return this.fit().poll_write_vectored(cx, slices);
+        }
+        this.poll_write_behind(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -171,7 +238,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_flush(cx)
+        self.get_mut().poll_flush_all(cx)
     }
 
     /// Sends the closing alert; fails after two seconds on a client that reads nothing.

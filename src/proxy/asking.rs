@@ -15,6 +15,10 @@ use crate::{
     runtime::PublicRegistry,
 };
 
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
 /// What pages of an allowed origin may do: look, and delete. Pushing is for clients.
 const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::DELETE];
 const REGISTRY_METHODS: &str = "HEAD, GET, OPTIONS, DELETE";
@@ -48,8 +52,8 @@ enum Site {
 
 impl Asking {
     pub(super) fn read(headers: &HeaderMap) -> Self {
-        let says = |name: &str, word: &str| headers.get(name).is_some_and(|value| value == word);
-        let site = match headers.get("sec-fetch-site") {
+        let says = |name: HeaderName, word: &str| headers.get(name).is_some_and(|value| value == word);
+        let site = match headers.get(FETCH_SITE) {
             None => Site::Unsaid,
             Some(value) if value == "same-origin" || value == "none" => Site::Own,
             Some(_) => Site::Foreign,
@@ -63,7 +67,7 @@ impl Asking {
         Self {
             site,
             origin,
-            opens: says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document"),
+            opens: says(FETCH_MODE, "navigate") && says(FETCH_DEST, "document"),
             asks_first: headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         }
     }

@@ -2,7 +2,6 @@
 //! makes a browser keep one.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
-use pingora_http::ResponseHeader;
 
 use super::forward;
 use crate::{
@@ -52,25 +51,22 @@ pub(super) fn trust_type(client: &HeaderMap, verb: &TrustVerb) -> Option<HeaderV
 }
 
 /// The head of an answer of the Notary server.
-pub(super) fn trust_head(upstream: &Parts) -> Result<ResponseHeader, Error> {
+pub(super) fn trust_head(upstream: &Parts) -> Result<Parts, Error> {
     if upstream.status.is_redirection() && upstream.status != StatusCode::NOT_MODIFIED {
         return Err(Error::Unusable("a redirect of the Notary server"));
     }
-    forward::passed(upstream, &TRUST_RESPONSE_HEADERS)
+    Ok(forward::passed(upstream, &TRUST_RESPONSE_HEADERS))
 }
 
 /// The head of an answer of the UI. Where the UI does not say who may show it in a frame, no other site may: its buttons
 /// act in the name of who clicks them.
-pub(super) fn ui_head(upstream: &Parts, token_path: &str) -> Result<ResponseHeader, Error> {
-    let mut head = forward::passed(upstream, &UI_RESPONSE_HEADERS)?;
-    let mut set = |name: HeaderName, value: HeaderValue| {
-        head.insert_header(name, value).map_err(|_| Error::Unusable("a header that cannot be passed on"))
-    };
+pub(super) fn ui_head(upstream: &Parts, token_path: &str) -> Result<Parts, Error> {
+    let mut head = forward::passed(upstream, &UI_RESPONSE_HEADERS);
     if upstream.status.is_redirection() && upstream.status != StatusCode::NOT_MODIFIED {
-        set(header::LOCATION, own_path(upstream, token_path)?)?;
+        head.headers.insert(header::LOCATION, own_path(upstream, token_path)?);
     }
     if !upstream.headers.contains_key(header::X_FRAME_OPTIONS) && !names_frames(&upstream.headers) {
-        set(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"))?;
+        head.headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
     }
     Ok(head)
 }
@@ -111,7 +107,7 @@ mod tests {
         response.body(()).unwrap().into_parts().0
     }
 
-    fn names(head: &ResponseHeader) -> Vec<&str> {
+    fn names(head: &Parts) -> Vec<&str> {
         let mut names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         names

@@ -1,9 +1,15 @@
 //! Answers towards the client, and the end of its connection, over HTTP/1.1 and HTTP/2 alike.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, response::Parts};
 use pingora_core::{ErrorType, protocols::http::ServerSession, server::ShutdownWatch};
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
@@ -43,22 +49,23 @@ pub(super) struct Common<'a> {
 }
 
 /// Headers on every response.
-pub(super) fn common_headers(head: &mut ResponseHeader, common: Common<'_>) {
+pub(super) fn common_headers(headers: &mut HeaderMap, common: Common<'_>) {
+    const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
-            let _ = head.insert_header(name, value);
+            headers.insert(name, value);
         }
     };
-    set(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0");
-    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if !common.request_id.is_empty() {
-        set(HeaderName::from_static(ids::REQUEST_ID), common.request_id);
+        set(ids::REQUEST_ID, common.request_id);
     }
     if let Some(hsts) = common.hsts {
         set(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
     for (name, value) in common.sharing.headers() {
-        let _ = head.append_header(name, value);
+        headers.append(name, value);
     }
 }
 
@@ -82,6 +89,10 @@ impl Outlet<'_> {
     /// memory that it holds, [`LEAST_PER_SECOND`].
     async fn watch(self, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), ClientGone> {
         let mut write = pin!(write);
+        // Most writes find room, and need no clock.
+        if let Poll::Ready(written) = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await {
+            return Ok(written?);
+        }
         loop {
             let (taken, waits) = (self.activity.taken(), self.buffers.waits());
             tokio::select! {
@@ -107,14 +118,12 @@ pub(super) async fn write_answer(
     common: Common<'_>,
     outlet: Outlet<'_>,
 ) -> Result<u64, ClientGone> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 5))?;
-    for (name, value) in &answer.headers {
-        head.append_header(name, value)?;
-    }
+    let (mut head, ()) = Response::new(()).into_parts();
+    (head.status, head.headers) = (answer.status, answer.headers);
     if answer.status != StatusCode::NO_CONTENT {
-        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+        head.headers.insert(header::CONTENT_LENGTH, answer.body.len().into());
     }
-    common_headers(&mut head, common);
+    common_headers(&mut head.headers, common);
     let body = if *method == Method::HEAD { Bytes::new() } else { answer.body };
     let sent = u64::try_from(body.len()).unwrap_or(u64::MAX);
     write_head(session, head, body.is_empty(), outlet).await?;
@@ -128,11 +137,11 @@ pub(super) async fn write_answer(
 /// Writes a head; `end` where no body follows (HTTP/2 says so in the head itself).
 pub(super) async fn write_head(
     session: &mut ServerSession,
-    head: ResponseHeader,
+    head: Parts,
     end: bool,
     outlet: Outlet<'_>,
 ) -> Result<(), ClientGone> {
-    let head = Box::new(head);
+    let head = Box::new(ResponseHeader::from(head));
     match session {
         ServerSession::H2(http2) => Ok(http2.write_response_header(head, end)?),
         ServerSession::H1(_) | ServerSession::Subrequest(_) | ServerSession::Custom(_) => {
@@ -172,10 +181,10 @@ pub(super) async fn end_body(session: &mut ServerSession, outlet: Outlet<'_>) ->
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
 /// would have to end with the body. An HTTP/1.0 client knows no chunks.
-pub(super) fn frame_unknown_length(session: &ServerSession, head: &mut ResponseHeader) {
+pub(super) fn frame_unknown_length(session: &ServerSession, head: &mut Parts) {
     let chunked = session.req_header().version == Version::HTTP_11;
     if chunked && !head.headers.contains_key(header::CONTENT_LENGTH) && has_body(head.status) {
-        let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -1,26 +1,33 @@
 //! What leaves towards the registry and what comes back: headers by allow list, addresses on the public origin.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use pingora_http::ResponseHeader;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 
-use super::{beside, head::RequestHead, ids, respond::Rejection};
+use super::{beside, head::RequestHead, ids};
 use crate::{
     registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
+    runtime::PublicOrigin,
     upstream,
 };
 
-pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Request headers that any route passes on.
-const REQUEST_HEADERS: [HeaderName; 7] = [
-    header::ACCEPT,
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_RANGE,
-    header::RANGE,
-    header::USER_AGENT,
-];
+fn is_passed(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::IF_MATCH
+            | header::IF_NONE_MATCH
+            | header::IF_MODIFIED_SINCE
+            | header::IF_RANGE
+            | header::RANGE
+            | header::USER_AGENT
+    )
+}
 
 /// Response headers that are passed on as they are.
 const RESPONSE_HEADERS: [&str; 19] = [
@@ -31,7 +38,7 @@ const RESPONSE_HEADERS: [&str; 19] = [
     "content-length",
     "content-range",
     "content-type",
-    CONTENT_DIGEST,
+    "docker-content-digest",
     "docker-upload-uuid",
     "etag",
     "last-modified",
@@ -50,11 +57,9 @@ const RESPONSE_HEADERS: [&str; 19] = [
 /// `Authorization`, `Cookie`, `Forwarded` and every `X-…` of the client stay behind; the addresses are ours.
 pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Route) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    let of_ui = beside::UI_REQUEST_HEADERS.into_iter().filter(|_| matches!(route, Route::Ui { .. }));
-    for name in REQUEST_HEADERS.into_iter().chain(of_ui) {
-        for value in client.get_all(&name) {
-            headers.append(name.clone(), value.clone());
-        }
+    let of_ui = |name| matches!(route, Route::Ui { .. }) && beside::UI_REQUEST_HEADERS.contains(name);
+    for (name, value) in client.iter().filter(|(name, _)| is_passed(name) || of_ui(name)) {
+        headers.append(name, value.clone());
     }
     if let Some(content_type) = content_type(client, route) {
         headers.insert(header::CONTENT_TYPE, content_type);
@@ -64,18 +69,17 @@ pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Ro
     {
         headers.insert(header::CONTENT_RANGE, range.clone());
     }
-    let host = head.host.to_string();
-    for (name, value) in [
-        ("host", host.as_str()),
-        ("x-forwarded-host", host.as_str()),
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-for", &head.client.to_string()),
-        (ids::REQUEST_ID, head.id.as_str()),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+    if let Ok(host) = HeaderValue::try_from(head.host.to_string()) {
+        headers.insert(header::HOST, host.clone());
+        headers.insert(FORWARDED_HOST, host);
     }
+    if let Ok(client) = HeaderValue::try_from(head.client.to_string()) {
+        headers.insert(FORWARDED_FOR, client);
+    }
+    if let Ok(id) = HeaderValue::from_str(head.id.as_str()) {
+        headers.insert(ids::REQUEST_ID, id);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(trace) = &head.trace {
         trace.write(&mut headers);
     }
@@ -112,25 +116,25 @@ fn is_form(value: &HeaderValue) -> bool {
 
 /// What the addresses in an answer's head depend on.
 #[derive(Clone, Copy)]
-pub(super) struct Public<'a> {
+pub struct Public<'a> {
     /// `https://host[:port]` as the client dialled it.
-    pub(super) origin: &'a str,
-    pub(super) token_path: &'a str,
+    pub origin: PublicOrigin<'a>,
+    pub token_path: &'a str,
     /// A blob's redirect to object storage is handed to the client.
-    pub(super) pass_redirects: bool,
+    pub pass_redirects: bool,
     /// Makes the seal of an upload session, for whom the request was made.
-    pub(super) seal: &'a dyn Fn(&RepositoryName, &UploadId) -> Option<UploadSeal>,
+    pub seal: &'a dyn Fn(&RepositoryName, &UploadId) -> Option<UploadSeal>,
 }
 
-/// The answer's head as the client gets it, or why it must not be passed on.
-pub(super) fn response_head(
-    upstream: &http::response::Parts,
-    route: &Route,
-    public: Public<'_>,
-) -> Result<ResponseHeader, Rejection> {
+/// The answer's head as the client gets it: of its headers those that are in the list for the route, addresses on the
+/// public origin, and nothing else of what the upstream said.
+///
+/// # Errors
+/// Why it must not be passed on: a status, an address or a link that cannot be the registry's.
+pub fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Result<Parts, upstream::Error> {
     match route {
-        Route::Ui { .. } => return Ok(beside::ui_head(upstream, public.token_path)?),
-        Route::Notary { .. } => return Ok(beside::trust_head(upstream)?),
+        Route::Ui { .. } => return beside::ui_head(upstream, public.token_path),
+        Route::Notary { .. } => return beside::trust_head(upstream),
         Route::Landing(_)
         | Route::Base(_)
         | Route::Token(_)
@@ -147,44 +151,42 @@ pub(super) fn response_head(
     if !redirected {
         check_status(upstream.status)?;
     }
-    let mut response = passed(upstream, &RESPONSE_HEADERS)?;
+    let mut response = passed(upstream, &RESPONSE_HEADERS);
     if let Some(location) = upstream.headers.get(header::LOCATION) {
         let address = if redirected { location.clone() } else { public_address(location, public)? };
-        response.insert_header(header::LOCATION, address).map_err(unusable)?;
+        response.headers.insert(header::LOCATION, address);
     }
     if let Some(link) = upstream.headers.get(header::LINK) {
-        response.insert_header(header::LINK, public_link(link, public.token_path)?).map_err(unusable)?;
+        response.headers.insert(header::LINK, public_link(link, public.token_path)?);
     }
     if let Route::Blob { digest, verb: BlobVerb::Get | BlobVerb::Head, .. } = route
         && matches!(upstream.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !upstream.headers.contains_key(CONTENT_DIGEST)
     {
         // Object storage does not say it.
-        response.insert_header(CONTENT_DIGEST, digest.as_str()).map_err(unusable)?;
+        response.headers.insert(CONTENT_DIGEST, digest.as_str().try_into().map_err(unusable)?);
     }
     Ok(response)
 }
 
 /// The status, and those of the headers that are in the list.
-pub(super) fn passed(
-    upstream: &http::response::Parts,
-    names: &[&'static str],
-) -> Result<ResponseHeader, upstream::Error> {
-    let mut response = ResponseHeader::build(upstream.status, Some(16)).map_err(unusable)?;
-    for name in names {
-        for value in upstream.headers.get_all(*name) {
-            response.append_header(*name, value.clone()).map_err(unusable)?;
-        }
+pub(super) fn passed(upstream: &Parts, names: &[&'static str]) -> Parts {
+    let (mut response, ()) = Response::new(()).into_parts();
+    response.status = upstream.status;
+    let headers = &mut response.headers;
+    headers.reserve(16);
+    for (name, value) in upstream.headers.iter().filter(|(name, _)| names.contains(&name.as_str())) {
+        headers.append(name, value.clone());
     }
     if upstream.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6; clients of HTTP/2 take it for an answer cut short.
-        response.remove_header(&header::CONTENT_LENGTH);
+        headers.remove(header::CONTENT_LENGTH);
     }
     if upstream.status == StatusCode::RANGE_NOT_SATISFIABLE {
-        response.remove_header(&header::CONTENT_TYPE);
-        response.insert_header(header::CONTENT_LENGTH, 0).map_err(unusable)?;
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::CONTENT_LENGTH, 0.into());
     }
-    Ok(response)
+    response
 }
 
 fn unusable<E>(_: E) -> upstream::Error {
@@ -234,14 +236,14 @@ fn public_address(value: &HeaderValue, public: Public<'_>) -> Result<HeaderValue
 }
 
 /// `<address>; rel="next"` with a relative address on the public side.
-fn public_link(value: &HeaderValue, token_path: &str) -> Result<String, upstream::Error> {
+fn public_link(value: &HeaderValue, token_path: &str) -> Result<HeaderValue, upstream::Error> {
     const UNUSABLE: upstream::Error = upstream::Error::Unusable("a Link that is no page of ours");
     let text = value.to_str().map_err(|_| UNUSABLE)?;
     let (address, rest) = text.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or(UNUSABLE)?;
     let uri: http::Uri = address.parse().map_err(|_| UNUSABLE)?;
     let target = uri.path_and_query().ok_or(UNUSABLE)?;
     let route = Route::parse(&http::Method::GET, target.path(), target.query(), token_path).map_err(|_| UNUSABLE)?;
-    Ok(format!("<{}>{rest}", route.to_upstream()))
+    HeaderValue::try_from(format!("<{}>{rest}", route.to_upstream())).map_err(|_| UNUSABLE)
 }
 
 #[cfg(test)]

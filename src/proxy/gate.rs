@@ -61,7 +61,7 @@ pub(super) async fn decide(
     record: &mut Record,
 ) -> Result<Verdict, Rejection> {
     let surface = registry.surface(&runtime.token_path);
-    let route = Route::parse(&head.method, &head.path, head.query.as_deref(), surface)?;
+    let route = Route::parse(&head.method, head.target.path(), head.target.query(), surface)?;
     record.asks(&route);
     asking::admit(head, &route, registry)?;
     match route {
@@ -84,12 +84,21 @@ pub(super) async fn decide(
         | Route::Referrers { .. }
         | Route::Notary { .. } => {}
     }
-    challenger.scope = route.challenge_scope();
-    let principal = runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await?;
+    let principal = match runtime.authenticate(&head.credentials, head.client, &registry.service, &route).await {
+        Ok(principal) => principal,
+        Err(error) => {
+            challenger.scope = route.challenge_scope();
+            return Err(error.into());
+        }
+    };
     record.knows(&principal);
     let permit = authorize(runtime, registry, head, &principal, route);
-    let permit =
-        permit.inspect_err(|denial| record.near = near(runtime, registry.asker(&principal, head.client), denial));
+    let permit = permit.inspect_err(|denial| {
+        record.near = near(runtime, registry.asker(&principal, head.client), denial);
+        if let Denial::Challenge { scope, .. } = denial {
+            challenger.scope.clone_from(scope);
+        }
+    });
     let permit = mountable(registry, permit?);
     record.allows(&permit);
     let upload = admit(runtime, registry, head, &permit)?;

@@ -5,12 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header, uri::PathAndQuery};
 use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
 use super::{
-    asking::Asking,
+    asking::{self, Asking},
     ids::{RequestId, Trace},
     respond::Rejection,
 };
@@ -26,8 +26,8 @@ pub(super) struct RequestHead {
     pub id: RequestId,
     pub trace: Option<Trace>,
     pub method: Method,
-    pub path: String,
-    pub query: Option<String>,
+    /// Path and query.
+    pub target: PathAndQuery,
     /// The host that was asked, with the port as the client wrote it.
     pub host: Host,
     /// Lower case, from the TLS handshake.
@@ -53,24 +53,25 @@ impl RequestHead {
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
-        let (path, query) = target(session)?;
+        let target = target(session)?;
         let host = host(session)?;
         let expects_continue = expectation(headers)?;
         check_coding(headers)?;
-        if session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
+        // The engine has taken the length away where there is a coding, so that only the raw head tells.
+        let coded = headers.contains_key(header::TRANSFER_ENCODING);
+        if coded && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
         Ok(Self {
             id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
             trace: Trace::of(headers),
             method: request.method.clone(),
-            path,
-            query,
+            target,
             host,
             sni: connection.sni.clone(),
             client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
             credentials: credentials(headers),
-            navigation: headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate"),
+            navigation: headers.get(asking::FETCH_MODE).is_some_and(|mode| mode == "navigate"),
             asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
@@ -81,7 +82,7 @@ impl RequestHead {
 }
 
 /// Path and query of the target. The absolute form counts by its path; other forms are none of ours.
-fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection> {
+fn target(session: &ServerSession) -> Result<PathAndQuery, Rejection> {
     let request = session.req_header();
     if !request.raw_path_is_utf8() {
         return Err(Rejection::BadRequest("the request target must be ASCII"));
@@ -95,7 +96,7 @@ fn target(session: &ServerSession) -> Result<(String, Option<String>), Rejection
     if !target.path().starts_with('/') {
         return Err(Rejection::BadRequest("the request target must be a path"));
     }
-    Ok((target.path().to_owned(), target.query().map(str::to_owned)))
+    Ok(target.clone())
 }
 
 /// The URI type drops fragments silently and shows other forms as `/`, so the request line itself is asked: it must
@@ -130,15 +131,20 @@ fn credentials(headers: &HeaderMap) -> Credentials {
 }
 
 fn single_credentials(value: &HeaderValue) -> Credentials {
-    let Ok(value) = value.to_str() else { return Credentials::Malformed };
+    let Ok(value) = str::from_utf8(value.as_bytes()) else { return Credentials::Malformed };
     let Some((scheme, rest)) = value.split_once(' ') else { return Credentials::Malformed };
     if scheme.eq_ignore_ascii_case("basic") {
         BasicCredentials::decode(rest).map_or(Credentials::Malformed, Credentials::Basic)
-    } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() && !rest.contains([' ', '\t', ',']) {
+    } else if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() && is_one_word(rest.as_bytes()) {
         Credentials::Bearer(rest.to_owned())
     } else {
         Credentials::Malformed
     }
+}
+
+/// Visible ASCII without a comma. A token is long: all of it is looked at, since that goes many bytes at a time.
+fn is_one_word(text: &[u8]) -> bool {
+    text.iter().fold(true, |well, byte| well & (b'!'..=b'~').contains(byte) & (*byte != b','))
 }
 
 fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
@@ -191,6 +197,9 @@ fn request_id(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Re
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Result<IpAddr, Rejection> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return Ok(client);
+    }
     let fields: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
     let mut hops = fields.iter().rev().flat_map(|field| field.rsplit(|byte| *byte == b','));
     while is_trusted(client) {
@@ -330,7 +339,18 @@ mod tests {
         assert!(matches!(read(&[]), Credentials::None));
         assert!(matches!(read(&["Basic YTpi"]), Credentials::Basic(_)));
         assert!(matches!(read(&["bEARER abc"]), Credentials::Bearer(token) if token == "abc"));
-        for bad in ["", "Basic", "Bearer", "Bearer ", "Bearer  x", "Bearer a,b", "Bearer\tx", "Digest x", "Basic ???"] {
+        for bad in [
+            "",
+            "Basic",
+            "Bearer",
+            "Bearer ",
+            "Bearer  x",
+            "Bearer a,b",
+            "Bearer\tx",
+            "Digest x",
+            "Basic ???",
+            "Bearer a\u{e4}",
+        ] {
             assert!(matches!(read(&[bad]), Credentials::Malformed), "{bad:?}");
         }
         assert!(matches!(read(&["Basic YTpi", "Bearer x"]), Credentials::Malformed));

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::telemetry::ids::{hexadecimal, random};
 
-pub(super) const REQUEST_ID: &str = "x-request-id";
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const LONGEST_ID: usize = 128;
 /// What everybody must pass on of `tracestate`.
 const LONGEST_STATE: usize = 512;
@@ -123,7 +123,7 @@ fn is_hexadecimal(byte: u8) -> bool {
 }
 
 /// The value of a header that came once.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     value.to_str().ok()
@@ -136,15 +136,15 @@ mod tests {
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
+    fn headers(of: &[(HeaderName, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in of {
-            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
     }
 
-    fn continued(of: &[(&'static str, &str)]) -> HeaderMap {
+    fn continued(of: &[(HeaderName, &str)]) -> HeaderMap {
         let mut out = HeaderMap::new();
         Trace::of(&headers(of)).unwrap().write(&mut out);
         out

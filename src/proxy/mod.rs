@@ -24,6 +24,7 @@ mod token_endpoint;
 mod writes;
 
 pub use connection::Gate;
+pub use forward::{Public, response_head};
 
 use std::sync::Arc;
 
@@ -34,7 +35,6 @@ use pingora_core::protocols::http::ServerSession;
 use self::{
     asking::Sharing,
     client::{ClientGone, Common, Outlet},
-    forward::Public,
     gate::{Admitted, Verdict},
     head::RequestHead,
     notice::Notice,
@@ -65,7 +65,8 @@ impl<'a> Case<'a> {
     fn challenger(&self) -> Challenger<'a> {
         let Self { runtime, registry, head, .. } = *self;
         Challenger {
-            realm: format!("{}{}", runtime.origin(&head.host, registry), runtime.token_path),
+            origin: runtime.origin(&head.host, registry),
+            token_path: &runtime.token_path,
             service: &registry.service,
             prompt: &runtime.prompt,
             scope: None,
@@ -141,10 +142,10 @@ async fn act(
     let Case { runtime, registry, head, outlet, .. } = case;
     let answer = match gate::decide(runtime, registry, head, challenger, record).await? {
         Verdict::Answer(answer) => answer,
-        Verdict::Token(verb) => token_endpoint::token(session, case, verb, record).await?,
+        Verdict::Token(verb) => Box::pin(token_endpoint::token(session, case, verb, record)).await?,
         Verdict::Catalog { permit, principal } => {
             tokio::select! {
-                answer = catalog::catalog(runtime, registry, head, &permit, &principal) => answer?,
+                answer = Box::pin(catalog::catalog(runtime, registry, head, &permit, &principal)) => answer?,
                 () = client::gone(session) => return Err(Stop::ClientGone),
             }
         }
@@ -178,7 +179,7 @@ async fn forward(
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
     let exchange = if let Some(place) = place {
         let limit = match gate::body_limit(runtime, permit.route()) {
-            Some(limit) => Some(quota::remaining(pool, permit, head, at, limit).await?),
+            Some(limit) => Some(Box::pin(quota::remaining(pool, permit, head, at, limit)).await?),
             None => None,
         };
         let terms = Terms {
@@ -188,7 +189,7 @@ async fn forward(
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
         };
-        pump::upload(session, pool, permit, &headers, at, terms, record).await?
+        Box::pin(pump::upload(session, pool, permit, &headers, at, terms, record)).await?
     } else {
         if !session.is_body_done() && !head.expects_continue {
             client::linger(session).await;
@@ -205,15 +206,11 @@ async fn forward(
     };
     record.upstream = Some(Arc::clone(&server));
     record.receives(&exchange.head.headers);
-    let public = Public {
-        origin: &origin,
-        token_path: &runtime.token_path,
-        pass_redirects: pool.passes_redirects(),
-        seal: &seal,
-    };
-    let mut response = forward::response_head(&exchange.head, permit.route(), public)?;
+    let public =
+        Public { origin, token_path: &runtime.token_path, pass_redirects: pool.passes_redirects(), seal: &seal };
+    let mut response = response_head(&exchange.head, permit.route(), public)?;
     record.unanswered = false;
-    client::common_headers(&mut response, case.common());
+    client::common_headers(&mut response.headers, case.common());
     writes::end(case, write, permit.route(), &response);
     if let Some(notice) = &mut notice {
         notice.answered(&session.req_header().headers, &response, record);
@@ -221,7 +218,7 @@ async fn forward(
     let held = places::for_answer(session, case, pool, permit.route(), &response).await?;
     let outlet = Outlet { held: held.as_ref(), ..outlet };
     if exchange.came_early() {
-        pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record).await?;
+        Box::pin(pump::deliver_at_once(session, exchange, response, pool.timeouts.idle, outlet, record)).await?;
     } else {
         let mut download = pool.download(permit, headers, exchange);
         if let Some(held) = &held {

@@ -5,8 +5,7 @@ use base64::{
     alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use pingora_http::ResponseHeader;
+use http::{HeaderMap, HeaderName, StatusCode, header, response::Parts};
 use serde::Deserialize;
 
 use super::{Case, record::Record};
@@ -57,7 +56,7 @@ impl<'a> Notice<'a> {
     }
 
     /// The registry has answered. What it changed has come about, whatever becomes of its answer on the way to the client.
-    pub(super) fn answered(&mut self, client: &HeaderMap, answer: &ResponseHeader, record: &Record) {
+    pub(super) fn answered(&mut self, client: &HeaderMap, answer: &Parts, record: &Record) {
         let found = match self.permit.route() {
             Route::Manifest { reference, verb, .. } => manifest(verb, reference, client, answer, record.bytes_in),
             Route::Blob { digest, verb, .. } => blob(*verb, digest.as_str(), answer),
@@ -176,7 +175,7 @@ fn manifest(
     verb: &ManifestVerb,
     reference: &Reference,
     client: &HeaderMap,
-    answer: &ResponseHeader,
+    answer: &Parts,
     received: u64,
 ) -> Option<Found> {
     let named = match reference {
@@ -198,7 +197,7 @@ fn manifest(
     }
 }
 
-fn blob(verb: BlobVerb, digest: &str, answer: &ResponseHeader) -> Option<Found> {
+fn blob(verb: BlobVerb, digest: &str, answer: &Parts) -> Option<Found> {
     let pulled = |size| Found { media_type: Some(BLOB.to_owned()), size, digest: Some(digest.to_owned()) };
     match verb {
         BlobVerb::Get if answer.status == StatusCode::OK => Some(pulled(length(&answer.headers))),
@@ -216,7 +215,7 @@ fn blob(verb: BlobVerb, digest: &str, answer: &ResponseHeader) -> Option<Found> 
 }
 
 /// Only a blob that is there is told of: an upload that goes on, or a mount that became one, is not.
-fn upload(verb: &UploadVerb, answer: &ResponseHeader, received: u64) -> Option<Found> {
+fn upload(verb: &UploadVerb, answer: &Parts, received: u64) -> Option<Found> {
     if answer.status != StatusCode::CREATED {
         return None;
     }
@@ -281,10 +280,10 @@ mod tests {
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn answer(status: u16, headers: &[(&'static str, &str)]) -> ResponseHeader {
-        let mut answer = ResponseHeader::build(status, None).unwrap();
-        headers.iter().for_each(|(name, value)| answer.insert_header(*name, *value).unwrap());
-        answer
+    fn answer(status: u16, headers: &[(&'static str, &str)]) -> Parts {
+        let answer = http::Response::builder().status(status);
+        let answer = headers.iter().fold(answer, |answer, (name, value)| answer.header(*name, *value));
+        answer.body(()).unwrap().into_parts().0
     }
 
     #[test]

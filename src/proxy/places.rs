@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, header, response::Parts};
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
 
 use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
@@ -48,7 +47,7 @@ pub(super) async fn for_answer(
     case: Case<'_>,
     pool: &Pool,
     route: &Route,
-    head: &ResponseHeader,
+    head: &Parts,
 ) -> Result<Option<Held>, Stop> {
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if case.head.method == Method::HEAD || !client::has_body(head.status) || length == Some(0) {

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, header, response::Parts};
 use pingora_core::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -67,6 +67,7 @@ async fn awaited(
 ) -> Result<Exchange, Stop> {
     let mut answer = pin!(answer);
     tokio::select! {
+        biased;
         answer = &mut answer => return Ok(answer?),
         () = client::gone(session) => {}
     }
@@ -192,7 +193,7 @@ async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
 pub(super) async fn deliver(
     session: &mut ServerSession,
     mut download: Download<'_>,
-    mut head: pingora_http::ResponseHeader,
+    mut head: Parts,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), Stop> {
@@ -242,7 +243,7 @@ pub(super) async fn deliver(
     Ok(())
 }
 
-fn content_length(head: &pingora_http::ResponseHeader) -> Option<u64> {
+fn content_length(head: &Parts) -> Option<u64> {
     head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -263,7 +264,7 @@ async fn next(
 pub(super) async fn deliver_at_once(
     session: &mut ServerSession,
     mut exchange: Exchange,
-    mut head: pingora_http::ResponseHeader,
+    mut head: Parts,
     idle: Duration,
     outlet: Outlet<'_>,
     record: &mut Record,

@@ -9,7 +9,7 @@ use crate::{
     access::Denial,
     budget,
     registry::{ErrorBody, ErrorCode, RouteError},
-    runtime::NotAuthenticated,
+    runtime::{NotAuthenticated, PublicOrigin},
     token::Refusal,
     upstream::{self, CatalogError},
 };
@@ -207,12 +207,13 @@ impl From<Denial> for Rejection {
 /// What a challenge is made of, for the registry that was asked.
 #[derive(Debug)]
 pub(super) struct Challenger<'a> {
-    /// `https://host[:port]/token`
-    pub realm: String,
+    pub origin: PublicOrigin<'a>,
+    /// With the origin it is the realm.
+    pub token_path: &'a str,
     pub service: &'a str,
     /// What a browser's password prompt shows.
     pub prompt: &'a str,
-    /// The scope that the request's route needs.
+    /// The scope that the request's route needs; known where it was found to be needed.
     pub scope: Option<String>,
     pub navigation: bool,
     pub token_endpoint: bool,
@@ -374,7 +375,8 @@ fn challenge(challenger: Option<&Challenger<'_>>, error: Option<&str>, message: 
 
 /// Parameters quoted, lower case, no blank after a comma, none empty: the form that every client reads.
 fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
-    let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", challenger.realm, challenger.service);
+    let Challenger { origin, token_path, service, .. } = challenger;
+    let mut value = format!("Bearer realm=\"{origin}{token_path}\",service=\"{service}\"");
     for (name, text) in [("scope", challenger.scope.as_deref()), ("error", error)] {
         if let Some(text) = text {
             value.push_str(&format!(",{name}=\"{text}\""));

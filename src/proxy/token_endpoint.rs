@@ -97,7 +97,7 @@ fn body(issued: &Issued, granted: &ScopeSet, refresh_token: Option<&str>, verb: 
 async fn query(case: Case<'_>, record: &mut Record) -> Result<(Request, Bearer), Rejection> {
     const UNREADABLE: Rejection = Rejection::BadRequest("the query cannot be read");
     let Case { runtime, registry, head, .. } = case;
-    let pairs = QueryPairs::parse(head.query.as_deref().unwrap_or_default()).map_err(|_| UNREADABLE)?;
+    let pairs = QueryPairs::parse(head.target.query().unwrap_or_default()).map_err(|_| UNREADABLE)?;
     let offline = pairs.single("offline_token").map_err(|_| UNREADABLE)? == Some("true");
     let request = Request { offline, ..Request::read(&pairs, registry).map_err(|_| UNREADABLE)? };
     request.check_service(case)?;

@@ -1,7 +1,6 @@
 //! Which requests count as writes under way, and how they end.
 
-use http::{StatusCode, header};
-use pingora_http::ResponseHeader;
+use http::{StatusCode, header, response::Parts};
 
 use super::{Case, respond::Rejection};
 use crate::{
@@ -30,7 +29,7 @@ pub(super) fn begin(case: Case<'_>, permit: &Permit) -> Result<Option<OpenWrite>
 }
 
 /// The registry has answered.
-pub(super) fn end(case: Case<'_>, write: Option<OpenWrite>, route: &Route, response: &ResponseHeader) {
+pub(super) fn end(case: Case<'_>, write: Option<OpenWrite>, route: &Route, response: &Parts) {
     let status = response.status;
     let gone = status.is_success() || status == StatusCode::NOT_FOUND;
     let verb = if let Route::Upload { verb, .. } = route { Some(verb) } else { None };
@@ -54,7 +53,7 @@ pub(super) fn end(case: Case<'_>, write: Option<OpenWrite>, route: &Route, respo
 }
 
 /// The id of the upload that an answer's Location names: the last segment of its path.
-fn opened(response: &ResponseHeader) -> Option<String> {
+fn opened(response: &Parts) -> Option<String> {
     let location = response.headers.get(header::LOCATION)?.to_str().ok()?;
     let path = location.split('?').next()?;
     path.rsplit('/').next().map(str::to_owned)

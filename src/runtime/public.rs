@@ -1,6 +1,6 @@
 //! One public registry: its hosts, and where its routes go.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{BuildError, Writes};
 use crate::{
@@ -170,4 +170,30 @@ pub fn service(registry: &Registry, tokens: &Tokens) -> String {
 /// A host as names begin with it, its port apart.
 fn nameless(host: &Host) -> (String, Option<u16>) {
     (Host { name: Arc::clone(&host.name), port: None }.to_string(), host.port)
+}
+
+/// Displayed as `https://host[:port]`.
+#[derive(Clone, Copy, Debug)]
+pub struct PublicOrigin<'a> {
+    name: &'a str,
+    port: u16,
+}
+
+impl<'a> PublicOrigin<'a> {
+    pub fn new(name: &'a str, port: u16) -> Self {
+        Self { name, port }
+    }
+}
+
+impl fmt::Display for PublicOrigin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, port } = self;
+        f.write_str("https://")?;
+        if name.contains(':') {
+            write!(f, "[{name}]")?;
+        } else {
+            f.write_str(name)?;
+        }
+        if *port == 443 { Ok(()) } else { write!(f, ":{port}") }
+    }
 }

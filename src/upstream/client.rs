@@ -96,7 +96,8 @@ pub async fn dial_tcp(host: &str, port: u16, limit: Duration) -> io::Result<TcpS
 /// One connection that is idle or belongs to one exchange. It is driven by whoever holds it.
 pub(super) struct Wire {
     pub(super) sender: SendRequest<UploadBody>,
-    connection: Connection<TokioIo<Bounded<Io>>, UploadBody>,
+    /// It is large, and moves with the wire from hand to hand.
+    connection: Box<Connection<TokioIo<Bounded<Io>>, UploadBody>>,
     /// In which frames bodies are read from it.
     pub(super) frame: FrameSize,
     pub(super) idle_since: Instant,
@@ -111,7 +112,7 @@ impl Wire {
 
     async fn speak(io: TokioIo<Bounded<Io>>, frame: FrameSize) -> Result<Self, hyper::Error> {
         let (sender, connection) = Builder::new().max_buf_size(LARGEST_FRAME).handshake(io).await?;
-        Ok(Self { sender, connection, frame, idle_since: Instant::now() })
+        Ok(Self { sender, connection: Box::new(connection), frame, idle_since: Instant::now() })
     }
 
     /// The same idle connection without its read buffer: hyper would keep the largest that it ever had.
@@ -130,7 +131,7 @@ impl Wire {
 
     /// Moves the connection on; ready where it ended.
     pub(super) fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        Pin::new(&mut self.connection).poll(context)
+        Pin::new(&mut *self.connection).poll(context)
     }
 
     /// Nobody polls an idle connection, so a FIN that came meanwhile is looked for before it is used again.

@@ -218,7 +218,7 @@ impl Exchange {
         poll_fn(|context| self.poll_frame(context)).await
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             if self.wire.as_mut().is_some_and(|wire| wire.poll_drive(context).is_ready()) {
                 self.wire = None;

@@ -31,12 +31,10 @@ impl Idle {
         None
     }
 
-    /// Keeps a connection for the next exchange, where it can be used again.
+    /// Keeps a usable connection for the next exchange.
     pub(super) fn keep(&self, mut wire: Wire) {
-        if wire.is_usable() {
-            wire.idle_since = Instant::now();
-            // A full queue gives the connection back, and dropping it closes it.
-            drop(self.0.push(wire));
-        }
+        wire.idle_since = Instant::now();
+        // A full queue gives the connection back, and dropping it closes it.
+        drop(self.0.push(wire));
     }
 }

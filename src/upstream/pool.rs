@@ -12,7 +12,7 @@ use super::{
     client::Wire,
     credentials::Credentials,
     plan::{Former, Plan, Settings},
-    redirect::Redirects,
+    redirect::{Redirects, is_followed},
     rounds::{Failures, Rounds, Turn},
     select::{Eligible, Selector},
     server::Server,
@@ -188,7 +188,7 @@ impl Pool {
     pub async fn fetch(&self, permit: &Permit, headers: &HeaderMap, at: Option<&str>) -> Result<Exchange, Error> {
         let method = permit.route().method();
         if method != Method::GET && method != Method::HEAD {
-            let pending = self.send(permit, headers, UploadBody::empty(), at).await?;
+            let pending = Box::pin(self.send(permit, headers, UploadBody::empty(), at)).await?;
             // A commit may keep a server busy; nothing else takes its time.
             let grace = if method == Method::PUT { self.timeouts.idle } else { TICK };
             return self.head_of(pending, self.patience(permit), grace).await;
@@ -277,8 +277,10 @@ impl Pool {
         turn: Turn,
     ) -> Result<Exchange, Error> {
         let answer = self.ask(server, permit, headers, turn).await?;
-        let Some(redirects) = &self.redirects else { return Ok(answer) };
-        let followed = timeout(turn.limit, redirects.follow(permit, answer, headers)).await;
+        let Some(redirects) = self.redirects.as_ref().filter(|_| is_followed(answer.head.status)) else {
+            return Ok(answer);
+        };
+        let followed = timeout(turn.limit, Box::pin(redirects.follow(permit, answer, headers))).await;
         let followed = followed.unwrap_or(Err(Error::Silent(turn.limit)));
         // Whatever is wrong with the storage, the server is well.
         followed.inspect_err(|error| debug!(server = %server.name(), %error, "a redirect came to nothing"))
@@ -302,12 +304,13 @@ impl Pool {
                 answer => return judged(server, headers, answer),
             }
         }
-        let answer = async {
+        // Most requests find an idle connection, and need no room for this.
+        let answer = Box::pin(async {
             let occupied = server.occupy();
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             let wire = server.connect().await?;
             self.head_of(Pending::start(wire, request, occupied), turn.limit, grace).await
-        };
+        });
         judged(server, headers, answer.await)
     }
 

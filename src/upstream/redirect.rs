@@ -160,7 +160,7 @@ impl Redirects {
     }
 }
 
-fn is_followed(status: StatusCode) -> bool {
+pub(super) fn is_followed(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 

@@ -1,6 +1,6 @@
 //! A body that goes on from another server where the first one dies, falls silent or resets half way.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, future::poll_fn, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
@@ -144,7 +144,7 @@ impl Download<'_> {
             match self.received.cmp(&plan.length()) {
                 Ordering::Less => {
                     self.exchange.erred(&error);
-                    self.go_on(error).await?;
+                    Box::pin(self.go_on(error)).await?;
                 }
                 // The connection may break after the last byte.
                 Ordering::Equal => return Ok(None),
@@ -167,6 +167,10 @@ impl Download<'_> {
 
     /// The server's next frame, within `timeouts.idle`; a server that has lost its turn gets less.
     async fn wait(&mut self) -> Result<Option<Bytes>, Error> {
+        // Much of a body is there already, and needs no clock.
+        if let Poll::Ready(frame) = poll_fn(|context| Poll::Ready(self.exchange.poll_frame(context))).await {
+            return frame.transpose();
+        }
         let idle = self.pool.timeouts.idle;
         let begun = Instant::now();
         loop {

@@ -13,6 +13,7 @@ mod support;
 mod acme;
 mod admin;
 mod affinity;
+mod allocations;
 mod answers;
 mod architecture;
 mod attacks;

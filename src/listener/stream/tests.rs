@@ -79,6 +79,52 @@ async fn what_was_written_arrives_while_the_server_waits_to_read() {
 }
 
 #[tokio::test]
+async fn small_writes_go_out_together_and_none_is_lost() {
+    let (mut client, mut server) = connected(&[]).await;
+    let taken = |server: &ClientStream| server.activity().taken();
+    let (head, body) = (vec![1; 300], vec![2; 1024]);
+    let before = taken(&server);
+    server.write_all(&head).await.unwrap();
+    assert_eq!(taken(&server), before, "it waits for what follows");
+    server.write_all(&body).await.unwrap();
+    server.flush().await.unwrap();
+    // One record: its header, the type within, and the tag (RFC 8446, section 5.2).
+    assert_eq!(taken(&server) - before, (head.len() + body.len() + 5 + 1 + 16) as u64);
+    assert_eq!(server.gathered.capacity(), 0, "an idle connection holds nothing");
+    let mut received = vec![0; head.len() + body.len()];
+    client.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, [head, body].concat());
+
+    // Of all sizes, one after another, with what does not fit behind what was gathered; the client reads slowly.
+    let sizes = [1, 4095, 1, 4096, 5, 4096, 4097, 3, 70_000, 17, 0, 8000, 2048, 2048, 1, 300_000, 9];
+    let pieces: Vec<Vec<u8>> = sizes.iter().zip(1..).map(|(size, number)| vec![number; *size]).collect();
+    let all = pieces.concat();
+    let sender = tokio::spawn(async move {
+        for (index, piece) in pieces.iter().enumerate() {
+            if index % 3 == 0 {
+                let mut slices = [IoSlice::new(piece), IoSlice::new(&[99])];
+                let mut left = &mut slices[..];
+                while left.iter().any(|slice| !slice.is_empty()) {
+                    let count = server.write_vectored(left).await.unwrap();
+                    assert_ne!(count, 0);
+                    IoSlice::advance_slices(&mut left, count);
+                }
+            } else {
+                server.write_all(piece).await.unwrap();
+            }
+        }
+        AsyncWriteExt::shutdown(&mut server).await.unwrap();
+    });
+    let mut received = Vec::new();
+    while let Ok(1..) = client.read_buf(&mut received).await {
+        tokio::task::yield_now().await;
+    }
+    sender.await.unwrap();
+    received.retain(|byte| *byte != 99);
+    assert!(received == all, "{} of {} bytes", received.len(), all.len());
+}
+
+#[tokio::test]
 async fn tls_holds_no_more_than_the_smallest_frame_of_the_transfers() {
     let (_client, mut server) = connected(&[]).await;
     let activity = server.activity();

@@ -12,8 +12,7 @@ fn head() -> RequestHead {
         id: RequestId::given(&client(&[("x-request-id", "0123456789abcdef")])).unwrap(),
         trace: None,
         method: Method::GET,
-        path: String::new(),
-        query: None,
+        target: http::uri::PathAndQuery::from_static("/"),
         host: Host::parse("registry.test:8443").unwrap(),
         sni: None,
         client: "192.0.2.7".parse().unwrap(),
@@ -150,12 +149,17 @@ fn a_chunk_keeps_its_range() {
     assert_eq!(request_headers(&sent, &head(), &chunk)["content-range"], "0-232");
 }
 
-fn answered(status: u16, headers: &[(&str, &str)]) -> Result<ResponseHeader, Rejection> {
+fn answered(status: u16, headers: &[(&str, &str)]) -> Result<Parts, upstream::Error> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: false, seal: &seal };
+    let public = Public {
+        origin: PublicOrigin::new("registry.test", 443),
+        token_path: "/token",
+        pass_redirects: false,
+        seal: &seal,
+    };
     response_head(&response.body(()).unwrap().into_parts().0, &blob(), public)
 }
 
@@ -168,7 +172,12 @@ fn blob() -> Route {
 fn a_blobs_redirect_passes_only_where_configured() {
     let upstream = Response::builder().status(307).header("location", "https://bucket.test/x?sig=1").body(()).unwrap();
     let parts = upstream.into_parts().0;
-    let public = Public { origin: "https://registry.test", token_path: "/token", pass_redirects: true, seal: &seal };
+    let public = Public {
+        origin: PublicOrigin::new("registry.test", 443),
+        token_path: "/token",
+        pass_redirects: true,
+        seal: &seal,
+    };
     assert_eq!(response_head(&parts, &blob(), public).unwrap().headers["location"], "https://bucket.test/x?sig=1");
     let manifest = route(&Method::GET, "/v2/a/b/manifests/v1", None);
     assert!(response_head(&parts, &manifest, public).is_err());

@@ -3,7 +3,8 @@ use crate::registry::{Action, RepositoryName};
 
 fn challenger(scope: Option<&str>) -> Challenger<'static> {
     Challenger {
-        realm: "https://registry.test/token".to_owned(),
+        origin: PublicOrigin::new("registry.test", 443),
+        token_path: "/token",
         service: "registry.test",
         prompt: "Registry",
         scope: scope.map(str::to_owned),
