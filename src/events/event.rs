@@ -1,13 +1,16 @@
 //! What is told, in the form of docker-registry's notifications.
 
-use std::{net::IpAddr, sync::LazyLock};
+use std::{cell::RefCell, net::IpAddr, sync::LazyLock};
 
 use bytes::Bytes;
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::references::Descriptor;
-use crate::{config::EventAction, telemetry::ids::uuid};
+use crate::{
+    config::EventAction,
+    telemetry::{ids::uuid, log::quote},
+};
 
 /// What an envelope has before and behind its events. Nothing else stands there, so that several can be made one.
 const OPENING: &[u8] = br#"{"events":["#;
@@ -29,62 +32,28 @@ pub struct Event<'a> {
 }
 
 /// What it happened to. What is not known is left out.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<&'a str>,
     /// The same as `size`, for those who read what was told of old.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
     pub repository: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub from_repository: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub references: &'a [Descriptor],
 }
 
 /// How it came about.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub id: &'a str,
     pub addr: IpAddr,
     pub host: &'a str,
     pub method: &'a str,
     pub useragent: &'a str,
-}
-
-#[derive(Serialize)]
-struct Told<'a> {
-    id: &'a str,
-    timestamp: &'a str,
-    action: &'static str,
-    target: &'a Target<'a>,
-    request: &'a Request<'a>,
-    actor: Actor<'a>,
-    source: Source<'a>,
-}
-
-#[derive(Serialize)]
-struct Actor<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-}
-
-/// Who tells.
-#[derive(Serialize)]
-struct Source<'a> {
-    addr: &'a str,
-    #[serde(rename = "instanceID")]
-    instance_id: &'a str,
 }
 
 /// An event that has a name and a time of its own: told again, it is the same.
@@ -97,29 +66,124 @@ pub(super) struct Stamp {
 impl Stamp {
     pub(super) fn now() -> Self {
         let at = OffsetDateTime::now_utc();
-        Self { at, id: uuid(), timestamp: at.format(&Rfc3339).unwrap_or_default() }
+        Self { at, id: uuid(), timestamp: timestamp(at) }
     }
+}
+
+/// As RFC 3339 has it, to the nanosecond.
+fn timestamp(at: OffsetDateTime) -> String {
+    const TO_THE_SECOND: usize = 19;
+    thread_local!(static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) });
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != at.unix_timestamp() {
+            *second = at.unix_timestamp();
+            *text = at.format(&Rfc3339).unwrap_or_default();
+            text.truncate(TO_THE_SECOND);
+        }
+        // A leading 1 keeps the zeros behind it.
+        let mut digits = itoa::Buffer::new();
+        let fraction = digits.format(1_000_000_000 + at.nanosecond()).get(1..).unwrap_or_default();
+        [text.as_str(), ".", fraction, "Z"].concat()
+    })
 }
 
 impl Event<'_> {
     /// The event in an envelope of its own. `source` is the address of who tells.
     pub(super) fn body(&self, stamp: &Stamp, source: &str, with_references: bool) -> Bytes {
-        let bare = Target { references: &[], ..self.target };
-        let told = Told {
-            id: &stamp.id,
-            timestamp: &stamp.timestamp,
-            action: self.action.as_str(),
-            target: if with_references { &self.target } else { &bare },
-            request: &self.request,
-            actor: Actor { name: self.actor },
-            source: Source { addr: source, instance_id: &INSTANCE },
-        };
+        let Request { id, addr, host, method, useragent } = self.request;
         let mut body = Vec::with_capacity(USUAL);
         body.extend_from_slice(OPENING);
-        // Strings and numbers alone: nothing of it can fail.
-        let _ = serde_json::to_writer(&mut body, &told);
+        let mut object = Object::begin(&mut body);
+        object.text("id", &stamp.id);
+        object.text("timestamp", &stamp.timestamp);
+        object.text("action", self.action.as_str());
+        object.object("target", |object| self.target.write(object, with_references));
+        object.object("request", |object| {
+            object.text("id", id);
+            object.text("addr", &addr.to_string());
+            object.text("host", host);
+            object.text("method", method);
+            object.text("useragent", useragent);
+        });
+        object.object("actor", |object| object.optional("name", self.actor));
+        object.object("source", |object| {
+            object.text("addr", source);
+            object.text("instanceID", &INSTANCE);
+        });
+        object.end();
         body.extend_from_slice(CLOSING);
         body.into()
+    }
+}
+
+impl Target<'_> {
+    fn write(&self, object: &mut Object<'_>, with_references: bool) {
+        object.optional("mediaType", self.media_type);
+        object.number("size", self.size);
+        object.optional("digest", self.digest);
+        object.number("length", self.length);
+        object.text("repository", self.repository);
+        object.optional("fromRepository", self.from_repository);
+        object.optional("url", self.url);
+        object.optional("tag", self.tag);
+        if with_references && !self.references.is_empty() {
+            object.json("references", self.references);
+        }
+    }
+}
+
+/// A JSON object on its way: events are told as often as something is pulled, and all of it is text that we have.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'o> Object<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, is_empty: true }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+
+    /// Keys are plain words.
+    fn key(&mut self, key: &'static str) {
+        self.out.extend_from_slice(if std::mem::take(&mut self.is_empty) { b"\"" } else { b",\"" });
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &'static str, text: &str) {
+        self.key(key);
+        quote(self.out, text);
+    }
+
+    fn optional(&mut self, key: &'static str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    fn number(&mut self, key: &'static str, number: Option<u64>) {
+        if let Some(number) = number {
+            self.key(key);
+            self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        }
+    }
+
+    fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        let mut object = Object::begin(self.out);
+        fill(&mut object);
+        object.end();
+    }
+
+    fn json(&mut self, key: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.key(key);
+        // Strings and numbers alone: nothing of it can fail.
+        let _ = serde_json::to_writer(&mut *self.out, value);
     }
 }
 
@@ -174,12 +238,60 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_said_to_the_nanosecond() {
+        for (nanoseconds, text) in [
+            (1_700_000_000_000_000_000, "2023-11-14T22:13:20.000000000Z"),
+            (1_700_000_000_012_345_678, "2023-11-14T22:13:20.012345678Z"),
+            (1_700_000_001_999_999_999, "2023-11-14T22:13:21.999999999Z"),
+        ] {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap();
+            assert_eq!(timestamp(at), text);
+            assert_eq!(OffsetDateTime::parse(text, &Rfc3339).unwrap(), at);
+        }
+    }
+
+    #[test]
+    fn all_that_is_known_is_told() {
+        let references: [Descriptor; 1] = serde_json::from_str(r#"[{"digest":"sha256:1","urls":["a"]}]"#).unwrap();
+        let target = Target {
+            media_type: Some("a/b"),
+            size: Some(u64::MAX),
+            digest: Some("sha256:0"),
+            length: Some(7),
+            repository: "a/b",
+            from_repository: Some("c/d"),
+            url: Some("https://r/v2/a/b/manifests/sha256:0"),
+            tag: Some("v1"),
+            references: &references,
+        };
+        let request = Request { id: "r1", addr: IpAddr::from([1; 16]), host: "r:1", method: "PUT", useragent: "a" };
+        let event = Event { action: EventAction::Push, target, request, actor: Some("\u{e4}\u{202e}\"") };
+        let body: serde_json::Value = serde_json::from_slice(&event.body(&Stamp::now(), "gate", true)).unwrap();
+        let mut told = body["events"][0].clone();
+        for key in ["id", "timestamp", "source"] {
+            told[key] = serde_json::Value::Null;
+        }
+        let expected = serde_json::json!({
+            "id": null, "timestamp": null, "action": "push",
+            "target": {
+                "mediaType": "a/b", "size": u64::MAX, "digest": "sha256:0", "length": 7, "repository": "a/b",
+                "fromRepository": "c/d", "url": "https://r/v2/a/b/manifests/sha256:0", "tag": "v1",
+                "references": references,
+            },
+            "request": { "id": "r1", "addr": "101:101:101:101:101:101:101:101", "host": "r:1", "method": "PUT", "useragent": "a" },
+            "actor": { "name": "\u{e4}\u{202e}\"" },
+            "source": null,
+        });
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn several_envelopes_become_one_with_all_that_is_in_them() {
         let request =
             Request { id: "r1", addr: IpAddr::from([1; 16]), host: "r", method: "GET", useragent: "]}{\"events\":[" };
         let of = |tag| {
             let target = Target { repository: "a/b", tag: Some(tag), ..Target::default() };
-            let event = Event { action: EventAction::Pull, target, request: request.clone(), actor: Some("a") };
+            let event = Event { action: EventAction::Pull, target, request, actor: Some("a") };
             event.body(&Stamp::now(), "gate:443", false)
         };
         let bodies = ["v1", "v2", "v3"].map(of);

@@ -25,15 +25,19 @@ pub(super) struct RequestId(Id);
 
 #[derive(Clone, Debug)]
 enum Id {
-    /// Digits.
-    Own([u8; 16]),
+    Own(Digits),
     Given(Arc<str>),
 }
+
+/// In whole words, which are seen to be text at a glance.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
+struct Digits([u8; 16]);
 
 impl RequestId {
     /// 64 random bits in hexadecimal.
     pub(super) fn random() -> Self {
-        Self(Id::Own(hexadecimal(random())))
+        Self(Id::Own(Digits(hexadecimal(random()))))
     }
 
     /// The one that a trusted proxy gave; None where there is none that can be taken.
@@ -45,7 +49,7 @@ impl RequestId {
 
     pub(super) fn as_str(&self) -> &str {
         match &self.0 {
-            Id::Own(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+            Id::Own(Digits(digits)) => std::str::from_utf8(digits).unwrap_or_default(),
             Id::Given(id) => id,
         }
     }

@@ -11,6 +11,7 @@ mod request;
 mod sparing;
 mod writer;
 
+pub use quote::quote;
 pub use request::{Decision, RequestLine, request};
 pub use sparing::{Spared, Sparing};
 

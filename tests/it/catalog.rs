@@ -101,15 +101,18 @@ fn order(a: &str, b: &str) -> Ordering {
 
 /// A catalog that could not be read in time is asked for again when the answer says, as clients do.
 fn page(gate: &Portcullis, login: Login, target: &str) -> Response {
-    let ask = || gate.curl(target).user(login).send();
-    let answer = ask();
+    let answer = ask(gate, login, target);
     match answer.header("retry-after").map(|seconds| seconds.parse().unwrap()) {
         Some(seconds) if answer.status == 503 => {
             sleep(Duration::from_secs(seconds));
-            ask()
+            ask(gate, login, target)
         }
         _ => answer,
     }
+}
+
+fn ask(gate: &Portcullis, login: Login, target: &str) -> Response {
+    gate.curl(target).user(login).send()
 }
 
 #[test]

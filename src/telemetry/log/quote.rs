@@ -1,11 +1,23 @@
 //! Text in quotation marks that nothing in it can end.
 
 const CHUNK: usize = 16;
+const HALF: usize = 8;
 
 /// Appends text as a JSON string. What ends a line anywhere, and what changes how a terminal or an editor shows the rest,
 /// is escaped too, so that a line is one line and looks like what it is.
-pub(super) fn quote(out: &mut Vec<u8>, text: &str) {
+pub fn quote(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
+    if is_all_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape(out, text);
+    }
+    out.push(b'"');
+}
+
+#[inline(never)]
+fn escape(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     while !rest.is_empty() {
         let plain = plain(rest.as_bytes());
@@ -15,7 +27,6 @@ pub(super) fn quote(out: &mut Vec<u8>, text: &str) {
         characters.next().into_iter().for_each(|character| push(out, character));
         rest = characters.as_str();
     }
-    out.push(b'"');
 }
 
 /// At most so many characters; whether there were more shows at its end.
@@ -31,19 +42,25 @@ pub(super) fn clip(text: &str, most: usize) -> (&str, bool) {
 
 /// How many bytes at the beginning stand for themselves.
 fn plain(bytes: &[u8]) -> usize {
-    let whole = bytes.chunks_exact(CHUNK).take_while(|chunk| are_plain(chunk)).count() * CHUNK;
+    let (chunks, _) = bytes.as_chunks::<CHUNK>();
+    let whole = chunks.iter().take_while(|chunk| are_plain(*chunk)).count() * CHUNK;
     let rest = bytes.get(whole..).unwrap_or_default();
-    // The last ones together with some that were looked at, or few enough to be looked at one after the other.
-    let ends =
-        if whole > 0 && rest.len() < CHUNK { bytes.last_chunk::<CHUNK>().map(<[u8; CHUNK]>::as_slice) } else { None };
-    if are_plain(ends.unwrap_or(rest)) {
-        return bytes.len();
-    }
     whole + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
 }
 
-/// Without a branch for each byte: the compiler looks at all of a chunk at once.
-fn are_plain(bytes: &[u8]) -> bool {
+fn is_all_plain(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<CHUNK>();
+    // What is left over is looked at together with some that were looked at before.
+    let end = match (bytes.last_chunk::<CHUNK>(), rest.first_chunk::<HALF>(), rest.last_chunk::<HALF>()) {
+        (Some(end), ..) => are_plain(end),
+        (None, Some(begin), Some(end)) => are_plain(begin) & are_plain(end),
+        (None, ..) => rest.iter().all(|byte| is_plain(*byte)),
+    };
+    end && chunks.iter().all(are_plain)
+}
+
+/// Without a branch for each byte: the compiler looks at all of them at once.
+fn are_plain<const N: usize>(bytes: &[u8; N]) -> bool {
     bytes.iter().fold(true, |so_far, byte| so_far & is_plain(*byte))
 }
 
@@ -119,6 +136,17 @@ mod tests {
             ("jürgen 日本 🐳", "\"jürgen 日本 🐳\""),
         ] {
             assert_eq!(quoted(text), written);
+        }
+    }
+
+    #[test]
+    fn wherever_it_stands_it_is_escaped() {
+        for length in 1..70 {
+            assert_eq!(quoted(&"x".repeat(length)), format!("\"{}\"", "x".repeat(length)));
+            for place in 0..length {
+                let (before, behind) = ("x".repeat(place), "x".repeat(length - place - 1));
+                assert_eq!(quoted(&format!("{before}\n{behind}")), format!("\"{before}\\n{behind}\""));
+            }
         }
     }
 

@@ -17,11 +17,11 @@ use crate::telemetry::metrics;
 /// Bytes that wait to be written, those being written apart.
 const ROOM: usize = 4 * 1024 * 1024;
 /// What a buffer keeps once it is written.
-const KEPT: usize = 256 * 1024;
+const KEPT: usize = 512 * 1024;
 /// Lines that come this soon after others are written with those that follow.
 const GATHER: Duration = Duration::from_millis(20);
 /// So many bytes are written without waiting for more.
-const ENOUGH: usize = 128 * 1024;
+const ENOUGH: usize = 256 * 1024;
 /// What a pipe takes as a whole (`PIPE_BUF`, pipe(7)): the lines of two processes that share one, as at the exchange of the
 /// binary, stay lines.
 const PIECE: usize = 4096;

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use super::{link, names, page};
+use super::{ask as page, link, names};
 use crate::support::{ALICE, BOB, CI, Ear, Portcullis, Request, Signal, eventually};
 
 /// Answers every request of a connection with the page that `list` makes of its `last`; true: more follows.

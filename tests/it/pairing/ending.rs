@@ -88,7 +88,7 @@ fn row_drain_http2_running_streams_finish_and_the_connection_ends() {
 fn row_drain_http2_a_slow_reader_gets_all() {
     let whole = 16 * MIB;
     let (ear, go_on) = pausing(whole);
-    let mut gate = before(&ear);
+    let mut gate = draining(&ear, "60s");
     go_on.raise();
     http2::run(async {
         let mut client = Http2::with_windows(&gate, 4 << 20, 4 << 20).await;
