@@ -43,7 +43,7 @@ pub(super) fn clip(text: &str, most: usize) -> (&str, bool) {
 /// How many bytes at the beginning stand for themselves.
 fn plain(bytes: &[u8]) -> usize {
     let (chunks, _) = bytes.as_chunks::<CHUNK>();
-    let whole = chunks.iter().take_while(|chunk| are_plain(*chunk)).count() * CHUNK;
+    let whole = chunks.iter().take_while(|chunk| are_plain(chunk)).count() * CHUNK;
     let rest = bytes.get(whole..).unwrap_or_default();
     whole + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
 }
