@@ -1,8 +1,17 @@
 //! Counting what is still under way.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::{sync::watch, time};
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 
 /// How long requests that are cut may take to be written into the log.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -10,15 +19,23 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Counts connections and requests, so that a stop can wait for them, and ends what lasts too long; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    connections: Arc<watch::Sender<usize>>,
-    requests: Arc<watch::Sender<usize>>,
+    connections: Arc<Count>,
+    requests: Arc<Count>,
     cut: Arc<watch::Sender<bool>>,
+}
+
+/// How much is under way. To count takes no lock: every request does it.
+#[derive(Debug, Default)]
+struct Count {
+    active: AtomicUsize,
+    /// There was a moment without any.
+    none: Notify,
 }
 
 /// One connection or request under way, until it is dropped.
 #[derive(Debug)]
 pub struct DrainGuard {
-    active: Arc<watch::Sender<usize>>,
+    count: Arc<Count>,
 }
 
 impl Drain {
@@ -36,24 +53,24 @@ impl Drain {
 
     /// How many connections there are.
     pub fn active(&self) -> usize {
-        *self.connections.borrow()
+        self.connections.active()
     }
 
     /// How many requests are under way.
     pub fn requests(&self) -> usize {
-        *self.requests.borrow()
+        self.requests.active()
     }
 
     /// Waits until the last connection is gone.
     pub async fn wait(&self) {
-        none_left(&self.connections).await;
+        self.connections.none_left().await;
     }
 
     /// Ends the requests under way; returns how many there were. What there is to say of them is said by then.
     pub async fn cut(&self) -> usize {
         let requests = self.requests();
         self.cut.send_replace(true);
-        let _ = time::timeout(LAST_LINES, none_left(&self.requests)).await;
+        let _ = time::timeout(LAST_LINES, self.requests.none_left()).await;
         requests
     }
 
@@ -64,22 +81,36 @@ impl Drain {
     }
 }
 
+impl Count {
+    fn active(&self) -> usize {
+        self.active.load(Ordering::SeqCst)
+    }
+
+    async fn none_left(&self) {
+        loop {
+            let none = self.none.notified();
+            // From here on no notice is missed.
+            if self.active() == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
 impl DrainGuard {
-    fn of(active: &Arc<watch::Sender<usize>>) -> Self {
-        active.send_modify(|active| *active += 1);
-        Self { active: Arc::clone(active) }
+    fn of(count: &Arc<Count>) -> Self {
+        count.active.fetch_add(1, Ordering::SeqCst);
+        Self { count: Arc::clone(count) }
     }
 }
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        self.active.send_modify(|active| *active = active.saturating_sub(1));
+        if self.count.active.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.count.none.notify_waiters();
+        }
     }
-}
-
-async fn none_left(active: &watch::Sender<usize>) {
-    let mut active = active.subscribe();
-    let _ = async { active.wait_for(|active| *active == 0).await.map(drop) }.await;
 }
 
 #[cfg(test)]

@@ -60,7 +60,12 @@ impl Handler for Gate {
             connection.info.activity.linger(LAST_FRAMES);
             http2::serve(connection, stream, shutdown).await;
         } else {
-            connection.process_new(stream, &shutdown).await;
+            tokio::select! {
+                biased;
+                _ = connection.process_new(stream, &shutdown) => {}
+                // Once for all requests of the connection; the record of one under way tells of it when it is dropped.
+                () = self.drain.is_cut() => {}
+            }
         }
     }
 }
@@ -87,6 +92,14 @@ impl HttpServerApp for Connection {
 }
 
 impl Connection {
+    /// Ends when an HTTP/2 request is to end that has not: it is a task of its own. Over HTTP/1.1 the connection ends.
+    async fn is_cut_by_itself(&self, is_http2: bool) {
+        match is_http2 {
+            true => self.drain.is_cut().await,
+            false => std::future::pending().await,
+        }
+    }
+
     /// As they are in force now.
     pub(super) fn limits(&self) -> Limits {
         self.runtime.load().limits.clone()
@@ -113,9 +126,10 @@ impl Connection {
             buffers: &buffers,
             shutdown,
         };
-        let mut record = Record::new(RequestId::random(), self.info.peer.ip());
-        // Until the access line is written.
+        // Until the access line is written, wherever this ends.
         let _in_flight;
+        let mut record = Record::new(RequestId::random(), self.info.peer.ip());
+        let is_http2 = session.is_http2();
         let served = match self.await_head(&mut session, &limits, shutdown).await {
             Arrival::Request => {
                 record.begins();
@@ -124,7 +138,7 @@ impl Connection {
                     biased;
                     // Not under the snapshot of when the waiting began, which may be long ago.
                     served = serve(&mut session, &self.info, &self.runtime, outlet, &mut record) => Some(served),
-                    () = self.drain.is_cut() => None,
+                    () = self.is_cut_by_itself(is_http2) => None,
                 };
                 served.unwrap_or_else(|| {
                     record.aborted = Some("stopped");
