@@ -133,6 +133,8 @@ async fn deliver(shared: Arc<Shared>) {
                 queue.refused();
                 tell_refusal(&client, &outcome);
             }
+            // What several together take too long for, or trip over, may go well one at a time.
+            Next::Pause(_) if events.len() > 1 => queue.part(),
             Next::Pause(_) => {}
         }
         busy.store(false, Ordering::SeqCst);

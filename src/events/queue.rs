@@ -298,6 +298,7 @@ impl Queue {
         while state.waiting.len() > state.limit || state.bytes > most && state.waiting.len() > 1 {
             let Some(oldest) = state.waiting.pop_front() else { break };
             state.bytes = state.bytes.saturating_sub(oldest.body.len());
+            state.alone = state.alone.saturating_sub(1);
             self.drop_one(state);
         }
         self.count(state);

@@ -37,6 +37,20 @@ impl Default for Activity {
 #[derive(Debug)]
 pub struct Transfer(Arc<Activity>);
 
+impl Transfer {
+    /// Lets the connection's own buffers hold a frame of this size, each way, while the transfer lives, and no less than an
+    /// idle connection's. Of several transfers the smallest frame counts, since each has a place for its own.
+    pub fn moves_in(&self, frame: usize) {
+        let (activity, frame) = (&self.0, frame.max(SMALLEST_FRAME));
+        // A transfer that ends or begins between these steps may leave the buffers smaller or larger than they need be.
+        if activity.transfers.load(Ordering::Relaxed) == 1 {
+            activity.frame.store(frame, Ordering::Relaxed);
+        } else {
+            activity.frame.fetch_min(frame, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for Transfer {
     fn drop(&mut self) {
         if self.0.transfers.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -74,25 +88,24 @@ impl Activity {
         Some(Duration::from_millis(self.lingers.load(Ordering::Relaxed))).filter(|time| !time.is_zero())
     }
 
-    /// Lets the connection's own buffers hold a frame of this size, each way, while the transfer lives. Of several
-    /// transfers the smallest frame counts, since each has a place for its own.
-    pub fn transfer(self: &Arc<Self>, frame: usize) -> Transfer {
-        // A transfer that ends between these steps may leave the buffers small: slower, and never more than was asked.
-        if self.transfers.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.frame.store(frame, Ordering::Relaxed);
-        } else {
-            self.frame.fetch_min(frame, Ordering::Relaxed);
-        }
-        Transfer(Arc::clone(self))
-    }
-
-    /// The bodies that move over the connection now.
-    pub fn transfers(&self) -> usize {
-        self.transfers.load(Ordering::Relaxed)
+    /// A body that is to move over the connection: it counts from now on. Tells how many others there are already.
+    pub fn transfer(self: &Arc<Self>) -> (Transfer, usize) {
+        let others = self.transfers.fetch_add(1, Ordering::Relaxed);
+        (Transfer(Arc::clone(self)), others)
     }
 
     /// What the connection's own buffers may hold each way, in bytes of bodies.
     pub(super) fn frame(&self) -> usize {
         self.frame.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+impl Activity {
+    /// A body that moves in frames of this size.
+    pub(crate) fn moving(self: &Arc<Self>, frame: usize) -> Transfer {
+        let (transfer, _) = self.transfer();
+        transfer.moves_in(frame);
+        transfer
     }
 }

@@ -174,7 +174,7 @@ mod tests {
     async fn grows_with_a_bulk_transfer_and_holds_nothing_when_idle() {
         const TOTAL: usize = 32 * 1024 * 1024;
         let (mut client, mut server) = pair().await;
-        let transfer = server.activity().transfer(LARGEST_FRAME);
+        let transfer = server.activity().moving(LARGEST_FRAME);
         let sent: Vec<u8> = (0..TOTAL).map(|i| (i % 251) as u8).collect();
         let sender = tokio::spawn(async move {
             client.write_all(&sent).await.unwrap();
@@ -208,7 +208,7 @@ mod tests {
         });
         let (mut piece, mut largest) = ([0; 4096], 0);
         for (frame, bytes) in [(LARGEST_FRAME, 4 * LARGEST_FRAME), (SMALLEST_FRAME, 2 * LARGEST_FRAME)] {
-            let transfer = server.activity().transfer(frame);
+            let transfer = server.activity().moving(frame);
             let mut read = 0;
             while read < bytes {
                 // What comes is waited for, so that there is enough of it.

@@ -55,6 +55,8 @@ pub struct ClientStream {
     activity: Arc<Activity>,
     /// Written, and not yet given to TLS.
     gathered: Vec<u8>,
+    /// What ends the reading, behind what has been read.
+    unreadable: Option<io::Error>,
     /// Over HTTP/2.
     batch: Option<Batch>,
     /// What the TLS buffer has been given room for.
@@ -99,6 +101,7 @@ impl ClientStream {
             handshake,
             activity: Arc::clone(buffered.activity()),
             gathered: Vec::new(),
+            unreadable: None,
             batch: (session.alpn_protocol() == Some(b"h2")).then(Batch::default),
             frame: 0,
             closing: None,
@@ -140,16 +143,17 @@ impl ClientStream {
             let gathered = std::mem::take(&mut self.gathered);
             let mut all = [IoSlice::new(&gathered); SLICES];
             let (_, behind) = all.split_at_mut(1);
-            behind.iter_mut().zip(slices).for_each(|(place, slice)| *place = IoSlice::new(slice));
-            let all = all.get(..=slices.len()).unwrap_or(&all);
+            let filled = slices.iter().filter(|slice| !slice.is_empty());
+            let count = behind.iter_mut().zip(filled).map(|(place, slice)| *place = IoSlice::new(slice)).count();
+            let all = all.get(..=count).unwrap_or(&all);
             let written = self.fit().poll_write_vectored(cx, all);
             match written {
                 Poll::Ready(Ok(count)) if count < gathered.len() => {
                     self.gathered = gathered.get(count..).unwrap_or_default().to_vec();
                 }
                 // Not 0, which would mean that nothing can be written any more.
-                Poll::Ready(Ok(count)) if count == gathered.len() && slices.iter().any(|slice| !slice.is_empty()) => {}
-                Poll::Ready(Ok(count)) => return Poll::Ready(Ok(count - gathered.len())),
+                Poll::Ready(Ok(taken)) if taken == gathered.len() && count > 0 => {}
+                Poll::Ready(Ok(taken)) => return Poll::Ready(Ok(taken - gathered.len())),
                 Poll::Ready(Err(_)) | Poll::Pending => {
                     self.gathered = gathered;
                     return written;
@@ -160,12 +164,20 @@ impl ClientStream {
 
     /// Reads as many records as have arrived and fit.
     fn poll_records(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.unreadable.take() {
+            return Poll::Ready(Err(error));
+        }
         ready!(Pin::new(&mut self.tls).poll_read(cx, into))?;
         while into.remaining() > 0 && !self.tls.get_ref().0.unread().is_empty() {
             let before = into.filled().len();
             let read = Pin::new(&mut self.tls).poll_read(cx, into);
-            // An end or an error is met again by the next read.
-            if !matches!(read, Poll::Ready(Ok(()))) || into.filled().len() == before {
+            if let Poll::Ready(Err(error)) = read {
+                // What came before it is the client's word all the same.
+                self.unreadable = Some(error);
+                break;
+            }
+            // An end is met again by the next read.
+            if read.is_pending() || into.filled().len() == before {
                 break;
             }
         }

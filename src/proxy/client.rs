@@ -222,6 +222,13 @@ pub(super) async fn gone(session: &mut ServerSession) {
     }
 }
 
+/// Passes on what was written so far, as far as the client takes it at once. An answer that breaks off is to be seen as
+/// one: with its head and what came of its body.
+pub(super) async fn pass_on(session: &mut ServerSession) {
+    let mut gone = pin!(gone(session));
+    poll_fn(|context| Poll::Ready(gone.as_mut().poll(context).is_ready())).await;
+}
+
 /// Asks for the body of a client that waits for `100 Continue`.
 pub(super) async fn ask_for_body(session: &mut ServerSession, patience: Duration) -> Result<(), ClientGone> {
     // HTTP/2 clients do not wait.
@@ -276,7 +283,7 @@ mod tests {
         let largest = LARGEST_FRAME;
         let demand = Demand { direction: Direction::Answer, blob: true, length: None, verified: false, largest };
         let client = |number: u8| IpAddr::from([192, 0, 2, number]);
-        let held = Held::over(buffers.place(client(0), demand).await.unwrap(), &activity);
+        let held = Held::over(buffers.place(client(0), demand).await.unwrap(), activity.transfer().0);
         let (_running, shutdown) = tokio::sync::watch::channel(false);
         let outlet = Outlet {
             activity: &activity,

@@ -146,6 +146,7 @@ impl Connection {
                 })
             }
             Arrival::Broken(rejection) => {
+                record.begins();
                 session.set_keepalive(None);
                 self.info.activity.linger(UNREAD);
                 reject(&mut session, &rejection, None, Common::default(), outlet, &mut record).await

@@ -59,30 +59,31 @@ pub(super) struct ClientWindow {
 impl ClientWindow {
     /// Opens the window as far as the budget allows this client; does nothing where it is open.
     pub(super) fn open(&self, budget: &Arc<Budget>, client: IpAddr) {
-        if self.size() == 0 {
-            self.widen(budget, client);
-        }
+        self.widen(budget, client, 1);
     }
 
     /// Doubles the window, up to [`LARGEST_WINDOW`] and as far as the budget allows this client.
     pub(super) fn grow(&self, budget: &Arc<Budget>, client: IpAddr) {
-        let target = (2 * self.size()).min(LARGEST_WINDOW);
-        while self.size() < target && self.widen(budget, client) {}
+        // Where there was no memory for it at first, there may be now.
+        self.widen(budget, client, (2 * self.size()).clamp(1, LARGEST_WINDOW));
     }
 
-    fn widen(&self, budget: &Arc<Budget>, client: IpAddr) -> bool {
-        let part = budget.window(client);
-        let granted = part.is_some();
-        self.granted().extend(part);
-        if granted {
+    /// Several uploads may do it at once: none is granted what another has made needless.
+    fn widen(&self, budget: &Arc<Budget>, client: IpAddr, target: u64) {
+        let mut granted = self.granted();
+        let before = granted.len();
+        while size(&granted) < target {
+            let Some(part) = budget.window(client) else { break };
+            granted.push(part);
+        }
+        if granted.len() > before {
             self.changed.notify_one();
         }
-        granted
     }
 
     /// In bytes.
     pub(super) fn size(&self) -> u64 {
-        self.granted().iter().map(Window::size).sum()
+        size(&self.granted())
     }
 
     /// The window's size, when it has changed.
@@ -94,6 +95,10 @@ impl ClientWindow {
     fn granted(&self) -> MutexGuard<'_, Vec<Window>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn size(granted: &[Window]) -> u64 {
+    granted.iter().map(Window::size).sum()
 }
 
 /// The requests under way on one connection.

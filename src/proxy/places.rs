@@ -9,7 +9,7 @@ use pingora_core::protocols::http::ServerSession;
 use super::{Case, client, pump::Stop, respond::Rejection};
 use crate::{
     budget::{Demand, Direction, LARGEST_FRAME, Place, SMALLEST_FRAME},
-    listener::{Activity, Transfer},
+    listener::Transfer,
     registry::Route,
     upstream::Pool,
 };
@@ -38,9 +38,9 @@ pub(super) struct Held {
 
 impl Held {
     /// Lets the connection's buffers hold as much as the place.
-    pub(super) fn over(place: Place, activity: &Arc<Activity>) -> Self {
-        let transfer = Arc::new(activity.transfer(place.frame()));
-        Self { place, transfer }
+    pub(super) fn over(place: Place, transfer: Transfer) -> Self {
+        transfer.moves_in(place.frame());
+        Self { place, transfer: Arc::new(transfer) }
     }
 
     pub(super) fn frame(&self) -> usize {
@@ -67,7 +67,7 @@ pub(super) async fn for_answer(
     }
     let demand = demand(Direction::Answer, matches!(route, Route::Blob { .. }), length);
     let demand = Demand { verified: pool.verifies(), ..demand };
-    wait(session, case, demand).await.map(Some)
+    wait(session, case, demand, largest_frame).await.map(Some)
 }
 
 /// For the body of an answer of our own.
@@ -76,7 +76,8 @@ pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: 
         return Ok(None);
     }
     let demand = demand(Direction::Answer, false, u64::try_from(page.len()).ok());
-    wait(session, case, demand).await.map(Some)
+    // It is there as a whole, however many others there are.
+    wait(session, case, demand, |_| LARGEST_FRAME).await.map(Some)
 }
 
 /// For a request's body on its way to the registry. A client that leaves meanwhile is not noticed: its body would have
@@ -84,7 +85,7 @@ pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: 
 pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Rejection> {
     let Case { runtime, outlet, head, .. } = case;
     let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
-    let held = take(case, demand).await?;
+    let held = take(case, demand, largest_frame).await?;
     if demand.blob
         && let Some(window) = outlet.window
     {
@@ -100,18 +101,26 @@ fn demand(direction: Direction, blob: bool, length: Option<u64>) -> Demand {
     Demand { direction, blob, length, verified: false, largest: LARGEST_FRAME }
 }
 
-async fn wait(session: &mut ServerSession, case: Case<'_>, demand: Demand) -> Result<Held, Stop> {
+async fn wait(
+    session: &mut ServerSession,
+    case: Case<'_>,
+    demand: Demand,
+    largest: fn(usize) -> usize,
+) -> Result<Held, Stop> {
     tokio::select! {
         biased;
-        held = take(case, demand) => Ok(held?),
+        held = take(case, demand, largest) => Ok(held?),
         () = client::gone(session) => Err(Stop::ClientGone),
     }
 }
 
-async fn take(case: Case<'_>, demand: Demand) -> Result<Held, Rejection> {
-    let largest = largest_frame(case.outlet.activity.transfers());
-    let place = case.runtime.buffers.place(case.head.client, Demand { largest, ..demand }).await?;
-    Ok(Held::over(place, case.outlet.activity))
+/// `largest` tells the largest frame of a body that comes after so many others.
+async fn take(case: Case<'_>, demand: Demand, largest: fn(usize) -> usize) -> Result<Held, Rejection> {
+    // It counts while it waits: many that wait at the same time must not all be taken for the first.
+    let (transfer, others) = case.outlet.activity.transfer();
+    let demand = Demand { largest: largest(others), ..demand };
+    let place = case.runtime.buffers.place(case.head.client, demand).await?;
+    Ok(Held::over(place, transfer))
 }
 
 #[cfg(test)]

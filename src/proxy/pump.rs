@@ -266,7 +266,10 @@ pub(super) async fn deliver(
                 record.sends(size);
             }
             Ok(None) => break,
-            Err(error) => return Err(Stop::UpstreamBroke(error)),
+            Err(error) => {
+                client::pass_on(session).await;
+                return Err(Stop::UpstreamBroke(error));
+            }
         }
         if download.resumed() > record.resumed {
             record.resumed = download.resumed();

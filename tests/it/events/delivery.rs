@@ -93,8 +93,10 @@ fn what_waits_goes_in_one_request_where_the_receiver_takes_that() {
     };
     let ok = || Act::Answer("200 OK".to_owned());
     assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), ok()), 2, "the first, and all that waited");
-    let refuses = || Act::TakeSingly("413 Too Many".to_owned());
-    assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), refuses()), 9, "each by itself");
+    for refusal in ["413 Too Many", "500 Oops"] {
+        let refuses = Act::TakeSingly(refusal.to_owned());
+        assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), refuses), 9, "{refusal}: each by itself");
+    }
     assert_eq!(gate.counted("portcullis_events_dropped_total", "endpoint=\"ear\"") as usize, 0);
     gate.reload_with(|config| config["events"]["endpoints"][0]["batch"] = 1.into());
     assert_eq!(requests_for(&gate, Act::Answer("503 Busy".to_owned()), ok()), 9, "as it is configured");

@@ -26,7 +26,12 @@ fn published(gate: &Portcullis, receiver: Option<&Receiver>) -> Image {
     skopeo.copy(&image.reference(), &gate.image("library/app")).succeeded();
     if let Some(receiver) = receiver {
         eventually("the push is told", || {
-            receiver.events().iter().any(|event| event["target"]["tag"] == "v1" && event["action"] == "push")
+            let is_it = |event: &serde_json::Value| {
+                event["target"]["repository"] == "library/app"
+                    && event["target"]["tag"] == "v1"
+                    && event["action"] == "push"
+            };
+            receiver.events().iter().any(is_it)
         });
     }
     image

@@ -148,6 +148,6 @@ fn trap_08_what_one_client_can_make_the_gate_hold_is_bounded() {
     });
     stop.raise();
     let grown = gate.peak_memory() - begun;
-    // Windows of 8 MiB on a connection, and what was passed on of each stream before its upstream stood still.
+    // What the client may send ahead, at most 6 MiB, and what was passed on of each stream before its upstream stood still.
     assert!(grown < 48 << 10, "{grown} KiB");
 }
