@@ -26,7 +26,7 @@ fn published(gate: &Portcullis, receiver: Option<&Receiver>) -> Image {
     skopeo.copy(&image.reference(), &gate.image("library/app")).succeeded();
     if let Some(receiver) = receiver {
         eventually("the push is told", || {
-            let is_it = |event: &serde_json::Value| {
+            let is_it = |event: &Value| {
                 event["target"]["repository"] == "library/app"
                     && event["target"]["tag"] == "v1"
                     && event["action"] == "push"
