@@ -133,6 +133,7 @@ impl Ongoing<'_> {
                 let (mut head, mut byte) = (Vec::new(), [0]);
                 while !head.ends_with(b"\r\n\r\n") {
                     match client.read(&mut byte) {
+                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                         Ok(count) => assert_eq!(count, 1, "closed within a head"),
                         Err(error) if error.kind() == ErrorKind::WouldBlock && head.is_empty() => return None,
                         Err(error) => panic!("{error}"),

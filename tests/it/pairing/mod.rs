@@ -126,7 +126,8 @@ fn read_head(tls: &mut Tls) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(tls.read(&mut byte).unwrap(), 1, "closed within a head: {:?}", String::from_utf8_lossy(&head));
+        let read = tls.read_exact(&mut byte);
+        assert!(read.is_ok(), "{read:?} within a head: {:?}", String::from_utf8_lossy(&head));
         head.push(byte[0]);
     }
     String::from_utf8(head).unwrap()

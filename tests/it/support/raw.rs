@@ -270,12 +270,16 @@ fn read_line(stream: &mut impl Read) -> Option<String> {
 
 fn read_byte(stream: &mut impl Read) -> Option<u8> {
     let mut byte = [0];
-    match stream.read(&mut byte) {
-        Ok(0) => None,
-        Ok(_) => Some(byte[0]),
-        Err(error) => {
-            assert!(!timed_out(&error), "no answer within {TIMEOUT:?}");
-            None
+    loop {
+        match stream.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) => return Some(byte[0]),
+            // Where the whole machine is stopped for a moment, a read with a time limit ends.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                assert!(!timed_out(&error), "no answer within {TIMEOUT:?}");
+                return None;
+            }
         }
     }
 }
