@@ -4,12 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, res
 
 use super::{beside, head::RequestHead, ids};
 use crate::{
-    registry::{BlobVerb, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
+    registry::{BlobVerb, Digest, ManifestVerb, RepositoryName, Route, UploadId, UploadSeal, UploadVerb},
     runtime::PublicOrigin,
     upstream,
 };
-
-pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -161,10 +159,10 @@ pub fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Res
     }
     if let Route::Blob { digest, verb: BlobVerb::Get | BlobVerb::Head, .. } = route
         && matches!(upstream.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
-        && !upstream.headers.contains_key(CONTENT_DIGEST)
+        && !upstream.headers.contains_key(Digest::HEADER)
     {
         // Object storage does not say it.
-        response.headers.insert(CONTENT_DIGEST, digest.as_str().try_into().map_err(unusable)?);
+        response.headers.insert(Digest::HEADER, digest.as_str().try_into().map_err(unusable)?);
     }
     Ok(response)
 }

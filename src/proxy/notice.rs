@@ -13,12 +13,11 @@ use crate::{
     access::Permit,
     config::EventAction,
     events::{Audience, Descriptor, Event, Request, Target},
-    registry::{BlobVerb, ManifestVerb, Reference, RepositoryName, Route, UploadState, UploadVerb},
+    registry::{BlobVerb, Digest, ManifestVerb, Reference, RepositoryName, Route, UploadState, UploadVerb},
 };
 
 /// docker-registry calls every blob so.
 const BLOB: &str = "application/octet-stream";
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// A request that somebody wants to be told of.
 pub(super) struct Notice<'a> {
@@ -182,7 +181,7 @@ fn manifest(
         Reference::Digest(digest) => Some(digest.as_str()),
         Reference::Tag(_) => None,
     };
-    let digest = text(&answer.headers, &CONTENT_DIGEST).or(named).map(str::to_owned);
+    let digest = text(&answer.headers, &Digest::HEADER).or(named).map(str::to_owned);
     match verb {
         ManifestVerb::Get if answer.status == StatusCode::OK => {
             Some(Found { media_type: media_type(&answer.headers), size: length(&answer.headers), digest })
@@ -231,7 +230,7 @@ fn upload(verb: &UploadVerb, answer: &Parts, received: u64) -> Option<Found> {
             return None;
         }
     };
-    let digest = text(&answer.headers, &CONTENT_DIGEST).unwrap_or(digest.as_str());
+    let digest = text(&answer.headers, &Digest::HEADER).unwrap_or(digest.as_str());
     Some(Found { media_type: Some(BLOB.to_owned()), size, digest: Some(digest.to_owned()) })
 }
 
@@ -276,7 +275,6 @@ fn whole_by(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Digest;
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 

@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::{
     audit::{self, Noted},
-    forward,
     head::RequestHead,
     ids::{RequestId, Trace},
     respond::Rejection,
@@ -20,7 +19,7 @@ use crate::{
     config::Host,
     events::Passing,
     identity::{Credentials, Principal, User},
-    registry::{Action, Needs, Reference, RepositoryName, Route, ScopeSet, UploadVerb},
+    registry::{Action, Digest, Needs, Reference, RepositoryName, Route, ScopeSet, UploadVerb},
     telemetry::{
         log::{self, Decision, RequestLine},
         metrics::{self, RegistryCounts},
@@ -224,7 +223,7 @@ impl Record {
 
     /// Notes what the registry says that the content is.
     pub(super) fn receives(&mut self, answer: &HeaderMap) {
-        self.digest = answer.get(forward::CONTENT_DIGEST).cloned();
+        self.digest = answer.get(Digest::HEADER).cloned();
     }
 
     /// Counts bytes of the request's body.

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use http::HeaderName;
+
 /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(Arc<str>);
@@ -61,6 +63,9 @@ impl Tag {
 }
 
 impl Digest {
+    /// The header in which a registry says the digest of what it answers with, or of what it has taken.
+    pub const HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
+
     pub const MAX_BYTES: usize = 512;
 
     pub fn parse(digest: &str) -> Result<Self, DigestError> {

@@ -24,6 +24,7 @@ mod select;
 mod server;
 mod tls;
 mod verify;
+mod whole;
 
 pub use body::{Feed, Pieces, UploadBody};
 pub use catalog::{CatalogError, Catalogs, Found, Question};

@@ -34,7 +34,6 @@ const MOST_HOPS: usize = 3;
 const LONGEST_LOCATION: usize = 16 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// What storage says of a blob that a registry's client can use. Its coding is left out: what it holds is the blob, byte
 /// for byte, whatever the storage calls it.
@@ -240,11 +239,11 @@ fn blob_headers(
     let several = said.filter(|said| said.as_bytes().starts_with(b"multipart/byteranges"));
     let content_type = several.cloned().unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, content_type);
-    for said in head.headers.get_all(&CONTENT_DIGEST) {
+    for said in head.headers.get_all(&Digest::HEADER) {
         if said.as_bytes() != digest.as_str().as_bytes() {
             return Err(RedirectError::OtherBlob { origin });
         }
-        headers.insert(CONTENT_DIGEST, said.clone());
+        headers.insert(Digest::HEADER, said.clone());
     }
     Ok(headers)
 }

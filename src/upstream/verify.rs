@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256, SHA512};
 use bytes::Bytes;
 use http::{StatusCode, header, response::Parts};
 
-use super::resume::extent;
+use super::whole::extent;
 use crate::registry::{BlobVerb, Digest, ManifestVerb, Reference, Route};
 
 /// One body under examination.

@@ -6,7 +6,6 @@ Prints how many were made. Fails where one that should be resumed is not, or one
 
 import argparse
 import multiprocessing
-import os
 import sys
 
 import wire
@@ -41,11 +40,7 @@ def main():
     parser.add_argument("--mode", choices=["full", "resumed"], required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
-    parser.add_argument("--length", type=int, required=True)
-    parser.add_argument("--ca", required=True)
-    parser.add_argument("--token", default=os.environ.get("TOKEN"))
+    wire.add_target(parser)
     arguments = parser.parse_args()
     share = arguments.count // arguments.processes
     with multiprocessing.Pool(arguments.processes) as pool:

@@ -5,7 +5,6 @@ Prints how many requests were answered.
 """
 
 import argparse
-import os
 import selectors
 import ssl
 import sys
@@ -63,11 +62,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
-    parser.add_argument("--length", type=int, required=True)
-    parser.add_argument("--ca", required=True)
-    parser.add_argument("--token", default=os.environ.get("TOKEN"))
+    wire.add_target(parser)
     arguments = parser.parse_args()
     headers = [f"Authorization: Bearer {arguments.token}"] if arguments.token else []
     request = wire.head("HEAD", f"localhost:{arguments.port}", arguments.path, headers)

@@ -1,11 +1,21 @@
 """What the clients share: TLS as all are compared under, and just enough HTTP/1.1 for a request and its answer."""
 
+import os
 import socket
 import ssl
 
 
 class Refused(Exception):
     """The peer did not do what was asked for."""
+
+
+def add_target(parser):
+    """Where the proxy is, and what it is asked for."""
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", required=True)
+    parser.add_argument("--length", type=int, required=True)
+    parser.add_argument("--ca", required=True)
+    parser.add_argument("--token", default=os.environ.get("TOKEN"))
 
 
 def tls(ca, alpn="http/1.1"):
