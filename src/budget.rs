@@ -109,8 +109,8 @@ impl Demand {
         let frame = size(frame);
         let body = self.length.map_or(frame, |length| length.min(frame));
         let held = match self.direction {
-            // A frame, and another as TLS records, of which the allocator rounds each up by a quarter; over HTTP/2
-            // two frames of which parts wait for the client's window.
+            // A frame, another as TLS records, and what was read of the next; over HTTP/2 two frames of which parts wait
+            // for the client's window.
             Direction::Answer if self.verified => body * 7 / 2,
             Direction::Answer => body * 5 / 2,
             // A frame that is gathered, one on its way, and what was read of the next.
