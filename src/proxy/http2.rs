@@ -220,10 +220,11 @@ async fn accept(connection: &Arc<Connection>, streams: &Arc<Streams>, stream: St
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {
                 let (connection, shutdown, active) = (Arc::clone(connection), shutdown.clone(), streams.begin());
-                tokio::spawn(async move {
+                // In a box, since the runtime moves what it is given several times, and this is large.
+                tokio::spawn(Box::pin(async move {
                     let _active = active;
                     connection.request(ServerSession::new_http2(session), &shutdown).await;
-                });
+                }));
             }
             Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED => malformed += 1,
             Ok(Some(H2Accept::Rejected) | None) | Err(_) => return,
