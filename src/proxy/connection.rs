@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     client::{self, ClientGone, Common, Outlet},
+    familiar::Familiar,
     http2::{self, ClientWindow},
     ids::RequestId,
     record::Record,
@@ -53,7 +54,7 @@ impl Handler for Gate {
         let _open = metrics::connection();
         let window = ClientWindow::default();
         let (runtime, drain) = (Arc::clone(&self.runtime), self.drain.clone());
-        let connection = Arc::new(Connection { runtime, drain, info, window });
+        let connection = Arc::new(Connection { runtime, drain, info, familiar: Familiar::default(), window });
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
             // frames are still on their way.
@@ -72,9 +73,10 @@ impl Handler for Gate {
 
 /// One client connection.
 pub(super) struct Connection {
-    runtime: Arc<ArcSwap<Runtime>>,
+    pub(super) runtime: Arc<ArcSwap<Runtime>>,
     drain: Drain,
     pub(super) info: ConnectionInfo,
+    pub(super) familiar: Familiar,
     /// Used over HTTP/2.
     pub(super) window: ClientWindow,
 }
@@ -137,7 +139,7 @@ impl Connection {
                 let served = tokio::select! {
                     biased;
                     // Not under the snapshot of when the waiting began, which may be long ago.
-                    served = serve(&mut session, &self.info, &self.runtime, outlet, &mut record) => Some(served),
+                    served = serve(&mut session, self, outlet, &mut record) => Some(served),
                     () = self.is_cut_by_itself(is_http2) => None,
                 };
                 served.unwrap_or_else(|| {

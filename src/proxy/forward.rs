@@ -67,12 +67,10 @@ pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Ro
     {
         headers.insert(header::CONTENT_RANGE, range.clone());
     }
-    if let Ok(host) = HeaderValue::try_from(head.host.to_string()) {
-        headers.insert(header::HOST, host.clone());
-        headers.insert(FORWARDED_HOST, host);
-    }
-    if let Ok(client) = HeaderValue::try_from(head.client.to_string()) {
-        headers.insert(FORWARDED_FOR, client);
+    headers.insert(header::HOST, head.host_header.clone());
+    headers.insert(FORWARDED_HOST, head.host_header.clone());
+    if let Some(client) = &head.client_header {
+        headers.insert(FORWARDED_FOR, client.clone());
     }
     if let Ok(id) = HeaderValue::from_str(head.id.as_str()) {
         headers.insert(ids::REQUEST_ID, id);

@@ -11,6 +11,8 @@ use pingora_core::protocols::http::ServerSession;
 
 use super::{
     asking::{self, Asking},
+    connection::Connection,
+    familiar::Dialled,
     ids::{RequestId, Trace},
     respond::Rejection,
 };
@@ -30,9 +32,11 @@ pub(super) struct RequestHead {
     pub target: PathAndQuery,
     /// The host that was asked, with the port as the client wrote it.
     pub host: Host,
+    pub host_header: HeaderValue,
     /// Lower case, from the TLS handshake.
     pub sni: Option<Arc<str>>,
     pub client: IpAddr,
+    pub client_header: Option<HeaderValue>,
     pub credentials: Credentials,
     /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
     pub navigation: bool,
@@ -47,14 +51,17 @@ pub(super) struct RequestHead {
 impl RequestHead {
     pub(super) fn read(
         session: &ServerSession,
-        connection: &ConnectionInfo,
+        connection: &Connection,
         trusted_proxies: &[IpNet],
         own: &RequestId,
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
+        let Connection { info: ConnectionInfo { peer, sni, .. }, familiar, .. } = connection;
+        let peer = peer.ip();
         let target = target(session)?;
-        let host = host(session)?;
+        let Dialled { host, header: host_header } =
+            familiar.dialled(authority(session)?).ok_or(Rejection::BadRequest("unreadable Host"))?;
         let expects_continue = expectation(headers)?;
         check_coding(headers)?;
         // The engine has taken the length away where there is a coding, so that only the raw head tells.
@@ -62,14 +69,17 @@ impl RequestHead {
         if coded && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
+        let client = client_address(peer, headers, trusted_proxies)?;
         Ok(Self {
-            id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
+            id: request_id(peer, headers, trusted_proxies).unwrap_or_else(|| own.clone()),
             trace: Trace::of(headers),
             method: request.method.clone(),
             target,
             host,
-            sni: connection.sni.clone(),
-            client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
+            host_header,
+            sni: sni.clone(),
+            client,
+            client_header: familiar.client(client),
             credentials: credentials(headers),
             navigation: headers.get(asking::FETCH_MODE).is_some_and(|mode| mode == "navigate"),
             asking: Asking::read(headers),
@@ -108,7 +118,7 @@ fn is_plain_target(head: &[u8]) -> bool {
 }
 
 /// `:authority`, the authority of an absolute target, or `Host`. The engine has already refused two that differ.
-fn host(session: &ServerSession) -> Result<Host, Rejection> {
+fn authority(session: &ServerSession) -> Result<&str, Rejection> {
     let request = session.req_header();
     let authority = match request.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -117,8 +127,7 @@ fn host(session: &ServerSession) -> Result<Host, Rejection> {
             None => None,
         },
     };
-    let authority = authority.ok_or(Rejection::BadRequest("a request needs a Host"))?;
-    Host::parse(authority).ok_or(Rejection::BadRequest("unreadable Host"))
+    authority.ok_or(Rejection::BadRequest("a request needs a Host"))
 }
 
 fn credentials(headers: &HeaderMap) -> Credentials {

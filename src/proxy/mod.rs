@@ -7,6 +7,7 @@ mod catalog;
 mod client;
 mod connection;
 mod failures;
+mod familiar;
 mod form;
 mod forward;
 mod gate;
@@ -35,6 +36,7 @@ use pingora_core::protocols::http::ServerSession;
 use self::{
     asking::Sharing,
     client::{ClientGone, Common, Outlet},
+    connection::Connection,
     gate::{Admitted, Verdict},
     head::RequestHead,
     notice::Notice,
@@ -43,7 +45,6 @@ use self::{
     respond::{Challenger, Rejection},
 };
 use crate::{
-    listener::ConnectionInfo,
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
     token::Sealed,
@@ -87,11 +88,11 @@ impl<'a> Case<'a> {
 /// One request, from its head to the last byte of its answer.
 async fn serve(
     session: &mut ServerSession,
-    connection: &ConnectionInfo,
-    latest: &ArcSwap<Runtime>,
+    connection: &Connection,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    let latest = &*connection.runtime;
     let runtime = &*latest.load_full();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, &record.id) {
         Ok(head) => head,
