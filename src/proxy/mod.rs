@@ -47,7 +47,7 @@ use self::{
 use crate::{
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
-    token::Sealed,
+    token::{self, Sealed},
     upstream,
 };
 
@@ -204,7 +204,7 @@ async fn forward(
     let server = Arc::clone(exchange.server());
     let seal = |repository: &RepositoryName, id: &UploadId| {
         let sealed = Sealed { service: &registry.service, repository, id, subject };
-        runtime.seals.seal(sealed, &server, upload.opened)
+        runtime.seals.seal(sealed, &server, upload.opened.unwrap_or_else(token::now))
     };
     record.upstream = Some(Arc::clone(&server));
     record.receives(&exchange.head.headers);

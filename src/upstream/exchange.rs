@@ -5,14 +5,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Error, Feed, UploadBody,
@@ -64,6 +64,11 @@ impl Pending {
         Self { storage: Some(storage), ..Self::start(wire, request, server).unmeasured() }
     }
 
+    /// See the field.
+    pub(super) fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
     /// What it means that the server did not go on for so long.
     pub fn silent(&self, time: Duration) -> Error {
         let error = Error::Silent(time);
@@ -106,7 +111,7 @@ impl Future for Pending {
 impl Pending {
     fn answered(&mut self, response: Response<Incoming>) -> Result<Exchange, Error> {
         let server = self.server.take().ok_or(Error::Unusable("an answer after the answer"))?;
-        self.asked.iter().for_each(|asked| server.answered(asked.elapsed()));
+        self.asked.into_iter().for_each(|asked| server.answered(asked));
         let asked = Arc::clone(&server);
         let exchange = Exchange::new(self.wire.take(), response, server, self.storage.take());
         if self.is_final {
