@@ -16,7 +16,7 @@ use crate::{
 };
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What pages of an allowed origin may do: look, and delete. Pushing is for clients.
@@ -34,6 +34,8 @@ const MAX_AGE: &str = "3600";
 pub(super) struct Asking {
     site: Site,
     origin: Option<HeaderValue>,
+    /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
+    navigates: bool,
     /// A person is to see the answer as a page of its own, not in a frame of another.
     opens: bool,
     asks_first: bool,
@@ -64,12 +66,19 @@ impl Asking {
             // Two are nobody's.
             (_, Some(_)) => Some(HeaderValue::from_static("null")),
         };
+        let navigates = says(FETCH_MODE, "navigate");
         Self {
             site,
             origin,
-            opens: says(FETCH_MODE, "navigate") && says(FETCH_DEST, "document"),
+            navigates,
+            opens: navigates && says(FETCH_DEST, "document"),
             asks_first: headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         }
+    }
+
+    /// True where a browser opens an address.
+    pub(super) fn navigates(&self) -> bool {
+        self.navigates
     }
 
     /// True where a browser asks that can prompt for a login.

@@ -103,7 +103,7 @@ pub(super) async fn decide(
     record.allows(&permit);
     let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
-        Route::Base(Read::Get) if head.navigation && surface.ui && principal.name().is_some() => {
+        Route::Base(Read::Get) if head.asking.navigates() && surface.ui && principal.name().is_some() => {
             Verdict::Answer(super::pages::signed_in())
         }
         Route::Base(_) => Verdict::Answer(super::pages::base()),

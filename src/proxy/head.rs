@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
 use super::{
-    asking::{self, Asking},
+    asking::Asking,
     connection::Connection,
     familiar::Dialled,
     ids::{RequestId, Trace},
@@ -38,8 +38,6 @@ pub(super) struct RequestHead {
     pub client: IpAddr,
     pub client_header: Option<HeaderValue>,
     pub credentials: Credentials,
-    /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
-    pub navigation: bool,
     pub asking: Asking,
     pub expects_continue: bool,
     pub content_length: Option<u64>,
@@ -63,10 +61,10 @@ impl RequestHead {
         let Dialled { host, header: host_header } =
             familiar.dialled(authority(session)?).ok_or(Rejection::BadRequest("unreadable Host"))?;
         let expects_continue = expectation(headers)?;
-        check_coding(headers)?;
         // The engine has taken the length away where there is a coding, so that only the raw head tells.
-        let coded = headers.contains_key(header::TRANSFER_ENCODING);
-        if coded && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
+        if is_coded(headers)?
+            && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes()))
+        {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
         let client = client_address(peer, headers, trusted_proxies)?;
@@ -81,7 +79,6 @@ impl RequestHead {
             client,
             client_header: familiar.client(client),
             credentials: credentials(headers),
-            navigation: headers.get(asking::FETCH_MODE).is_some_and(|mode| mode == "navigate"),
             asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
@@ -164,13 +161,13 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
     }
 }
 
-/// Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
+/// True where it comes in chunks. Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
 /// coded and without its name (RFC 9112 §6.1).
-fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+fn is_coded(headers: &HeaderMap) -> Result<bool, Rejection> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(true),
         (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
     }
 }
@@ -306,7 +303,7 @@ mod tests {
             for coding in codings {
                 headers.append(header::TRANSFER_ENCODING, coding.parse().unwrap());
             }
-            check_coding(&headers).is_ok()
+            is_coded(&headers).is_ok()
         };
         assert!(check(&[]) && check(&["chunked"]) && check(&["Chunked "]));
         for bad in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "identity", "xchunked"] {

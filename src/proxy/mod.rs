@@ -71,7 +71,7 @@ impl<'a> Case<'a> {
             service: &registry.service,
             prompt: &runtime.prompt,
             scope: None,
-            navigation: head.navigation,
+            navigation: head.asking.navigates(),
             token_endpoint: false,
         }
     }

@@ -19,7 +19,6 @@ fn head() -> RequestHead {
         client: "192.0.2.7".parse().unwrap(),
         client_header: Some(HeaderValue::from_static("192.0.2.7")),
         credentials: Credentials::None,
-        navigation: false,
         asking: Asking::default(),
         expects_continue: false,
         content_length: None,
