@@ -226,7 +226,9 @@ async fn forward(
         if let Some(held) = &held {
             download.in_frames_of(held.frame());
         }
-        pump::deliver(session, download, response, outlet, record).await?;
+        let ending = pump::deliver(session, &mut download, response, outlet, record).await?;
+        download.finish();
+        pump::end_delivery(session, ending, outlet, record).await?;
     }
     if let Some(notice) = notice {
         notice.delivered(record);

@@ -148,12 +148,11 @@ impl Exchange {
         storage: Option<Arc<Idle>>,
     ) -> Result<Self, Error> {
         let (head, body) = response.into_parts();
-        let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
-            + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
-        if framings > 1 {
+        let coding = head.headers.get(http::header::TRANSFER_ENCODING);
+        let lengths = head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
+        if usize::from(coding.is_some()) + lengths > 1 {
             return Err(Error::Unusable("two framings in one answer"));
         }
-        let coding = head.headers.get(http::header::TRANSFER_ENCODING);
         if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
             return Err(Error::Unusable("a transfer coding other than chunked"));
         }
@@ -224,6 +223,10 @@ impl Exchange {
     }
 
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        // All of the announced length has come: there is nothing to drive the connection for.
+        if self.body.is_end_stream() {
+            return Poll::Ready(None);
+        }
         loop {
             if self.wire.as_mut().is_some_and(|wire| wire.poll_drive(context).is_ready()) {
                 self.wire = None;
