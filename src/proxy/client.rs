@@ -310,8 +310,9 @@ mod tests {
                 sleep(Duration::from_secs(1)).await;
             }
         };
+        let never = pin!(pending());
         tokio::select! {
-            ended = timeout(10 * PATIENCE, outlet.watch(pin!(pending()))) => ended.is_ok(),
+            ended = timeout(10 * PATIENCE, outlet.watch(never)) => ended.is_ok(),
             () = reads => unreachable!(),
             () = others => unreachable!(),
         }
