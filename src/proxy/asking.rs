@@ -54,6 +54,9 @@ enum Site {
 
 impl Asking {
     pub(super) fn read(headers: &HeaderMap) -> Self {
+        if !headers.keys().any(is_of_browsers) {
+            return Self::default();
+        }
         let says = |name: HeaderName, word: &str| headers.get(name).is_some_and(|value| value == word);
         let site = match headers.get(FETCH_SITE) {
             None => Site::Unsaid,
@@ -89,6 +92,11 @@ impl Asking {
     fn allowed<'a>(&'a self, registry: &PublicRegistry) -> Option<&'a HeaderValue> {
         self.origin.as_ref().filter(|origin| registry.shares_with(origin.as_bytes()))
     }
+}
+
+/// True for the headers that this is read from, and others like them.
+fn is_of_browsers(name: &HeaderName) -> bool {
+    matches!(*name, header::ORIGIN | header::ACCESS_CONTROL_REQUEST_METHOD) || name.as_str().starts_with("sec-fetch-")
 }
 
 /// Refuses what a page of another origin has a browser ask, unless its origin is allowed. A link to a page that a person
