@@ -179,3 +179,28 @@ impl<'a> Sharing<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_a_browsers_headers_counts_by_itself() {
+        let read = |of: &[(HeaderName, &'static str)]| {
+            let of = of.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            Asking::read(&of.chain([(header::ACCEPT, HeaderValue::from_static("*/*"))]).collect())
+        };
+        let nothing = read(&[]);
+        assert!(!nothing.navigates && !nothing.opens && !nothing.asks_first && nothing.origin.is_none());
+        assert_eq!(nothing.site, Site::Unsaid);
+        for (word, site) in [("same-origin", Site::Own), ("none", Site::Own), ("cross-site", Site::Foreign)] {
+            assert_eq!(read(&[(FETCH_SITE, word)]).site, site);
+        }
+        let navigates = read(&[(FETCH_MODE, "navigate")]);
+        assert!(navigates.navigates && !navigates.opens);
+        assert!(!read(&[(FETCH_MODE, "cors"), (FETCH_DEST, "document")]).opens);
+        assert!(read(&[(FETCH_MODE, "navigate"), (FETCH_DEST, "document")]).opens);
+        assert_eq!(read(&[(header::ORIGIN, "https://a")]).origin.unwrap(), "https://a");
+        assert!(read(&[(header::ACCESS_CONTROL_REQUEST_METHOD, "GET")]).asks_first);
+    }
+}
