@@ -109,8 +109,8 @@ impl Demand {
         let frame = size(frame);
         let body = self.length.map_or(frame, |length| length.min(frame));
         let held = match self.direction {
-            // A frame, and another as TLS records, of which the allocator rounds each up by a quarter; over HTTP/2
-            // two frames of which parts wait for the client's window.
+            // A frame, another as TLS records, and what was read of the next; over HTTP/2 two frames of which parts wait
+            // for the client's window.
             Direction::Answer if self.verified => body * 7 / 2,
             Direction::Answer => body * 5 / 2,
             // A frame that is gathered, one on its way, and what was read of the next.
@@ -202,10 +202,10 @@ impl Budget {
         })
     }
 
-    /// A part of an HTTP/2 connection's window for its uploads: from 128 KiB to 2 MiB, a sixteenth of what is left for windows.
-    /// All windows together get at most half of the budget. It counts for the client like what its blobs hold. None where
+    /// A part of an HTTP/2 connection's window for its uploads: from 128 KiB to 2 MiB, no more than is wanted and than a
+    /// sixteenth of what is left for windows. All windows together get at most half of the budget. It counts for the client like what its blobs hold. None where
     /// that is too little or the client has had its part; it is never waited for.
-    pub fn window(self: &Arc<Self>, client: IpAddr) -> Option<Window> {
+    pub fn window(self: &Arc<Self>, client: IpAddr, wanted: u64) -> Option<Window> {
         let lane = self.blobs.lane(client);
         if self.is_over(&lane) {
             return None;
@@ -214,7 +214,7 @@ impl Budget {
         let free = for_blobs(total).saturating_sub(self.used.load(SeqCst));
         let part = |windows: u64| {
             let left = (total / 2).saturating_sub(windows).min(free);
-            Some((left / SHARE).min(LARGEST_WINDOW)).filter(|part| *part >= LEAST_WINDOW)
+            Some((left / SHARE).min(LARGEST_WINDOW).min(wanted)).filter(|part| *part >= LEAST_WINDOW)
         };
         let before = self.windows.fetch_update(SeqCst, SeqCst, |windows| Some(windows + part(windows)?)).ok()?;
         let bytes = part(before)?;

@@ -45,7 +45,7 @@ async fn place(budget: &Arc<Budget>, demand: Demand) -> Result<Place, Full> {
 }
 
 fn window(budget: &Arc<Budget>) -> Option<Window> {
-    budget.window(anybody())
+    budget.window(anybody(), u64::MAX)
 }
 
 /// Clients that something is known of.

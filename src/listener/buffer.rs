@@ -77,6 +77,11 @@ impl BufferedTcp {
         }
         self.position = 0;
         self.buffer.clear();
+        // Most often there is nothing, and no memory is needed to find that out.
+        let Poll::Ready(()) = self.tcp.poll_read_ready(cx)? else {
+            self.buffer = Vec::new();
+            return Poll::Pending;
+        };
         self.size = self.size.min(self.activity.frame());
         if !(self.size..=self.activity.frame()).contains(&self.buffer.capacity()) {
             self.buffer = Vec::with_capacity(self.size);

@@ -15,15 +15,14 @@ use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
 use super::{asking::Sharing, http2::ClientWindow, ids, places::Held, respond::Answer};
-use crate::{budget::Budget, listener::Activity};
+use crate::{budget::Budget, listener::Activity, tls::RECORD};
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on
 /// unread data is reset, and the reset overtakes the answer.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
-/// An HTTP/2 frame that is a whole TLS record with its head (RFC 9113 §4.1, RFC 8446 §5.1). Larger ones are cut by what
-/// clients take by default, into a record and a rest of nine bytes.
-pub(super) const HTTP2_FRAME: usize = 16 * 1024 - 9;
+/// An HTTP/2 frame that is a whole TLS record with its head (RFC 9113 §4.1). Larger ones are cut into a record and a rest.
+pub(super) const HTTP2_FRAME: usize = RECORD - 9;
 /// What a slow HTTP/2 client has to take within its time.
 const HTTP2_SLICE: usize = 2 * HTTP2_FRAME;
 /// What a client that holds memory has to read in a second, on average over its time, while others wait for memory. Over

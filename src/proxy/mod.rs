@@ -39,8 +39,9 @@ use self::{
     connection::Connection,
     gate::{Admitted, Verdict},
     head::RequestHead,
+    http2::Growth,
     notice::Notice,
-    pump::{Growth, Stop, Terms},
+    pump::{Stop, Terms},
     record::Record,
     respond::{Challenger, Rejection},
 };
@@ -189,7 +190,7 @@ async fn forward(
             limit,
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
-            growth: outlet.window.map(|window| Growth { window, buffers: &runtime.buffers, client: head.client }),
+            growth: outlet.window.map(|window| Growth::new(window, &runtime.buffers, head.client)),
         };
         Box::pin(pump::upload(session, pool, permit, &headers, at, terms, record)).await?
     } else {

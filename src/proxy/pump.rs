@@ -2,9 +2,9 @@
 
 use std::{
     future::poll_fn,
-    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
-    http2::ClientWindow,
+    http2::Growth,
     notice,
     places::Held,
     record::Record,
@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     access::Permit,
-    budget::Budget,
     upstream::{self, Download, Exchange, Feed, Pending, Pieces, Pool, UploadBody},
 };
 
@@ -99,14 +98,6 @@ pub(super) struct Terms<'a> {
     pub growth: Option<Growth<'a>>,
 }
 
-/// What a window grows by.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Growth<'a> {
-    pub window: &'a ClientWindow,
-    pub buffers: &'a Arc<Budget>,
-    pub client: IpAddr,
-}
-
 /// Streams the request body to the upstream and waits for the answer's head.
 ///
 /// The upstream may answer early; then the rest of the body is not read here. A body that does not come to its end
@@ -146,8 +137,7 @@ async fn feed_body(
     let mut whole = false;
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
-    // What has come since the window was last found too small.
-    let mut unhindered = 0;
+    let mut growth = terms.growth;
     loop {
         if whole && hold.is_empty() {
             record.unanswered = true;
@@ -168,41 +158,56 @@ async fn feed_body(
             }
             (piece, waited) = waiting(timeout(terms.patience, session.read_request_body())), if !full => {
                 let piece = piece.map_err(|_| Rejection::SlowBody)?.map_err(ClientGone::from)?;
-                let Some(piece) = piece else {
-                    whole = true;
-                    continue;
-                };
-                unhindered += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-                // All of it is written, and the client sends no more: that may be for want of window.
-                if let Some(growth) = terms.growth.filter(|growth| unhindered >= growth.window.size())
-                    && waited && hold.is_empty() && feed.is_through()
-                {
-                    growth.window.grow(growth.buffers, growth.client);
-                    unhindered = 0;
-                }
-                record.reads(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-                record.passing.iter_mut().for_each(|passing| passing.add(&piece));
-                if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
-                    return Err(Rejection::TooLarge { limit }.into());
-                }
                 if hold.is_empty() {
                     flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
                 }
-                hold.push(piece);
+                let before = hold.len();
+                whole = gather(session, piece, &mut hold, terms, record).await?;
+                growth.iter_mut().for_each(|growth| growth.note(hold.len() - before, waited));
             }
             () = &mut flush, if !full && !hold.is_empty() => due = true,
         }
     }
 }
 
-/// What it gives, and whether it had to be waited for.
-async fn waiting<T>(future: impl Future<Output = T>) -> (T, bool) {
+/// Takes a piece and those that are there already, up to a frame: each of them needs no look at the clock and at what the
+/// upstream says. True where the body is whole.
+async fn gather(
+    session: &mut ServerSession,
+    mut piece: Option<Bytes>,
+    hold: &mut Pieces,
+    terms: &Terms<'_>,
+    record: &mut Record,
+) -> Result<bool, Stop> {
+    while let Some(data) = piece {
+        record.reads(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        record.passing.iter_mut().for_each(|passing| passing.add(&data));
+        if let Some(limit) = terms.limit.filter(|limit| record.bytes_in > *limit) {
+            return Err(Rejection::TooLarge { limit }.into());
+        }
+        hold.push(data);
+        if hold.len() >= terms.place.frame() {
+            return Ok(false);
+        }
+        let mut next = pin!(session.read_request_body());
+        let Poll::Ready(next) = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await else {
+            return Ok(false);
+        };
+        piece = next.map_err(ClientGone::from)?;
+    }
+    Ok(true)
+}
+
+/// What it gives, and for how long that had to be waited for.
+async fn waiting<T>(future: impl Future<Output = T>) -> (T, Duration) {
     let mut future = pin!(future);
-    let mut waited = false;
+    let mut since = None;
     poll_fn(|context| {
         let poll = future.as_mut().poll(context);
-        waited |= poll.is_pending();
-        poll.map(|value| (value, waited))
+        if poll.is_pending() {
+            since.get_or_insert_with(Instant::now);
+        }
+        poll.map(|value| (value, since.map_or(Duration::ZERO, |since| since.elapsed())))
     })
     .await
 }

@@ -15,5 +15,5 @@ pub use content_hash::ContentHash;
 pub use files::{CertificateError, Loaded, Pair, load};
 pub use roots::{FileFault, Roots};
 pub use rustls::{Error as TlsError, ServerConfig};
-pub use server::{ServerTls, TlsSettings, install_provider};
+pub use server::{RECORD, ServerTls, TlsSettings, install_provider};
 pub use store::{CertStore, CertificateInfo, Source, uncovered, watch_ends};

@@ -105,11 +105,6 @@ impl Feed {
         Ok(())
     }
 
-    /// True where all frames have been written.
-    pub fn is_through(&self) -> bool {
-        self.way.available_permits() == FRAMES_ON_THEIR_WAY
-    }
-
     /// Waits until all frames have been written, and says that the body is whole. A feed dropped without this aborts the
     /// request.
     pub async fn end(&self) -> Result<(), FeedClosed> {

@@ -146,14 +146,14 @@ async fn its_own_manifests_do_not_wait_behind_its_blobs() {
 #[tokio::test(start_paused = true)]
 async fn windows_count_for_their_client() {
     let budget = budget(TOTAL);
-    let mut windows = vec![budget.window(greedy()).unwrap()];
+    let mut windows = vec![budget.window(greedy(), u64::MAX).unwrap()];
     assert_eq!(held(&budget, greedy()), windows[0].size());
-    windows.extend(std::iter::from_fn(|| budget.window(greedy())));
+    windows.extend(std::iter::from_fn(|| budget.window(greedy(), u64::MAX)));
     let _places = all(&budget, greedy(), PUSH).await;
     assert!(used(&budget) < TOTAL / 2 + ONE);
     drop(windows.pop());
-    assert!(budget.window(greedy()).is_none(), "it has had its part");
-    assert!(budget.window(other()).is_some());
+    assert!(budget.window(greedy(), u64::MAX).is_none(), "it has had its part");
+    assert!(budget.window(other(), u64::MAX).is_some());
 }
 
 #[test]

@@ -138,16 +138,18 @@ fn trap_08_what_one_client_can_make_the_gate_hold_is_bounded() {
     http2::run(async {
         let mut client = Http2::connect(&gate).await;
         let mut streams = Vec::new();
-        for _ in 0..16 {
+        let much = bytes::Bytes::from(vec![b'x'; 16 * MIB]);
+        for _ in 0..100 {
+            let much = much.clone();
             let (response, mut body) = client.send("PATCH", &session(&gate), &[], false).await.unwrap();
-            let write = tokio::spawn(async move { http2::write(&mut body, vec![b'x'; 16 * MIB], true).await });
+            let write = tokio::spawn(async move { http2::write(&mut body, much, true).await });
             streams.push((response, write));
         }
         tokio::time::sleep(super::milliseconds(1500)).await;
-        assert!(streams.iter().all(|(_, write)| !write.is_finished()), "256 MiB were taken");
+        assert!(streams.iter().all(|(_, write)| !write.is_finished()), "1.6 GiB were taken");
     });
     stop.raise();
     let grown = gate.peak_memory() - begun;
-    // What the client may send ahead, at most 6 MiB, and what was passed on of each stream before its upstream stood still.
-    assert!(grown < 48 << 10, "{grown} KiB");
+    // At most 16 MiB, of which bodies are the larger part, and what a build without optimizations adds to a hundred tasks.
+    assert!((1 << 10..24 << 10).contains(&grown), "{grown} KiB");
 }
