@@ -51,7 +51,7 @@ pub(super) fn user(name: &str, groups: &[&str]) -> Principal {
         groups: groups.iter().map(|&group| group.into()).collect(),
         directory_groups: Vec::new(),
         via: "htpasswd".into(),
-        proof: Proof("proof".to_owned()),
+        proof: Proof("proof".into()),
     }))
 }
 

@@ -172,7 +172,7 @@ mod tests {
                 groups: Vec::new(),
                 directory_groups: vec![GroupKey::of_grant(name).unwrap()],
                 via: "ldap".into(),
-                proof: Proof(String::new()),
+                proof: Proof("".into()),
             };
             Principal::user(user.into())
         };

@@ -172,7 +172,7 @@ fn caller(identity: &config::Identity, user: Option<&str>, groups: &[String]) ->
         groups: configured.into_iter().chain(groups.iter().map(String::as_str)).map(Arc::from).collect(),
         directory_groups: groups.iter().filter_map(|group| GroupKey::of_grant(group)).collect(),
         via: "acl".into(),
-        proof: Proof(String::new()),
+        proof: Proof("".into()),
     }))
 }
 

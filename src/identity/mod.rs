@@ -41,7 +41,7 @@ pub enum Credentials {
 /// A short, non-reversible fingerprint of what proved a login (the htpasswd line's hash, the directory's account with the
 /// time of its password). Tokens carry it; a changed password changes it where [`Proof::binds_password`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Proof(pub(crate) String);
+pub struct Proof(pub(crate) Arc<str>);
 
 impl Proof {
     /// Begins a proof that stays the same where the password changes.
@@ -49,7 +49,7 @@ impl Proof {
 
     /// A proof of the account alone, where nobody says when its password changed.
     pub(crate) fn without_password(text: &str) -> Self {
-        Self(format!("{}{text}", Self::WITHOUT_PASSWORD))
+        Self(format!("{}{text}", Self::WITHOUT_PASSWORD).into())
     }
 
     /// True where a changed password changes it.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-pub(super) const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What pages of an allowed origin may do: look, and delete. Pushing is for clients.
@@ -34,6 +34,8 @@ const MAX_AGE: &str = "3600";
 pub(super) struct Asking {
     site: Site,
     origin: Option<HeaderValue>,
+    /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
+    navigates: bool,
     /// A person is to see the answer as a page of its own, not in a frame of another.
     opens: bool,
     asks_first: bool,
@@ -52,6 +54,9 @@ enum Site {
 
 impl Asking {
     pub(super) fn read(headers: &HeaderMap) -> Self {
+        if !headers.keys().any(is_of_browsers) {
+            return Self::default();
+        }
         let says = |name: HeaderName, word: &str| headers.get(name).is_some_and(|value| value == word);
         let site = match headers.get(FETCH_SITE) {
             None => Site::Unsaid,
@@ -64,12 +69,19 @@ impl Asking {
             // Two are nobody's.
             (_, Some(_)) => Some(HeaderValue::from_static("null")),
         };
+        let navigates = says(FETCH_MODE, "navigate");
         Self {
             site,
             origin,
-            opens: says(FETCH_MODE, "navigate") && says(FETCH_DEST, "document"),
+            navigates,
+            opens: navigates && says(FETCH_DEST, "document"),
             asks_first: headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD),
         }
+    }
+
+    /// True where a browser opens an address.
+    pub(super) fn navigates(&self) -> bool {
+        self.navigates
     }
 
     /// True where a browser asks that can prompt for a login.
@@ -80,6 +92,11 @@ impl Asking {
     fn allowed<'a>(&'a self, registry: &PublicRegistry) -> Option<&'a HeaderValue> {
         self.origin.as_ref().filter(|origin| registry.shares_with(origin.as_bytes()))
     }
+}
+
+/// True for the headers that this is read from, and others like them.
+fn is_of_browsers(name: &HeaderName) -> bool {
+    matches!(*name, header::ORIGIN | header::ACCESS_CONTROL_REQUEST_METHOD) || name.as_str().starts_with("sec-fetch-")
 }
 
 /// Refuses what a page of another origin has a browser ask, unless its origin is allowed. A link to a page that a person
@@ -160,5 +177,30 @@ impl<'a> Sharing<'a> {
                 (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(RESPONSE_HEADERS)),
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_a_browsers_headers_counts_by_itself() {
+        let read = |of: &[(HeaderName, &'static str)]| {
+            let of = of.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            Asking::read(&of.chain([(header::ACCEPT, HeaderValue::from_static("*/*"))]).collect())
+        };
+        let nothing = read(&[]);
+        assert!(!nothing.navigates && !nothing.opens && !nothing.asks_first && nothing.origin.is_none());
+        assert_eq!(nothing.site, Site::Unsaid);
+        for (word, site) in [("same-origin", Site::Own), ("none", Site::Own), ("cross-site", Site::Foreign)] {
+            assert_eq!(read(&[(FETCH_SITE, word)]).site, site);
+        }
+        let navigates = read(&[(FETCH_MODE, "navigate")]);
+        assert!(navigates.navigates && !navigates.opens);
+        assert!(!read(&[(FETCH_MODE, "cors"), (FETCH_DEST, "document")]).opens);
+        assert!(read(&[(FETCH_MODE, "navigate"), (FETCH_DEST, "document")]).opens);
+        assert_eq!(read(&[(header::ORIGIN, "https://a")]).origin.unwrap(), "https://a");
+        assert!(read(&[(header::ACCESS_CONTROL_REQUEST_METHOD, "GET")]).asks_first);
     }
 }

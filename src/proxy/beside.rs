@@ -55,13 +55,13 @@ pub(super) fn trust_head(upstream: &Parts) -> Result<Parts, Error> {
     if upstream.status.is_redirection() && upstream.status != StatusCode::NOT_MODIFIED {
         return Err(Error::Unusable("a redirect of the Notary server"));
     }
-    Ok(forward::passed(upstream, &TRUST_RESPONSE_HEADERS))
+    Ok(forward::passed(upstream, |name| TRUST_RESPONSE_HEADERS.contains(&name.as_str())))
 }
 
 /// The head of an answer of the UI. Where the UI does not say who may show it in a frame, no other site may: its buttons
 /// act in the name of who clicks them.
 pub(super) fn ui_head(upstream: &Parts, token_path: &str) -> Result<Parts, Error> {
-    let mut head = forward::passed(upstream, &UI_RESPONSE_HEADERS);
+    let mut head = forward::passed(upstream, |name| UI_RESPONSE_HEADERS.contains(&name.as_str()));
     if upstream.status.is_redirection() && upstream.status != StatusCode::NOT_MODIFIED {
         head.headers.insert(header::LOCATION, own_path(upstream, token_path)?);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -89,8 +89,10 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     /// Waits for a write for as long as the client takes something at least once in `patience`; while others wait for the
     /// memory that it holds, [`LEAST_PER_SECOND`].
-    async fn watch(self, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), ClientGone> {
-        let mut write = pin!(write);
+    async fn watch(
+        self,
+        mut write: Pin<&mut impl Future<Output = pingora_core::Result<()>>>,
+    ) -> Result<(), ClientGone> {
         // Most writes find room, and need no clock.
         if let Poll::Ready(written) = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await {
             return Ok(written?);
@@ -149,7 +151,7 @@ pub(super) async fn write_head(
             if *outlet.shutdown.borrow() {
                 session.set_keepalive(None);
             }
-            outlet.watch(session.write_response_header(head)).await
+            outlet.watch(pin!(session.write_response_header(head))).await
         }
     }
 }
@@ -164,7 +166,7 @@ pub(super) async fn write_body(
     outlet: Outlet<'_>,
 ) -> Result<(), ClientGone> {
     if !session.is_http2() {
-        return outlet.watch(session.write_response_body(data, last)).await;
+        return outlet.watch(pin!(session.write_response_body(data, last))).await;
     }
     if let Some(held) = outlet.held {
         data = held.keep(data);
@@ -187,7 +189,7 @@ async fn write_frames(session: &mut ServerSession, mut slice: Bytes, last: bool)
 
 /// Says that the body is whole.
 pub(super) async fn end_body(session: &mut ServerSession, outlet: Outlet<'_>) -> Result<(), ClientGone> {
-    outlet.watch(session.write_response_body(Bytes::new(), true)).await
+    outlet.watch(pin!(session.write_response_body(Bytes::new(), true))).await
 }
 
 /// A body whose length the upstream did not say goes to an HTTP/1.1 client in chunks; without that the connection
@@ -307,8 +309,9 @@ mod tests {
                 sleep(Duration::from_secs(1)).await;
             }
         };
+        let never = pin!(pending());
         tokio::select! {
-            ended = timeout(10 * PATIENCE, outlet.watch(pending())) => ended.is_ok(),
+            ended = timeout(10 * PATIENCE, outlet.watch(never)) => ended.is_ok(),
             () = reads => unreachable!(),
             () = others => unreachable!(),
         }

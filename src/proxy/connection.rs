@@ -1,6 +1,6 @@
 //! One client connection: when a request is awaited, and when the connection has to end.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -9,10 +9,11 @@ use pingora_core::{
     protocols::{ALPN, Stream, http::ServerSession},
     server::ShutdownWatch,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Common, Outlet},
+    familiar::Familiar,
     http2::{self, ClientWindow},
     ids::RequestId,
     record::Record,
@@ -53,7 +54,7 @@ impl Handler for Gate {
         let _open = metrics::connection();
         let window = ClientWindow::default();
         let (runtime, drain) = (Arc::clone(&self.runtime), self.drain.clone());
-        let connection = Arc::new(Connection { runtime, drain, info, window });
+        let connection = Arc::new(Connection { runtime, drain, info, familiar: Familiar::default(), window });
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // A client acknowledges what it reads; meeting a closed connection, that would reset it while its last
             // frames are still on their way.
@@ -72,9 +73,10 @@ impl Handler for Gate {
 
 /// One client connection.
 pub(super) struct Connection {
-    runtime: Arc<ArcSwap<Runtime>>,
+    pub(super) runtime: Arc<ArcSwap<Runtime>>,
     drain: Drain,
     pub(super) info: ConnectionInfo,
+    pub(super) familiar: Familiar,
     /// Used over HTTP/2.
     pub(super) window: ClientWindow,
 }
@@ -128,16 +130,17 @@ impl Connection {
         };
         // Until the access line is written, wherever this ends.
         let _in_flight;
-        let mut record = Record::new(RequestId::random(), self.info.peer.ip());
+        let awaited = Instant::now();
+        let mut record = Record::new(RequestId::random(), self.info.peer.ip(), awaited);
         let is_http2 = session.is_http2();
-        let served = match self.await_head(&mut session, &limits, shutdown).await {
+        let served = match self.await_head(&mut session, awaited, &limits, shutdown).await {
             Arrival::Request => {
-                record.begins();
+                record.begins(Instant::now());
                 _in_flight = (metrics::in_flight(), self.drain.request());
                 let served = tokio::select! {
                     biased;
                     // Not under the snapshot of when the waiting began, which may be long ago.
-                    served = serve(&mut session, &self.info, &self.runtime, outlet, &mut record) => Some(served),
+                    served = serve(&mut session, self, outlet, &mut record) => Some(served),
                     () = self.is_cut_by_itself(is_http2) => None,
                 };
                 served.unwrap_or_else(|| {
@@ -146,7 +149,7 @@ impl Connection {
                 })
             }
             Arrival::Broken(rejection) => {
-                record.begins();
+                record.begins(awaited);
                 session.set_keepalive(None);
                 self.info.activity.linger(UNREAD);
                 reject(&mut session, &rejection, None, Common::default(), outlet, &mut record).await
@@ -176,7 +179,13 @@ enum Arrival {
 }
 
 impl Connection {
-    async fn await_head(&self, session: &mut ServerSession, limits: &Limits, shutdown: &ShutdownWatch) -> Arrival {
+    async fn await_head(
+        &self,
+        session: &mut ServerSession,
+        began: Instant,
+        limits: &Limits,
+        shutdown: &ShutdownWatch,
+    ) -> Arrival {
         session.set_read_timeout(Some(limits.body_idle));
         if session.is_http2() {
             // Its head is there already; its writes are bounded slice by slice.
@@ -195,20 +204,21 @@ impl Connection {
                 Ok(false) => Arrival::Nothing,
                 Err(_) => Arrival::Broken(Rejection::UnreadableHead),
             },
-            overdue = self.head_overdue(heard, limits) => overdue,
-            () = self.stopped_in_silence(heard, shutdown.clone()) => Arrival::Nothing,
+            overdue = self.head_overdue(heard, began, limits) => overdue,
+            () = self.stopped_in_silence(heard, began, shutdown.clone()) => Arrival::Nothing,
         }
     }
 
     /// Ends when the client was silent for `limits.idle`, or its head took longer than `limits.request_head`.
-    async fn head_overdue(&self, heard: u64, limits: &Limits) -> Arrival {
-        let began = Instant::now();
+    async fn head_overdue(&self, heard: u64, began: Instant, limits: &Limits) -> Arrival {
         let tick = TICK.min(limits.idle).min(limits.request_head);
+        let mut look = began;
         while self.info.activity.heard() == heard {
-            if began.elapsed() >= limits.idle {
+            if look.saturating_duration_since(began) >= limits.idle {
                 return Arrival::Nothing;
             }
-            sleep(tick).await;
+            look += tick;
+            sleep_until(look).await;
         }
         sleep(limits.request_head).await;
         Arrival::Broken(Rejection::SlowHead)
@@ -216,10 +226,9 @@ impl Connection {
 
     /// Ends when the server stops, unless a request has begun to arrive: that one is still served. A client that spoke
     /// just before may be about to.
-    async fn stopped_in_silence(&self, heard: u64, mut shutdown: ShutdownWatch) {
-        let silent = Instant::now();
+    async fn stopped_in_silence(&self, heard: u64, began: Instant, mut shutdown: ShutdownWatch) {
         stopped(&mut shutdown).await;
-        sleep(LAST_WORD.saturating_sub(silent.elapsed())).await;
+        sleep_until(began + LAST_WORD).await;
         if self.info.activity.heard() != heard {
             std::future::pending::<()>().await;
         }
@@ -234,7 +243,12 @@ pub(super) async fn stopped(shutdown: &mut ShutdownWatch) {
 /// After a whole answer: the connection serves the next request where it can.
 async fn finish(session: ServerSession, patience: Duration) -> Option<ReusedHttpStream> {
     let settings = HttpPersistentSettings::for_session(&session);
-    let finished = tokio::time::timeout(patience, session.finish()).await;
-    let stream = finished.ok()?.ok()??;
+    let mut finished = pin!(session.finish());
+    // Mostly nothing is left to be done, which needs no clock.
+    let finished = match poll_fn(|context| Poll::Ready(finished.as_mut().poll(context))).await {
+        Poll::Ready(finished) => finished,
+        Poll::Pending => timeout(patience, finished).await.ok()?,
+    };
+    let stream = finished.ok()??;
     Some(ReusedHttpStream::from_reusable_stream(stream, settings))
 }

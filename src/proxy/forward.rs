@@ -28,27 +28,32 @@ fn is_passed(name: &HeaderName) -> bool {
 }
 
 /// Response headers that are passed on as they are.
-const RESPONSE_HEADERS: [&str; 19] = [
-    "accept-ranges",
-    "allow",
-    "cache-control",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "docker-content-digest",
-    "docker-upload-uuid",
-    "etag",
-    "last-modified",
-    "oci-chunk-max-length",
-    "oci-chunk-min-length",
-    "oci-filters-applied",
-    "oci-subject",
-    "oci-tag",
-    "range",
-    "retry-after",
-    "warning",
-];
+fn is_passed_back(name: &HeaderName) -> bool {
+    const OF_REGISTRIES: [&str; 7] = [
+        "docker-content-digest",
+        "docker-upload-uuid",
+        "oci-chunk-max-length",
+        "oci-chunk-min-length",
+        "oci-filters-applied",
+        "oci-subject",
+        "oci-tag",
+    ];
+    matches!(
+        *name,
+        header::ACCEPT_RANGES
+            | header::ALLOW
+            | header::CACHE_CONTROL
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LENGTH
+            | header::CONTENT_RANGE
+            | header::CONTENT_TYPE
+            | header::ETAG
+            | header::LAST_MODIFIED
+            | header::RANGE
+            | header::RETRY_AFTER
+            | header::WARNING
+    ) || OF_REGISTRIES.contains(&name.as_str())
+}
 
 /// The headers of the upstream request: what the route needs and nothing else of what the client sent.
 ///
@@ -67,12 +72,10 @@ pub(super) fn request_headers(client: &HeaderMap, head: &RequestHead, route: &Ro
     {
         headers.insert(header::CONTENT_RANGE, range.clone());
     }
-    if let Ok(host) = HeaderValue::try_from(head.host.to_string()) {
-        headers.insert(header::HOST, host.clone());
-        headers.insert(FORWARDED_HOST, host);
-    }
-    if let Ok(client) = HeaderValue::try_from(head.client.to_string()) {
-        headers.insert(FORWARDED_FOR, client);
+    headers.insert(header::HOST, head.host_header.clone());
+    headers.insert(FORWARDED_HOST, head.host_header.clone());
+    if let Some(client) = &head.client_header {
+        headers.insert(FORWARDED_FOR, client.clone());
     }
     if let Ok(id) = HeaderValue::from_str(head.id.as_str()) {
         headers.insert(ids::REQUEST_ID, id);
@@ -149,7 +152,7 @@ pub fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Res
     if !redirected {
         check_status(upstream.status)?;
     }
-    let mut response = passed(upstream, &RESPONSE_HEADERS);
+    let mut response = passed(upstream, is_passed_back);
     if let Some(location) = upstream.headers.get(header::LOCATION) {
         let address = if redirected { location.clone() } else { public_address(location, public)? };
         response.headers.insert(header::LOCATION, address);
@@ -167,13 +170,13 @@ pub fn response_head(upstream: &Parts, route: &Route, public: Public<'_>) -> Res
     Ok(response)
 }
 
-/// The status, and those of the headers that are in the list.
-pub(super) fn passed(upstream: &Parts, names: &[&'static str]) -> Parts {
+/// The status, and those of the headers that are to be passed on.
+pub(super) fn passed(upstream: &Parts, is_passed: impl Fn(&HeaderName) -> bool) -> Parts {
     let (mut response, ()) = Response::new(()).into_parts();
     response.status = upstream.status;
     let headers = &mut response.headers;
     headers.reserve(16);
-    for (name, value) in upstream.headers.iter().filter(|(name, _)| names.contains(&name.as_str())) {
+    for (name, value) in upstream.headers.iter().filter(|(name, _)| is_passed(name)) {
         headers.append(name, value.clone());
     }
     if upstream.status == StatusCode::NO_CONTENT {

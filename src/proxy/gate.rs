@@ -37,8 +37,8 @@ pub(super) struct Admitted {
 
 /// The upload session that a route goes on with, or would begin.
 pub(super) struct Upload {
-    /// When it was opened, in seconds since 1970; now where there is none yet.
-    pub(super) opened: u64,
+    /// When it was opened, in seconds since 1970: now where the route would begin one, None where it is about none.
+    pub(super) opened: Option<u64>,
     /// Which of the upstream's servers holds it.
     pub(super) server: Option<Arc<str>>,
 }
@@ -103,7 +103,7 @@ pub(super) async fn decide(
     record.allows(&permit);
     let upload = admit(runtime, registry, head, &permit)?;
     Ok(match permit.route() {
-        Route::Base(Read::Get) if head.navigation && surface.ui && principal.name().is_some() => {
+        Route::Base(Read::Get) if head.asking.navigates() && surface.ui && principal.name().is_some() => {
             Verdict::Answer(super::pages::signed_in())
         }
         Route::Base(_) => Verdict::Answer(super::pages::base()),
@@ -174,7 +174,8 @@ fn admit(
         _ => {}
     }
     let Some((repository, session)) = permit.route().upload_session() else {
-        return Ok(Upload { opened: token::now(), server: None });
+        let opens = matches!(permit.route(), Route::Upload { .. });
+        return Ok(Upload { opened: opens.then(token::now), server: None });
     };
     let subject = permit.caller().unwrap_or_default();
     let sealed = Sealed { service: &registry.service, repository, id: &session.id, subject };
@@ -182,7 +183,7 @@ fn admit(
     let opened = runtime.seals.opened(sealed, seal).ok_or(Rejection::ForeignUpload)?;
     let pool = registry.pool(permit.route())?;
     let server = runtime.seals.server(sealed, seal, pool.servers()).ok_or(Rejection::LostUpload)?;
-    Ok(Upload { opened, server: Some(Arc::clone(server)) })
+    Ok(Upload { opened: Some(opened), server: Some(Arc::clone(server)) })
 }
 
 /// The most that a route's request body may hold; None: no limit.

@@ -10,7 +10,9 @@ use ipnet::IpNet;
 use pingora_core::protocols::http::ServerSession;
 
 use super::{
-    asking::{self, Asking},
+    asking::Asking,
+    connection::Connection,
+    familiar::Dialled,
     ids::{RequestId, Trace},
     respond::Rejection,
 };
@@ -30,12 +32,12 @@ pub(super) struct RequestHead {
     pub target: PathAndQuery,
     /// The host that was asked, with the port as the client wrote it.
     pub host: Host,
+    pub host_header: HeaderValue,
     /// Lower case, from the TLS handshake.
     pub sni: Option<Arc<str>>,
     pub client: IpAddr,
+    pub client_header: Option<HeaderValue>,
     pub credentials: Credentials,
-    /// A browser opens an address (`Sec-Fetch-Mode: navigate`).
-    pub navigation: bool,
     pub asking: Asking,
     pub expects_continue: bool,
     pub content_length: Option<u64>,
@@ -47,31 +49,36 @@ pub(super) struct RequestHead {
 impl RequestHead {
     pub(super) fn read(
         session: &ServerSession,
-        connection: &ConnectionInfo,
+        connection: &Connection,
         trusted_proxies: &[IpNet],
         own: &RequestId,
     ) -> Result<Self, Rejection> {
         let request = session.req_header();
         let headers = &request.headers;
+        let Connection { info: ConnectionInfo { peer, sni, .. }, familiar, .. } = connection;
+        let peer = peer.ip();
         let target = target(session)?;
-        let host = host(session)?;
+        let Dialled { host, header: host_header } =
+            familiar.dialled(authority(session)?).ok_or(Rejection::BadRequest("unreadable Host"))?;
         let expects_continue = expectation(headers)?;
-        check_coding(headers)?;
         // The engine has taken the length away where there is a coding, so that only the raw head tells.
-        let coded = headers.contains_key(header::TRANSFER_ENCODING);
-        if coded && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes())) {
+        if is_coded(headers)?
+            && session.as_http1().is_some_and(|http1| has_two_framings(&http1.get_headers_raw_bytes()))
+        {
             return Err(Rejection::BadRequest("both Transfer-Encoding and Content-Length"));
         }
+        let client = client_address(peer, headers, trusted_proxies)?;
         Ok(Self {
-            id: request_id(connection.peer.ip(), headers, trusted_proxies).unwrap_or_else(|| own.clone()),
+            id: request_id(peer, headers, trusted_proxies).unwrap_or_else(|| own.clone()),
             trace: Trace::of(headers),
             method: request.method.clone(),
             target,
             host,
-            sni: connection.sni.clone(),
-            client: client_address(connection.peer.ip(), headers, trusted_proxies)?,
+            host_header,
+            sni: sni.clone(),
+            client,
+            client_header: familiar.client(client),
             credentials: credentials(headers),
-            navigation: headers.get(asking::FETCH_MODE).is_some_and(|mode| mode == "navigate"),
             asking: Asking::read(headers),
             expects_continue,
             content_length: content_length(headers)?,
@@ -108,7 +115,7 @@ fn is_plain_target(head: &[u8]) -> bool {
 }
 
 /// `:authority`, the authority of an absolute target, or `Host`. The engine has already refused two that differ.
-fn host(session: &ServerSession) -> Result<Host, Rejection> {
+fn authority(session: &ServerSession) -> Result<&str, Rejection> {
     let request = session.req_header();
     let authority = match request.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -117,8 +124,7 @@ fn host(session: &ServerSession) -> Result<Host, Rejection> {
             None => None,
         },
     };
-    let authority = authority.ok_or(Rejection::BadRequest("a request needs a Host"))?;
-    Host::parse(authority).ok_or(Rejection::BadRequest("unreadable Host"))
+    authority.ok_or(Rejection::BadRequest("a request needs a Host"))
 }
 
 fn credentials(headers: &HeaderMap) -> Credentials {
@@ -155,13 +161,13 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
     }
 }
 
-/// Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
+/// True where it comes in chunks. Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
 /// coded and without its name (RFC 9112 §6.1).
-fn check_coding(headers: &HeaderMap) -> Result<(), Rejection> {
+fn is_coded(headers: &HeaderMap) -> Result<bool, Rejection> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (None, _) => Ok(false),
+        (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(true),
         (Some(_), _) => Err(Rejection::BadRequest("a transfer coding other than chunked")),
     }
 }
@@ -297,7 +303,7 @@ mod tests {
             for coding in codings {
                 headers.append(header::TRANSFER_ENCODING, coding.parse().unwrap());
             }
-            check_coding(&headers).is_ok()
+            is_coded(&headers).is_ok()
         };
         assert!(check(&[]) && check(&["chunked"]) && check(&["Chunked "]));
         for bad in ["", "gzip", "gzip, chunked", "chunked, chunked", "chunked,", "identity", "xchunked"] {

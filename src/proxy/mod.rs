@@ -7,6 +7,7 @@ mod catalog;
 mod client;
 mod connection;
 mod failures;
+mod familiar;
 mod form;
 mod forward;
 mod gate;
@@ -35,6 +36,7 @@ use pingora_core::protocols::http::ServerSession;
 use self::{
     asking::Sharing,
     client::{ClientGone, Common, Outlet},
+    connection::Connection,
     gate::{Admitted, Verdict},
     head::RequestHead,
     http2::Growth,
@@ -44,10 +46,9 @@ use self::{
     respond::{Challenger, Rejection},
 };
 use crate::{
-    listener::ConnectionInfo,
     registry::{RepositoryName, UploadId},
     runtime::{PublicRegistry, Runtime},
-    token::Sealed,
+    token::{self, Sealed},
     upstream,
 };
 
@@ -71,7 +72,7 @@ impl<'a> Case<'a> {
             service: &registry.service,
             prompt: &runtime.prompt,
             scope: None,
-            navigation: head.navigation,
+            navigation: head.asking.navigates(),
             token_endpoint: false,
         }
     }
@@ -88,11 +89,11 @@ impl<'a> Case<'a> {
 /// One request, from its head to the last byte of its answer.
 async fn serve(
     session: &mut ServerSession,
-    connection: &ConnectionInfo,
-    latest: &ArcSwap<Runtime>,
+    connection: &Connection,
     outlet: Outlet<'_>,
     record: &mut Record,
 ) -> Result<(), ClientGone> {
+    let latest = &*connection.runtime;
     let runtime = &*latest.load_full();
     let head = match RequestHead::read(session, connection, &runtime.trusted_proxies, &record.id) {
         Ok(head) => head,
@@ -204,7 +205,7 @@ async fn forward(
     let server = Arc::clone(exchange.server());
     let seal = |repository: &RepositoryName, id: &UploadId| {
         let sealed = Sealed { service: &registry.service, repository, id, subject };
-        runtime.seals.seal(sealed, &server, upload.opened)
+        runtime.seals.seal(sealed, &server, upload.opened.unwrap_or_else(token::now))
     };
     record.upstream = Some(Arc::clone(&server));
     record.receives(&exchange.head.headers);
@@ -226,7 +227,9 @@ async fn forward(
         if let Some(held) = &held {
             download.in_frames_of(held.frame());
         }
-        pump::deliver(session, download, response, outlet, record).await?;
+        let ending = pump::deliver(session, &mut download, response, outlet, record).await?;
+        download.finish();
+        pump::end_delivery(session, ending, outlet, record).await?;
     }
     if let Some(notice) = notice {
         notice.delivered(record);

@@ -1,6 +1,12 @@
 //! Bodies both ways: a frame at a time, never more than the other side takes.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header, response::Parts};
@@ -56,7 +62,7 @@ pub(super) async fn ask(
     headers: &HeaderMap,
     at: Option<&str>,
 ) -> Result<Exchange, Stop> {
-    awaited(session, permit, pool.fetch(permit, headers, at)).await
+    awaited(session, permit, pin!(pool.fetch(permit, headers, at))).await
 }
 
 /// The answer, unless the client leaves. Where something becomes of the request without the client too, it is to be known
@@ -64,9 +70,8 @@ pub(super) async fn ask(
 async fn awaited(
     session: &mut ServerSession,
     permit: &Permit,
-    answer: impl Future<Output = Result<Exchange, upstream::Error>>,
+    mut answer: Pin<&mut impl Future<Output = Result<Exchange, upstream::Error>>>,
 ) -> Result<Exchange, Stop> {
-    let mut answer = pin!(answer);
     tokio::select! {
         biased;
         answer = &mut answer => return Ok(answer?),
@@ -116,7 +121,7 @@ pub(super) async fn upload(
     }
     // All of it is written, and a commit may take its time.
     drop(terms);
-    awaited(session, permit, pool.answer(permit, pending)).await
+    awaited(session, permit, pin!(pool.answer(permit, pending))).await
 }
 
 /// Returns the answer where it came before the body's end.
@@ -228,26 +233,35 @@ async fn settle(pool: &Pool, pending: &mut Pending) -> Result<Exchange, Stop> {
     }
 }
 
-/// Sends the answer on, head and body.
+/// Whether a client knows of an answer's end once it has all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ending {
+    Told,
+    Untold {
+        /// As the head announced it.
+        length: Option<u64>,
+    },
+}
+
+/// Sends the answer on, head and body, but for its end.
 pub(super) async fn deliver(
     session: &mut ServerSession,
-    mut download: Download<'_>,
+    download: &mut Download<'_>,
     mut head: Parts,
     outlet: Outlet<'_>,
     record: &mut Record,
-) -> Result<(), Stop> {
+) -> Result<Ending, Stop> {
     let bodyless = session.req_header().method == Method::HEAD || !client::has_body(head.status);
     // What is hashed and small is judged before a word of it is said: of an empty answer the head is all there is.
     let mut first = None;
     if download.is_verified() && !bodyless {
-        first = Some(next(session, &mut download).await?.transpose()?);
+        first = Some(next(session, download).await?.transpose()?);
     }
     record.status = head.status.as_u16();
     client::frame_unknown_length(session, &mut head);
     if bodyless {
         client::write_head(session, head, true, outlet).await?;
-        download.finish();
-        return Ok(());
+        return Ok(Ending::Told);
     }
     let length = content_length(&head);
     client::write_head(session, head, false, outlet).await?;
@@ -258,7 +272,7 @@ pub(super) async fn deliver(
         let frame = match first.take() {
             Some(frame) => Ok(frame),
             None if is_whole => download.frame().await.transpose(),
-            None => next(session, &mut download).await?.transpose(),
+            None => next(session, download).await?.transpose(),
         };
         match frame {
             Ok(Some(data)) => {
@@ -281,15 +295,19 @@ pub(super) async fn deliver(
             record.upstream = Some(Arc::clone(download.server()));
         }
     }
-    download.finish();
-    if ended {
-        return Ok(());
-    }
+    Ok(if ended { Ending::Told } else { Ending::Untold { length } })
+}
+
+/// Tells the client of the answer's end. Who has all that was promised may be gone by then.
+pub(super) async fn end_delivery(
+    session: &mut ServerSession,
+    ending: Ending,
+    outlet: Outlet<'_>,
+    record: &Record,
+) -> Result<(), ClientGone> {
+    let Ending::Untold { length } = ending else { return Ok(()) };
     let said = client::end_body(session, outlet).await;
-    if length.is_none_or(|length| record.bytes_out < length) {
-        said?;
-    }
-    Ok(())
+    if length.is_none_or(|length| record.bytes_out < length) { said } else { Ok(()) }
 }
 
 fn content_length(head: &Parts) -> Option<u64> {

@@ -1,12 +1,9 @@
 //! What is noted of a request on its way, for the log and the metrics.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method};
+use tokio::time::Instant;
 
 use super::{
     audit::{self, Noted},
@@ -95,10 +92,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Of a request that begins to arrive from this address.
-    pub(super) fn new(id: RequestId, peer: IpAddr) -> Self {
+    /// Of a request that is awaited from this address.
+    pub(super) fn new(id: RequestId, peer: IpAddr, now: Instant) -> Self {
         Self {
-            began: Instant::now(),
+            began: now,
             id,
             trace: None,
             client: Some(peer),
@@ -139,7 +136,8 @@ impl Record {
     }
 
     /// From now on there is something to tell, even where a bug ends the request.
-    pub(super) fn begins(&mut self) {
+    pub(super) fn begins(&mut self, now: Instant) {
+        self.began = now;
         self.due = true;
     }
 
@@ -376,19 +374,33 @@ fn reference(route: &Route) -> Option<Reference> {
 mod tests {
     use super::*;
 
+    fn awaited() -> Record {
+        Record::new(RequestId::random(), IpAddr::from([127, 0, 0, 1]), Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_it_took_counts_from_its_head() {
+        let mut record = awaited();
+        tokio::time::advance(Duration::from_secs(100)).await;
+        record.begins(Instant::now());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(record.began.elapsed(), Duration::from_secs(2));
+        record.due = false;
+    }
+
     #[test]
     fn a_request_that_a_bug_ends_is_told_once_and_one_that_never_came_is_not() {
         let told = |act: fn(&mut Record), reason| {
-            let mut record = Record::new(RequestId::random(), IpAddr::from([127, 0, 0, 1]));
+            let mut record = awaited();
             record.refused = Some((reason, "refused"));
             act(&mut record);
             drop(record);
             pulse::totals().refusals.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count)
         };
         assert_eq!(told(|_| {}, "a test: nothing came"), 0);
-        assert_eq!(told(Record::begins, "a test: a bug"), 1);
+        assert_eq!(told(|record| record.begins(Instant::now()), "a test: a bug"), 1);
         let whole = |record: &mut Record| {
-            record.begins();
+            record.begins(Instant::now());
             record.write();
         };
         assert_eq!(told(whole, "a test: all is well"), 1);

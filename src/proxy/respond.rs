@@ -1,6 +1,6 @@
 //! What the client is told: the only place with status codes, error codes and challenges.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -13,6 +13,9 @@ use crate::{
     token::Refusal,
     upstream::{self, CatalogError},
 };
+
+/// Room for a usual challenge.
+const CHALLENGE: usize = 256;
 
 /// Why a form at the token endpoint is not served (RFC 6749 §5.2).
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -229,7 +232,8 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
+        // Room for those that every answer has, too.
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Self { status, headers, body: body.into() }
     }
@@ -342,7 +346,7 @@ fn denial_answer(denial: &Denial, challenger: Option<&Challenger<'_>>) -> Answer
             let error = narrow.then_some("insufficient_scope");
             // Clients show their users nothing of a message that is the code's usual one.
             let message = match scope {
-                Some(scope) => format!("authentication required for {scope}"),
+                Some(scope) => ["authentication required for ", scope].concat(),
                 None => "authentication required".to_owned(),
             };
             challenge(challenger, error, message)
@@ -376,10 +380,12 @@ fn challenge(challenger: Option<&Challenger<'_>>, error: Option<&str>, message: 
 /// Parameters quoted, lower case, no blank after a comma, none empty: the form that every client reads.
 fn bearer(challenger: &Challenger<'_>, error: Option<&str>) -> String {
     let Challenger { origin, token_path, service, .. } = challenger;
-    let mut value = format!("Bearer realm=\"{origin}{token_path}\",service=\"{service}\"");
+    let mut value = String::with_capacity(CHALLENGE);
+    // A string takes whatever is written.
+    let _ = write!(value, "Bearer realm=\"{origin}{token_path}\",service=\"{service}\"");
     for (name, text) in [("scope", challenger.scope.as_deref()), ("error", error)] {
         if let Some(text) = text {
-            value.push_str(&format!(",{name}=\"{text}\""));
+            value.extend([",", name, "=\"", text, "\""]);
         }
     }
     value

@@ -1,6 +1,7 @@
 //! Error codes of the registry API and their JSON body.
 
-use serde::Serialize;
+/// Room for a usual body.
+const USUAL: usize = 256;
 
 /// Codes of the OCI distribution spec and of distribution's `errcode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,23 +66,19 @@ impl ErrorBody {
     }
 
     pub fn to_json(&self) -> Vec<u8> {
-        let entry = Entry { code: self.code.as_str(), message: &self.message, detail: self.detail.as_ref() };
-        // Strings and JSON values always serialize; an empty list is still a readable body.
-        serde_json::to_vec(&Errors { errors: [entry] }).unwrap_or_else(|_| br#"{"errors":[]}"#.to_vec())
+        let mut json = Vec::with_capacity(USUAL);
+        json.extend_from_slice(br#"{"errors":[{"code":""#);
+        json.extend_from_slice(self.code.as_str().as_bytes());
+        json.extend_from_slice(br#"","message":"#);
+        // Strings and JSON values can always be written, and into memory.
+        let _ = serde_json::to_writer(&mut json, &self.message);
+        if let Some(detail) = &self.detail {
+            json.extend_from_slice(br#","detail":"#);
+            let _ = serde_json::to_writer(&mut json, detail);
+        }
+        json.extend_from_slice(b"}]}");
+        json
     }
-}
-
-#[derive(Serialize)]
-struct Errors<'a> {
-    errors: [Entry<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct Entry<'a> {
-    code: &'static str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a serde_json::Value>,
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl RepositoryName {
     }
 
     /// The path components, in order.
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
+    pub fn segments(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split('/')
     }
 }

@@ -46,8 +46,7 @@ impl Pattern {
 
     /// True where the whole name matches; `$user` matches `user` as one segment, and nothing where there is no user.
     pub fn matches(&self, name: &RepositoryName, user: Option<&str>) -> bool {
-        let names: Vec<&str> = name.segments().collect();
-        matches_all(&self.segments, &names, |segment, name| match segment {
+        matches_all(&self.segments, name.segments(), |segment, name| match segment {
             Segment::Literal(literal) => literal == name,
             Segment::One => true,
             Segment::User => user == Some(*name),
@@ -121,10 +120,10 @@ impl Pattern {
     /// True where every name that `other` matches is matched by `self` too, for the same user. May say false when it
     /// cannot tell (`**/*` and `**`).
     pub fn covers(&self, other: &Self) -> bool {
-        matches_all(&self.segments, &other.segments, |segment, other| match (segment, other) {
+        matches_all(&self.segments, other.segments.iter(), |segment, other| match (segment, other) {
             (Segment::Any, _) | (_, Segment::Any) => false,
             (Segment::One, _) => true,
-            (Segment::Literal(_) | Segment::User, _) => segment == other,
+            (Segment::Literal(_) | Segment::User, other) => segment == *other,
         })
     }
 }
@@ -152,27 +151,29 @@ impl Segment {
 
 /// Matches a sequence as a whole: `Any` takes any number of items, every other segment takes the one for which `takes`
 /// holds. At a mismatch only the latest `Any` has to take one more, so the cost is at most the product of the lengths.
-fn matches_all<T>(pattern: &[Segment], items: &[T], takes: impl Fn(&Segment, &T) -> bool) -> bool {
+fn matches_all<I: Iterator + Clone>(pattern: &[Segment], items: I, takes: impl Fn(&Segment, &I::Item) -> bool) -> bool {
     let (mut pattern, mut items) = (pattern, items);
-    let mut retry: Option<(&[Segment], &[T])> = None;
+    let mut retry: Option<(&[Segment], I)> = None;
     loop {
-        match (pattern.split_first(), items.split_first()) {
-            (None, None) => return true,
+        let mut later_items = items.clone();
+        match (pattern.split_first(), later_items.next()) {
+            (None, None) | (Some((Segment::Any, [])), _) => return true,
             (Some((Segment::Any, rest)), _) => {
-                retry = Some((rest, items));
+                retry = Some((rest, items.clone()));
                 pattern = rest;
                 continue;
             }
-            (Some((segment, later_segments)), Some((item, later_items))) if takes(segment, item) => {
+            (Some((segment, later_segments)), Some(item)) if takes(segment, &item) => {
                 (pattern, items) = (later_segments, later_items);
                 continue;
             }
             _ => {}
         }
-        let Some((after_any, taken_from)) = retry else { return false };
-        let Some((_, remaining)) = taken_from.split_first() else { return false };
-        retry = Some((after_any, remaining));
-        (pattern, items) = (after_any, remaining);
+        let Some((after_any, taken_from)) = &mut retry else { return false };
+        if taken_from.next().is_none() {
+            return false;
+        }
+        (pattern, items) = (*after_any, taken_from.clone());
     }
 }
 

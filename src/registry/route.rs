@@ -285,11 +285,11 @@ impl Route {
             Action::Pull | Action::Delete => Actions::from(action),
             Action::Push => Actions::from(Action::Pull).with(Action::Push),
         };
+        let target = Scope::repository(repository.clone(), actions);
+        let Some(source) = source else { return Some(target.to_string()) };
         let mut scopes = ScopeSet::default();
-        scopes.add(Scope::repository(repository.clone(), actions));
-        if let Some(source) = source {
-            scopes.add(Scope::repository(source.clone(), Action::Pull.into()));
-        }
+        scopes.add(target);
+        scopes.add(Scope::repository(source.clone(), Action::Pull.into()));
         Some(scopes.to_string())
     }
 

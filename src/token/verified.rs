@@ -1,20 +1,26 @@
 //! Tokens whose signature has been checked, remembered.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-use aws_lc_rs::digest;
+use equivalent::Equivalent;
 use moka::sync::Cache;
 
 use super::claims::{Claims, TokenKind};
 use crate::{
+    config::Secret,
     identity::{Limit, Parent},
     telemetry::metrics,
 };
 
 /// What the entries may take up together, in bytes, roughly.
 const CAPACITY: u64 = 32 * 1024 * 1024;
-/// What an entry takes besides what stands in its token.
+/// What an entry takes besides its token and what stands in it.
 const OVERHEAD: usize = 512;
+/// How much of a token is hashed.
+const HASHED: usize = 32;
 
 /// What a token said once its signature, kind, issuer and audience had been checked. Time, revocation and the subject's
 /// standing are not part of it: they are asked each time.
@@ -26,7 +32,6 @@ pub(super) struct Verified {
     pub(super) subject: Option<Subject>,
     pub(super) limit: Limit,
     pub(super) parent: Option<Parent>,
-    size: usize,
 }
 
 /// Who a token speaks for, and by what.
@@ -38,7 +43,7 @@ pub(super) struct Subject {
 
 impl Verified {
     /// `None` where claims do not go together.
-    pub(super) fn new(claims: Claims, token: &str) -> Option<Self> {
+    pub(super) fn new(claims: Claims) -> Option<Self> {
         let limit = Limit { scopes: claims.scopes().map(Arc::new), patterns: claims.patterns().map(Arc::new) };
         let subject = match (claims.sub, claims.via, claims.prf) {
             (name, None, None) if name.is_empty() => None,
@@ -52,7 +57,6 @@ impl Verified {
             subject,
             limit,
             parent: claims.parent.map(|parent| Parent { id: parent.jti.into(), expires: parent.exp }),
-            size: OVERHEAD.saturating_add(token.len()),
         })
     }
 
@@ -61,8 +65,20 @@ impl Verified {
     }
 }
 
-/// The hash of a token with what it was checked for.
-type Key = [u8; digest::SHA256_OUTPUT_LEN];
+/// A token with what it was checked for.
+struct Key {
+    kind: TokenKind,
+    service: Box<str>,
+    token: Secret,
+}
+
+/// The same of a token that is presented.
+#[derive(PartialEq, Eq)]
+struct Presented<'a> {
+    kind: TokenKind,
+    service: &'a str,
+    token: &'a str,
+}
 
 /// Bounded in size. It belongs to one set of keys, issuer and configuration and goes with them, so that nothing outlives
 /// a removed key.
@@ -71,8 +87,7 @@ pub(super) struct VerifiedTokens(Cache<Key, Arc<Verified>>);
 
 impl VerifiedTokens {
     pub(super) fn new() -> Self {
-        let weigher = |_: &Key, verified: &Arc<Verified>| u32::try_from(verified.size).unwrap_or(u32::MAX);
-        Self(Cache::builder().max_capacity(CAPACITY).weigher(weigher).build())
+        Self(Cache::builder().max_capacity(CAPACITY).weigher(|key, _| size(key)).build())
     }
 
     /// The remembered result, or that of `verify`, which is remembered where there is one.
@@ -83,31 +98,66 @@ impl VerifiedTokens {
         token: &str,
         verify: impl FnOnce() -> Result<Verified, E>,
     ) -> Result<Arc<Verified>, E> {
-        let key = key(kind, service, token);
-        let known = self.0.get(&key);
+        let presented = Presented { kind, service, token };
+        let known = self.0.get(&presented);
         metrics::token_looked_up(known.is_some());
         if let Some(verified) = known {
             return Ok(verified);
         }
         let verified = Arc::new(verify()?);
-        self.0.insert(key, Arc::clone(&verified));
+        self.0.insert(presented.to_key(), Arc::clone(&verified));
         Ok(verified)
     }
 
     pub(super) fn forget(&self, kind: TokenKind, service: &str, token: &str) {
-        self.0.invalidate(&key(kind, service, token));
+        self.0.invalidate(&Presented { kind, service, token });
     }
 }
 
-fn key(kind: TokenKind, service: &str, token: &str) -> Key {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [kind.as_str(), service, token] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
+/// What an entry takes: its token, as much again for what stands in it, and the rest.
+fn size(key: &Key) -> u32 {
+    u32::try_from(2 * key.token.reveal().len() + key.service.len() + OVERHEAD).unwrap_or(u32::MAX)
+}
+
+impl Key {
+    fn presented(&self) -> Presented<'_> {
+        Presented { kind: self.kind, service: &self.service, token: self.token.reveal() }
     }
-    let mut key = Key::default();
-    key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    key
+}
+
+impl Presented<'_> {
+    fn to_key(&self) -> Key {
+        Key { kind: self.kind, service: self.service.into(), token: Secret::new(self.token.to_owned()) }
+    }
+}
+
+/// All of a token is compared, but only its end is hashed, since it is long and this is done at each request. What is kept
+/// here ends in a signature of ours, and nobody can make two of these alike.
+impl Hash for Presented<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let token = self.token.as_bytes();
+        state.write(token.last_chunk::<HASHED>().map_or(token, |end| end));
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.presented().hash(state);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.presented() == other.presented()
+    }
+}
+
+impl Eq for Key {}
+
+impl Equivalent<Key> for Presented<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.presented()
+    }
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl Verifier {
 
     /// What a token of this kind says that these keys signed for this service and that is not revoked.
     fn verified(&self, kind: TokenKind, service: &str, token: &str) -> Result<Arc<Verified>, VerifyError> {
-        let verify = || Verified::new(self.check(kind, service, token)?, token).ok_or(Fault::Malformed);
+        let verify = || Verified::new(self.check(kind, service, token)?).ok_or(Fault::Malformed);
         let verified = self.verified.get(kind, service, token, verify).map_err(foreign)?;
         let parent = verified.parent.as_ref().map(|parent| &*parent.id);
         let revoked = self.names(&verified.id, parent);

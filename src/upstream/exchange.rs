@@ -5,14 +5,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use hyper::{Request, Response, body::Incoming, client::conn::TrySendError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Error, Feed, UploadBody,
@@ -64,6 +64,11 @@ impl Pending {
         Self { storage: Some(storage), ..Self::start(wire, request, server).unmeasured() }
     }
 
+    /// See the field.
+    pub(super) fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
     /// What it means that the server did not go on for so long.
     pub fn silent(&self, time: Duration) -> Error {
         let error = Error::Silent(time);
@@ -106,7 +111,7 @@ impl Future for Pending {
 impl Pending {
     fn answered(&mut self, response: Response<Incoming>) -> Result<Exchange, Error> {
         let server = self.server.take().ok_or(Error::Unusable("an answer after the answer"))?;
-        self.asked.iter().for_each(|asked| server.answered(asked.elapsed()));
+        self.asked.into_iter().for_each(|asked| server.answered(asked));
         let asked = Arc::clone(&server);
         let exchange = Exchange::new(self.wire.take(), response, server, self.storage.take());
         if self.is_final {
@@ -143,12 +148,11 @@ impl Exchange {
         storage: Option<Arc<Idle>>,
     ) -> Result<Self, Error> {
         let (head, body) = response.into_parts();
-        let framings = usize::from(head.headers.contains_key(http::header::TRANSFER_ENCODING))
-            + head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
-        if framings > 1 {
+        let coding = head.headers.get(http::header::TRANSFER_ENCODING);
+        let lengths = head.headers.get_all(http::header::CONTENT_LENGTH).iter().count();
+        if usize::from(coding.is_some()) + lengths > 1 {
             return Err(Error::Unusable("two framings in one answer"));
         }
-        let coding = head.headers.get(http::header::TRANSFER_ENCODING);
         if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
             return Err(Error::Unusable("a transfer coding other than chunked"));
         }
@@ -219,6 +223,10 @@ impl Exchange {
     }
 
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        // All of the announced length has come: there is nothing to drive the connection for.
+        if self.body.is_end_stream() {
+            return Poll::Ready(None);
+        }
         loop {
             if self.wire.as_mut().is_some_and(|wire| wire.poll_drive(context).is_ready()) {
                 self.wire = None;

@@ -1,8 +1,9 @@
 //! Connections that wait for their next exchange.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
+use tokio::time::Instant;
 
 use super::client::Wire;
 
@@ -21,10 +22,10 @@ impl Default for Idle {
 }
 
 impl Idle {
-    /// One that is still good.
-    pub(super) fn take(&self) -> Option<Wire> {
+    /// One that is still good now.
+    pub(super) fn take(&self, now: Instant) -> Option<Wire> {
         while let Some(mut wire) = self.0.pop() {
-            if wire.idle_since.elapsed() < AGE && wire.is_usable() {
+            if now.saturating_duration_since(wire.idle_since) < AGE && wire.is_usable() {
                 return Some(wire);
             }
         }

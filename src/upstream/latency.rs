@@ -5,8 +5,10 @@ use std::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// One answer counts for this part of the mean, so that the last two dozen make it.
 const PART: u64 = 8;
@@ -24,8 +26,8 @@ pub(super) struct Latency {
 
 impl Latency {
     /// Counts another answer.
-    pub(super) fn note(&self, took: Duration) {
-        let now = clock();
+    pub(super) fn note(&self, took: Duration, now: Instant) {
+        let now = clock(now);
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
         let is_old = now.saturating_sub(self.at.swap(now, Ordering::Relaxed)) > millis(RECENT);
         let mean = self.mean.load(Ordering::Relaxed);
@@ -36,7 +38,7 @@ impl Latency {
     /// The mean; None where nothing was answered for five minutes.
     pub(super) fn mean(&self) -> Option<Duration> {
         let mean = self.mean.load(Ordering::Relaxed);
-        let age = clock().saturating_sub(self.at.load(Ordering::Relaxed));
+        let age = clock(Instant::now()).saturating_sub(self.at.load(Ordering::Relaxed));
         (mean != 0 && age <= millis(RECENT)).then(|| Duration::from_nanos(mean))
     }
 }
@@ -46,9 +48,9 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Milliseconds of this process.
-fn clock() -> u64 {
+fn clock(now: Instant) -> u64 {
     static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    millis(BEGIN.elapsed())
+    millis(now.saturating_duration_since(*BEGIN))
 }
 
 #[cfg(test)]
@@ -58,14 +60,15 @@ mod tests {
     #[test]
     fn later_answers_count_for_more() {
         let latency = Latency::default();
+        let note = |took| latency.note(took, Instant::now());
         assert_eq!(latency.mean(), None);
-        latency.note(Duration::from_millis(8));
+        note(Duration::from_millis(8));
         assert_eq!(latency.mean(), Some(Duration::from_millis(8)));
-        latency.note(Duration::from_millis(16));
+        note(Duration::from_millis(16));
         assert_eq!(latency.mean(), Some(Duration::from_millis(9)));
-        (0..50).for_each(|_| latency.note(Duration::from_millis(100)));
+        (0..50).for_each(|_| note(Duration::from_millis(100)));
         assert!(latency.mean().unwrap() > Duration::from_millis(99));
-        latency.note(Duration::ZERO);
+        note(Duration::ZERO);
         assert!(latency.mean().is_some());
     }
 }

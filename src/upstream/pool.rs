@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use hyper::Request;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::{
@@ -297,7 +297,7 @@ impl Pool {
     ) -> Result<Exchange, Error> {
         server.asked();
         let grace = if turn.others { Duration::ZERO } else { self.timeouts.idle };
-        if let Some(wire) = server.reusable() {
+        if let Some(wire) = server.reusable(turn.begun) {
             let request = self.request(permit, headers.clone(), UploadBody::empty())?;
             match self.head_of(Pending::start(wire, request, server.occupy()), turn.limit, grace).await {
                 Err(Error::Broken(_)) => {}
@@ -379,10 +379,10 @@ impl Pool {
     /// requests met says nothing of this one, but then somebody else can be asked instead.
     async fn head_of(&self, mut pending: Pending, limit: Duration, grace: Duration) -> Result<Exchange, Error> {
         let server = pending.server();
-        let (begun, mut lost) = (Instant::now(), None);
+        let (begun, mut lost) = (pending.asked().unwrap_or_else(Instant::now), None);
+        let mut look = begun + limit.min(TICK);
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
-            if let Ok(answer) = timeout(left.min(TICK), &mut pending).await {
+            if let Ok(answer) = timeout_at(look, &mut pending).await {
                 return answer;
             }
             let well = |server: &Arc<Server>| match grace.is_zero() {
@@ -393,15 +393,15 @@ impl Pool {
             if begun.elapsed() >= limit || lost.is_some_and(|lost| lost.elapsed() >= grace) {
                 return Err(pending.silent(begun.elapsed()));
             }
+            look = (Instant::now() + TICK).min(begun + limit);
         }
     }
 
     fn request(&self, permit: &Permit, headers: HeaderMap, body: UploadBody) -> Result<Request<UploadBody>, Error> {
-        let mut request = Request::builder()
-            .method(permit.route().method())
-            .uri(permit.route().to_upstream())
-            .body(body)
-            .map_err(|_| Error::Unusable("the route makes no request line"))?;
+        let line = Uri::try_from(permit.route().to_upstream());
+        let mut request = Request::new(body);
+        *request.method_mut() = permit.route().method();
+        *request.uri_mut() = line.map_err(|_| Error::Unusable("the route makes no request line"))?;
         *request.headers_mut() = headers;
         if let Some(authorization) = self.credentials.authorization(permit)? {
             request.headers_mut().insert(header::AUTHORIZATION, authorization);

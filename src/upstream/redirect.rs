@@ -266,7 +266,7 @@ impl Storage {
         request: impl Fn() -> Request<UploadBody>,
     ) -> Result<Exchange, RedirectError> {
         let failed = |error| RedirectError::Failed { origin: self.host.origin.clone(), error: Box::new(error) };
-        if let Some(wire) = self.idle.take() {
+        if let Some(wire) = self.idle.take(Instant::now()) {
             match self.head_of(server, wire, request()).await {
                 Err(Error::Broken(_)) => {}
                 answer => return answer.map_err(failed),

@@ -24,6 +24,7 @@ pub(super) struct Rounds {
 /// How long one server may take for the head of its answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
+    pub(super) begun: Instant,
     pub(super) limit: Duration,
     /// Somebody else could be asked instead.
     pub(super) others: bool,
@@ -75,9 +76,10 @@ impl Rounds {
     /// The turn of a server behind which so many others wait for theirs: an equal part of the time that is left for all, so
     /// that several servers that are silent do not take the time of each.
     pub(super) fn turn(&self, others: usize) -> Turn {
-        let left = self.mixed.max(self.refused).saturating_sub(self.begun.elapsed());
+        let begun = Instant::now();
+        let left = self.mixed.max(self.refused).saturating_sub(begun.saturating_duration_since(self.begun));
         let servers = u32::try_from(others.saturating_add(1)).unwrap_or(u32::MAX);
-        Turn { limit: (left / servers).max(LEAST_TURN.min(self.mixed)), others: others > 0 }
+        Turn { begun, limit: (left / servers).max(LEAST_TURN.min(self.mixed)), others: others > 0 }
     }
 
     /// Waits before the next round, a little longer each time; false where none may help, or the time is over.

@@ -11,7 +11,7 @@ use std::{
 
 use http::HeaderValue;
 use rustls::ClientConfig;
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     Error, SetupError,
@@ -130,9 +130,11 @@ impl Server {
         self.health.counts.asked();
     }
 
-    /// Notes how long it took from a request without a body to the head of its answer.
-    pub(super) fn answered(&self, took: Duration) {
-        self.latency.note(took);
+    /// Notes how long it took until now from a request without a body to the head of its answer.
+    pub(super) fn answered(&self, asked: Instant) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(asked);
+        self.latency.note(took, now);
         self.health.counts.answered(took);
     }
 
@@ -167,9 +169,9 @@ impl Server {
         self.connector.connect().await
     }
 
-    /// An idle connection that is still good.
-    pub(super) fn reusable(&self) -> Option<Wire> {
-        self.idle.take()
+    /// An idle connection that is still good now.
+    pub(super) fn reusable(&self, now: Instant) -> Option<Wire> {
+        self.idle.take(now)
     }
 
     /// Keeps a connection for the next exchange, where it can be used again.

@@ -12,7 +12,7 @@ fn login(username: &str, password: &str) -> BasicCredentials {
 }
 
 fn standing(proof: &str) -> Standing {
-    Standing { name: Arc::from("alice"), groups: Vec::new(), proof: Proof(proof.to_owned()) }
+    Standing { name: Arc::from("alice"), groups: Vec::new(), proof: Proof(proof.into()) }
 }
 
 fn successes() -> Successes {
@@ -42,7 +42,7 @@ fn a_success_is_remembered_for_its_lifetime() {
     let key = successes.key("htpasswd", &login("alice", "secret"));
     assert!(successes.recall(&key, LONG).is_none());
     successes.remember(key, &standing("proof"));
-    assert_eq!(successes.recall(&key, LONG).map(|success| success.proof), Some(Proof("proof".to_owned())));
+    assert_eq!(successes.recall(&key, LONG).map(|success| success.proof), Some(Proof("proof".into())));
     assert!(successes.recall(&successes.key("htpasswd", &login("alice", "Secret")), LONG).is_none());
 
     std::thread::sleep(Duration::from_millis(20));

@@ -123,7 +123,7 @@ impl Provider for Directory {
         Ok((!self.empty && user.eq_ignore_ascii_case("dora")).then(|| Standing {
             name: Arc::from("dora"),
             groups: ["Staff", "both"].into_iter().filter_map(GroupKey::of_name).collect(),
-            proof: Proof("proof".to_owned()),
+            proof: Proof("proof".into()),
         }))
     }
 

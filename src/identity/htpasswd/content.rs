@@ -226,7 +226,7 @@ fn proof(user: &str, hash: &str) -> Proof {
         context.update(part.as_bytes());
     }
     let half: Vec<u8> = context.finish().as_ref().iter().copied().take(16).collect();
-    Proof(URL_SAFE_NO_PAD.encode(half))
+    Proof(URL_SAFE_NO_PAD.encode(half).into())
 }
 
 fn warning(file: &Path, line: usize, column: usize, message: String) -> Problem {

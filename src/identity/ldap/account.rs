@@ -109,7 +109,7 @@ fn proof(entry: &SearchEntry) -> Proof {
         add(time.as_bytes());
     }
     let text: String = context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    if time.is_some() { Proof(text) } else { Proof::without_password(&text) }
+    if time.is_some() { Proof(text.into()) } else { Proof::without_password(&text) }
 }
 
 /// The first value as bytes: some are no text.

@@ -120,7 +120,9 @@ fn check_path(path: &str) -> Result<(), RouteError> {
     if path.contains("//") {
         return Err(RouteError::BadRequest("the path holds an empty segment"));
     }
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+    // Most paths have no segment that so much as begins with a dot.
+    let dotted = path.starts_with('.') || path.contains("/.");
+    if dotted && path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(RouteError::BadRequest("the path holds a dot segment"));
     }
     Ok(())
@@ -299,7 +301,11 @@ impl Request<'_> {
 /// The method's name where it is in the list, which is the value of the `Allow` header.
 fn allowed<'a>(method: &'a Method, allow: &'static str) -> Result<&'a str, RouteError> {
     let method = method.as_str();
-    if allow.split(", ").any(|known| known == method) { Ok(method) } else { Err(RouteError::Method { allow }) }
+    if allow.split(',').any(|known| known.trim_ascii_start() == method) {
+        Ok(method)
+    } else {
+        Err(RouteError::Method { allow })
+    }
 }
 
 fn read(method: &Method) -> Result<Read, RouteError> {

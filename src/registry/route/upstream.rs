@@ -15,14 +15,14 @@ pub(super) fn line(route: &Route) -> String {
         Route::Catalog { page, .. } => paged(Line::new("/v2/_catalog".to_owned()), page),
         Route::TagList { repository, page, .. } => paged(Line::new(format!("/v2/{repository}/tags/list")), page),
         Route::Manifest { repository, reference, verb } => {
-            let line = Line::new(format!("/v2/{repository}/manifests/{reference}"));
+            let line = Line::new(["/v2/", repository.as_str(), "/manifests/", reference.as_str()].concat());
             match verb {
                 ManifestVerb::Put { tags } => tags.iter().fold(line, |line, tag| line.with("tag", tag.as_str())).text,
                 ManifestVerb::Get | ManifestVerb::Head | ManifestVerb::Delete => line.text,
             }
         }
         Route::Blob { repository, digest, verb: BlobVerb::Get | BlobVerb::Head | BlobVerb::Delete } => {
-            format!("/v2/{repository}/blobs/{digest}")
+            ["/v2/", repository.as_str(), "/blobs/", digest.as_str()].concat()
         }
         Route::Upload { repository, verb } => upload(repository, verb),
         Route::Referrers { repository, digest, artifact_type, .. } => {

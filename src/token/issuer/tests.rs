@@ -24,7 +24,7 @@ fn alice() -> Principal {
         groups: vec!["team-a".into()],
         directory_groups: Vec::new(),
         via: "htpasswd".into(),
-        proof: Proof("5ae1f00d".to_owned()),
+        proof: Proof("5ae1f00d".into()),
     }))
 }
 

@@ -14,8 +14,8 @@ fn claims(change: impl FnOnce(&mut Value)) -> Claims {
     serde_json::from_value(claims).unwrap()
 }
 
-fn verified(token: &str) -> Option<Verified> {
-    Verified::new(claims(|_| ()), token)
+fn verified() -> Option<Verified> {
+    Verified::new(claims(|_| ()))
 }
 
 /// Whether a token is remembered, without remembering it.
@@ -30,7 +30,7 @@ fn what_is_remembered_is_not_verified_again() {
     let get = |good: bool| {
         let verify = || {
             asked.set(asked.get() + 1);
-            verified("a").filter(|_| good).ok_or(())
+            verified().filter(|_| good).ok_or(())
         };
         tokens.get(TokenKind::Access, SERVICE, "a", verify).is_ok()
     };
@@ -45,7 +45,7 @@ fn what_is_remembered_is_not_verified_again() {
 #[test]
 fn it_is_remembered_for_one_kind_and_one_service() {
     let tokens = VerifiedTokens::new();
-    assert!(tokens.get(TokenKind::Deploy, "ab", "cd", || verified("cd").ok_or(())).is_ok());
+    assert!(tokens.get(TokenKind::Deploy, "ab", "cd", || verified().ok_or(())).is_ok());
     for (kind, service, token, held) in [
         (TokenKind::Deploy, "ab", "cd", true),
         (TokenKind::Access, "ab", "cd", false),
@@ -63,13 +63,30 @@ fn it_is_remembered_for_one_kind_and_one_service() {
 }
 
 #[test]
+fn all_of_a_token_counts() {
+    let tokens = VerifiedTokens::new();
+    let held = |token: &str| holds(&tokens, TokenKind::Access, SERVICE, token);
+    let token = "abcdefgh".repeat(10);
+    assert!(tokens.get(TokenKind::Access, SERVICE, &token, || verified().ok_or(())).is_ok());
+    assert!(held(&token));
+    for place in 0..token.len() {
+        let mut other = token.clone();
+        other.replace_range(place..=place, "x");
+        assert!(!held(&other), "{place}");
+        other.replace_range(..=place, "");
+        assert!(!held(&other), "{place}");
+    }
+    assert!(!held(&format!("a{token}")) && !held(&format!("{token}a")));
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let tokens = VerifiedTokens::new();
     let long = "x".repeat(LONGEST);
     let more_than_fit = CAPACITY / LONGEST as u64 + 1000;
     for number in 0..more_than_fit {
-        let token = format!("{number}{long}");
-        assert!(tokens.get(TokenKind::Access, SERVICE, &token, || verified(&token).ok_or(())).is_ok());
+        let token = format!("{long}{number}");
+        assert!(tokens.get(TokenKind::Access, SERVICE, &token, || verified().ok_or(())).is_ok());
     }
     tokens.0.run_pending_tasks();
     assert!(tokens.0.weighted_size() <= CAPACITY, "{}", tokens.0.weighted_size());
@@ -78,7 +95,7 @@ fn what_is_remembered_is_bounded() {
 
 #[test]
 fn a_subject_is_whole_or_none() {
-    let subject = |change: fn(&mut Value)| Verified::new(claims(change), "").map(|verified| verified.subject.is_some());
+    let subject = |change: fn(&mut Value)| Verified::new(claims(change)).map(|verified| verified.subject.is_some());
     assert_eq!(subject(|_| ()), Some(true));
     assert_eq!(subject(|claims| *claims = json!({ "iss": "", "sub": "", "aud": "", "exp": 2 })), Some(false));
     let parts: [fn(&mut Value); 4] = [

@@ -268,7 +268,7 @@ async fn what_ran_out_is_forgotten() {
     for kind in KINDS {
         let token = scene.token(kind, |claims| claims["exp"] = json!(now() - 120));
         let claims = verifier.check(kind, SERVICE, &token).unwrap();
-        verifier.verified.get(kind, SERVICE, &token, || Verified::new(claims, &token).ok_or(())).unwrap();
+        verifier.verified.get(kind, SERVICE, &token, || Verified::new(claims).ok_or(())).unwrap();
         assert!(scene.take(&verifier, kind, &token).await.is_err());
         assert!(verifier.verified.get(kind, SERVICE, &token, || Err(())).is_err(), "{kind:?}");
     }
