@@ -6,7 +6,7 @@
 
 use std::{
     hint::black_box,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -32,22 +32,27 @@ fn request(criterion: &mut Criterion) {
     let handle = metrics::install().unwrap();
     let registry = RegistryCounts::new("registry.example.com");
     let server = ServerCounts::new("registry.example.com", "http://127.0.0.1:5000");
-    let requests = AtomicU64::new(0);
-    let once = || {
-        if requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(SCRAPED_AFTER) {
-            handle.run_upkeep();
+    let counting = || {
+        let mut requests = 0_u64;
+        let (handle, registry, server) = (&handle, &registry, &server);
+        move || {
+            requests += 1;
+            if requests.is_multiple_of(SCRAPED_AFTER) {
+                handle.run_upkeep();
+            }
+            pull(registry, server);
         }
-        pull(&registry, &server);
     };
-    criterion.bench_function("metrics/pull of a blob", |bench| bench.iter(once));
+    criterion.bench_function("metrics/pull of a blob", |bench| bench.iter(counting()));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let mut once = counting();
             while !over.load(Ordering::Relaxed) {
                 once();
             }
         });
-        criterion.bench_function("metrics/pull of a blob, another thread counting too", |bench| bench.iter(once));
+        criterion.bench_function("metrics/pull of a blob, another thread counting too", |bench| bench.iter(counting()));
         over.store(true, Ordering::Relaxed);
     });
 }

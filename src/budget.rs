@@ -203,8 +203,8 @@ impl Budget {
     }
 
     /// A part of an HTTP/2 connection's window for its uploads: from 128 KiB to 2 MiB, no more than is wanted and than a
-    /// sixteenth of what is left for windows. All windows together get at most half of the budget. It counts for the client like what its blobs hold. None where
-    /// that is too little or the client has had its part; it is never waited for.
+    /// sixteenth of what is left for windows. All windows together get at most half of the budget. It counts for the client
+    /// like what its blobs hold. None where that is too little or the client has had its part; it is never waited for.
     pub fn window(self: &Arc<Self>, client: IpAddr, wanted: u64) -> Option<Window> {
         let lane = self.blobs.lane(client);
         if self.is_over(&lane) {

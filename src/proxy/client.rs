@@ -14,7 +14,7 @@ use pingora_core::{ErrorType, protocols::http::ServerSession, server::ShutdownWa
 use pingora_http::ResponseHeader;
 use tokio::time::{sleep, timeout};
 
-use super::{asking::Sharing, http2::ClientWindow, ids, places::Held, respond::Answer};
+use super::{asking::Sharing, ids, places::Held, respond::Answer, window::ClientWindow};
 use crate::{budget::Budget, listener::Activity, tls::RECORD};
 
 /// An unread request body is read and dropped up to this much after an early answer: a connection that is closed on

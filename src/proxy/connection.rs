@@ -14,12 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::{
     client::{self, ClientGone, Common, Outlet},
     familiar::Familiar,
-    http2::{self, ClientWindow},
+    http2,
     ids::RequestId,
     record::Record,
     reject,
     respond::Rejection,
     serve,
+    window::ClientWindow,
 };
 use crate::{
     budget::Budget,
@@ -149,7 +150,8 @@ impl Connection {
                 })
             }
             Arrival::Broken(rejection) => {
-                record.begins(awaited);
+                let took = if matches!(rejection, Rejection::SlowHead) { limits.request_head } else { Duration::ZERO };
+                record.begins(Instant::now().checked_sub(took).unwrap_or(awaited));
                 session.set_keepalive(None);
                 self.info.activity.linger(UNREAD);
                 reject(&mut session, &rejection, None, Common::default(), outlet, &mut record).await

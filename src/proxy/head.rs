@@ -161,8 +161,8 @@ fn expectation(headers: &HeaderMap) -> Result<bool, Rejection> {
     }
 }
 
-/// True where it comes in chunks. Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body in any other would go on
-/// coded and without its name (RFC 9112 §6.1).
+/// True where it comes in chunks. Chunks or nothing: the engine looks at the last coding alone and takes off one, so a body
+/// in any other would go on coded and without its name (RFC 9112 §6.1).
 fn is_coded(headers: &HeaderMap) -> Result<bool, Rejection> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {

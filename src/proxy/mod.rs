@@ -22,6 +22,7 @@ mod quota;
 mod record;
 mod respond;
 mod token_endpoint;
+mod window;
 mod writes;
 
 pub use connection::Gate;
@@ -39,7 +40,6 @@ use self::{
     connection::Connection,
     gate::{Admitted, Verdict},
     head::RequestHead,
-    http2::Growth,
     notice::Notice,
     pump::{Stop, Terms},
     record::Record,
@@ -174,12 +174,12 @@ async fn forward(
     let at = upload.server.as_deref();
     record.upstream = Some(at.map_or_else(|| pool.describe(permit.route()), Arc::from));
     let feeds = gate::takes_body(permit.route()) && !session.is_body_empty();
-    let place = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
+    let fed = if feeds { Some(places::for_upload(case, permit.route()).await?) } else { None };
     // Nothing is under way while memory for it is awaited.
     let write = writes::begin(case, permit)?;
     let mut notice = Notice::of(case, permit, record);
     let headers = forward::request_headers(&session.req_header().headers, head, permit.route());
-    let exchange = if let Some(place) = place {
+    let exchange = if let Some((place, growth)) = fed {
         let limit = match gate::body_limit(runtime, permit.route()) {
             Some(limit) => Some(Box::pin(quota::remaining(pool, permit, head, at, limit)).await?),
             None => None,
@@ -190,7 +190,7 @@ async fn forward(
             limit,
             patience: runtime.limits.body_idle,
             expects_continue: head.expects_continue,
-            growth: outlet.window.map(|window| Growth::new(window, &runtime.buffers, head.client)),
+            growth,
         };
         Box::pin(pump::upload(session, pool, permit, &headers, at, terms, record)).await?
     } else {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, header, response::Parts};
 use pingora_core::protocols::http::ServerSession;
 
-use super::{Case, client, pump::Stop, respond::Rejection};
+use super::{Case, client, pump::Stop, respond::Rejection, window::Growth};
 use crate::{
     budget::{Demand, Direction, LARGEST_FRAME, Place, SMALLEST_FRAME},
     listener::Transfer,
@@ -80,18 +80,14 @@ pub(super) async fn for_page(session: &mut ServerSession, case: Case<'_>, page: 
     wait(session, case, demand, |_| LARGEST_FRAME).await.map(Some)
 }
 
-/// For a request's body on its way to the registry. A client that leaves meanwhile is not noticed: its body would have
+/// For a request's body on its way to the registry; over HTTP/2 with a blob's part in the connection's window. A client that leaves meanwhile is not noticed: its body would have
 /// to be read for that.
-pub(super) async fn for_upload(case: Case<'_>, route: &Route) -> Result<Held, Rejection> {
+pub(super) async fn for_upload<'a>(case: Case<'a>, route: &Route) -> Result<(Held, Option<Growth<'a>>), Rejection> {
     let Case { runtime, outlet, head, .. } = case;
     let demand = demand(Direction::Upload, matches!(route, Route::Upload { .. }), head.content_length);
     let held = take(case, demand, largest_frame).await?;
-    if demand.blob
-        && let Some(window) = outlet.window
-    {
-        window.open(&runtime.buffers, head.client);
-    }
-    Ok(held)
+    let window = outlet.window.filter(|_| demand.blob);
+    Ok((held, window.map(|window| Growth::new(window, &runtime.buffers, head.client))))
 }
 
 /// Blobs that fit into the smallest frame (most are images' configurations) count as small, like manifests.

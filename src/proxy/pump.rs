@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     client::{self, ClientGone, Outlet},
-    http2::Growth,
     notice,
     places::Held,
     record::Record,
     respond::Rejection,
+    window::Growth,
 };
 use crate::{
     access::Permit,
@@ -94,7 +94,7 @@ pub(super) struct Terms<'a> {
     /// Silence of the client that ends it.
     pub patience: Duration,
     pub expects_continue: bool,
-    /// Over HTTP/2: asks for a larger window of the connection.
+    /// Over HTTP/2: a blob's part in the connection's window.
     pub growth: Option<Growth<'a>>,
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn upload(
     permit: &Permit,
     headers: &HeaderMap,
     at: Option<&str>,
-    terms: Terms<'_>,
+    mut terms: Terms<'_>,
     record: &mut Record,
 ) -> Result<Exchange, Stop> {
     let (feed, body) = UploadBody::fed(terms.length);
@@ -116,7 +116,7 @@ pub(super) async fn upload(
     if terms.expects_continue {
         client::ask_for_body(session, terms.patience).await?;
     }
-    if let Some(early) = feed_body(session, pool, &feed, &mut pending, &terms, record).await? {
+    if let Some(early) = feed_body(session, pool, &feed, &mut pending, &mut terms, record).await? {
         return Ok(early.keeping(feed));
     }
     // All of it is written, and a commit may take its time.
@@ -130,14 +130,16 @@ async fn feed_body(
     pool: &Pool,
     feed: &Feed,
     pending: &mut Pending,
-    terms: &Terms<'_>,
+    terms: &mut Terms<'_>,
     record: &mut Record,
 ) -> Result<Option<Exchange>, Stop> {
     let mut hold = Pieces::default();
     let mut whole = false;
     let mut flush = pin!(sleep_until(Instant::now()));
     let mut due = false;
-    let mut growth = terms.growth;
+    // Since when the client is silent.
+    let mut silent = None;
+    terms.growth.iter_mut().for_each(Growth::begins);
     loop {
         if whole && hold.is_empty() {
             record.unanswered = true;
@@ -156,16 +158,21 @@ async fn feed_body(
                     Err(_) => return Err(pending.silent(pool.timeouts.idle).into()),
                 }
             }
-            (piece, waited) = waiting(timeout(terms.patience, session.read_request_body())), if !full => {
+            piece = waiting(&mut silent, timeout(terms.patience, session.read_request_body())), if !full => {
                 let piece = piece.map_err(|_| Rejection::SlowBody)?.map_err(ClientGone::from)?;
                 if hold.is_empty() {
                     flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
                 }
                 let before = hold.len();
+                ends(&mut silent, terms);
                 whole = gather(session, piece, &mut hold, terms, record).await?;
-                growth.iter_mut().for_each(|growth| growth.note(hold.len() - before, waited));
+                terms.growth.iter_mut().for_each(|growth| growth.came(hold.len() - before));
             }
-            () = &mut flush, if !full && !hold.is_empty() => due = true,
+            () = &mut flush, if !full && !hold.is_empty() => {
+                due = true;
+                // Nobody listens while the upstream takes its time.
+                ends(&mut silent, terms);
+            }
         }
     }
 }
@@ -198,18 +205,23 @@ async fn gather(
     Ok(true)
 }
 
-/// What it gives, and for how long that had to be waited for.
-async fn waiting<T>(future: impl Future<Output = T>) -> (T, Duration) {
+/// Notes since when it is waited for.
+async fn waiting<T>(since: &mut Option<Instant>, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    let mut since = None;
     poll_fn(|context| {
         let poll = future.as_mut().poll(context);
         if poll.is_pending() {
             since.get_or_insert_with(Instant::now);
         }
-        poll.map(|value| (value, since.map_or(Duration::ZERO, |since| since.elapsed())))
+        poll
     })
     .await
+}
+
+fn ends(silent: &mut Option<Instant>, terms: &mut Terms<'_>) {
+    if let Some(since) = silent.take() {
+        terms.growth.iter_mut().for_each(|growth| growth.silence(since.elapsed()));
+    }
 }
 
 /// Says the body's end, unless the answer comes first.

@@ -1,4 +1,7 @@
 //! Tokens whose signature has been checked, remembered.
+//!
+//! Their texts are kept for that, and wiped when they are dropped. Who can read the process's memory can read the keys that
+//! sign tokens, too, so nothing is told that could not be made.
 
 use std::{
     hash::{Hash, Hasher},

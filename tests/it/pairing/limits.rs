@@ -147,6 +147,8 @@ fn trap_08_what_one_client_can_make_the_gate_hold_is_bounded() {
         }
         tokio::time::sleep(super::milliseconds(1500)).await;
         assert!(streams.iter().all(|(_, write)| !write.is_finished()), "1.6 GiB were taken");
+        let counted = super::gauge(&gate, "portcullis_buffer_bytes");
+        assert!(counted > 6 << 20, "the window is as large as it gets: {counted}");
     });
     stop.raise();
     let grown = gate.peak_memory() - begun;
