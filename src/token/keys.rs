@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::{
@@ -13,8 +14,9 @@ use aws_lc_rs::{
     hmac,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header,
+    Algorithm, DecodingKey, Header,
     crypto::{self, aws_lc},
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
@@ -25,6 +27,7 @@ use super::{
     claims::{Claims, TokenKind},
     create::{HOW_TO_MAKE, can_be_made, create},
     passed,
+    signing::Pair,
 };
 use crate::config::{open_regular, others_may_read};
 
@@ -64,7 +67,7 @@ pub struct Keys {
 struct Signing {
     id: String,
     algorithm: Algorithm,
-    key: EncodingKey,
+    pair: Arc<Pair>,
 }
 
 /// A public key, and the one algorithm it is for.
@@ -180,7 +183,7 @@ impl Keys {
 
 impl Signing {
     fn new(key: &Loaded) -> Self {
-        Self { id: key.id.clone(), algorithm: key.verifying.algorithm, key: key.signing.clone() }
+        Self { id: key.id.clone(), algorithm: key.verifying.algorithm, pair: Arc::clone(&key.pair) }
     }
 
     /// `kind` is the header's `typ`.
@@ -188,7 +191,7 @@ impl Signing {
         let mut header = Header::new(self.algorithm);
         header.typ = Some(kind.to_owned());
         header.kid = Some(self.id.clone());
-        jsonwebtoken::encode(&header, claims, &self.key).map_err(|_| KeyError::Signing)
+        self.pair.token(&header, claims)
     }
 }
 
@@ -229,7 +232,7 @@ fn exists(file: &Path) -> Result<bool, KeyError> {
 /// One key file, read.
 pub(super) struct Loaded {
     pub(super) id: String,
-    signing: EncodingKey,
+    pair: Arc<Pair>,
     pub(super) verifying: Verifying,
     sealing: hmac::Key,
 }
@@ -267,9 +270,9 @@ fn load(file: &Path) -> Result<Loaded, KeyError> {
     warn_if_shared(file);
     let der = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| unusable(file, "not an unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)"))?;
-    let loaded = parse(&pem, &der).map_err(|reason| unusable(file, reason))?;
+    let loaded = parse(&der).map_err(|reason| unusable(file, reason))?;
     if !signs(&loaded) {
-        return Err(unusable(file, "the key does not sign; leave nothing in the file but the key"));
+        return Err(unusable(file, "what the key signs cannot be verified with its public key; make a new one"));
     }
     Ok(loaded)
 }
@@ -280,7 +283,7 @@ fn signs(loaded: &Loaded) -> bool {
     // The first installation counts: features of other crates cannot change the choice afterwards.
     let _ = aws_lc::DEFAULT_PROVIDER.install_default();
     let Verifying { algorithm, key, .. } = &loaded.verifying;
-    let signature = crypto::sign(MESSAGE, &loaded.signing, *algorithm);
+    let signature = loaded.pair.sign(MESSAGE).map(|signature| URL_SAFE_NO_PAD.encode(signature));
     signature.is_ok_and(|text| crypto::verify(&text, MESSAGE, key, *algorithm).unwrap_or(false))
 }
 
@@ -298,19 +301,19 @@ fn warn_if_shared(file: &Path) {
     }
 }
 
-fn parse(pem: &[u8], der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {
+fn parse(der: &PrivateKeyDer<'_>) -> Result<Loaded, &'static str> {
     const UNKNOWN: &str = "not a key for P-256, Ed25519, or RSA of 2048 to 8192 bits";
     match der {
         PrivateKeyDer::Sec1(key) => p256(key.secret_sec1_der()),
         PrivateKeyDer::Pkcs1(key) => {
             let der = key.secret_pkcs1_der();
-            RsaKeyPair::from_der(der).ok().and_then(|key| rsa(pem, der, &key))
+            RsaKeyPair::from_der(der).ok().and_then(|pair| rsa(der, pair))
         }
         PrivateKeyDer::Pkcs8(key) => {
             let der = key.secret_pkcs8_der();
             p256(der)
                 .or_else(|| ed25519(der))
-                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().and_then(|key| rsa(pem, der, &key)))
+                .or_else(|| RsaKeyPair::from_pkcs8(der).ok().and_then(|pair| rsa(der, pair)))
         }
         _ => None,
     }
@@ -324,12 +327,12 @@ fn p256(der: &[u8]) -> Option<Loaded> {
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
         sealing: sealing_key(pkcs8.as_ref()),
-        signing: EncodingKey::from_ec_der(pkcs8.as_ref()),
         verifying: Verifying {
             algorithm: Algorithm::ES256,
             algorithm_name: "ES256",
             key: DecodingKey::from_ec_der(public.as_ref()),
         },
+        pair: Arc::new(Pair::P256(pair)),
     })
 }
 
@@ -339,27 +342,27 @@ fn ed25519(pkcs8: &[u8]) -> Option<Loaded> {
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
         sealing: sealing_key(pkcs8),
-        signing: EncodingKey::from_ed_der(pkcs8),
         verifying: Verifying {
             algorithm: Algorithm::EdDSA,
             algorithm_name: "EdDSA",
             key: DecodingKey::from_ed_der(public.as_ref()),
         },
+        pair: Arc::new(Pair::Ed25519(pair)),
     })
 }
 
-/// `pair` has been checked for its size; the PEM is needed because the signer takes PKCS#1, which only it can unwrap.
-fn rsa(pem: &[u8], der: &[u8], pair: &RsaKeyPair) -> Option<Loaded> {
+/// `pair` has been checked for its size.
+fn rsa(der: &[u8], pair: RsaKeyPair) -> Option<Loaded> {
     let public = pair.public_key();
     Some(Loaded {
         id: key_id(&public.as_der().ok()?),
         sealing: sealing_key(der),
-        signing: EncodingKey::from_rsa_pem(pem).ok()?,
         verifying: Verifying {
             algorithm: Algorithm::RS256,
             algorithm_name: "RS256",
             key: DecodingKey::from_rsa_der(public.as_ref()),
         },
+        pair: Arc::new(Pair::Rsa(pair)),
     })
 }
 

@@ -14,6 +14,7 @@ mod keys;
 mod passed;
 mod refusal;
 mod seal;
+mod signing;
 mod verified;
 mod verifier;
 
