@@ -60,6 +60,7 @@ parse_size "$SIZE"
 need_programs curl wrk h2load jq openssl htpasswd python3 taskset pgrep nginx docker-registry \
   $(for v in "${variants[@]}"; do program "$v"; echo; done | grep -v portcullis | sort -u)
 among portcullis "${variants[*]//-*/}" && find_portcullis
+choose_report compare
 choose_ports
 make_scratch $((BYTES * 6 / 1024 + 131072))
 note_load
@@ -88,7 +89,6 @@ settings=$(jq -n --arg size "$SIZE" --argjson rounds "$ROUNDS" --argjson seconds
   --arg uploads_to "$UPLOADS_TO" --arg logs "${ACCESS_LOGS:+on}" \
   '{size: $size, rounds: $rounds, seconds: $seconds, rate: $rate, blob_rate: $blob_rate, uploads_to: $uploads_to,
     access_logs: (if $logs == "on" then "on" else "off" end), tls: "TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, ECDSA P-256"}')
-[ -n "$OUT" ] || OUT=compare-$(date +%Y%m%d-%H%M%S).json
 jq -R -s --arg cases "${cases[*]}" --arg variants "${variants[*]}" --argjson kinds "$kinds" --argjson machine "$(machine "${variants[@]}")" \
   --argjson settings "$settings" -f "$HELPERS/report.jq" "$DIR/samples.tsv" > "$OUT" || die "no report"
 jq -r -f "$HELPERS/table.jq" "$OUT" || die "no table"

@@ -42,7 +42,7 @@ for p in "${proxies[@]}"; do case $p in portcullis|nginx|haproxy|caddy) ;; *) di
 for i in "${items[@]}"; do [[ $i =~ ^(idle|stalled|h2stalled|h2streams):[1-9][0-9]*$ ]] || die "an item is like idle:1000"; done
 parse_size "${bodies[-1]}"; LARGEST_BODY=$BYTES
 parse_size "${bodies[0]}"
-[[ $BYTES -ge 67108864 && $LARGEST_BODY -ge $BYTES ]] || die "--bodies go up from 64MiB"
+[[ $BYTES -ge 67108864 && $LARGEST_BODY -ge $BYTES ]] || die "--bodies: the first is 64MiB at least, the last the largest"
 # one descriptor for a client, one for the registry behind, and what the process has besides
 most=$(printf '%s\n' "${items[@]#*:}" | sort -n | tail -n 1)
 stalled=$(printf '%s\n' "${items[@]}" | sed -n 's/stalled:\([0-9]*\)$/\1/p' | sort -n | tail -n 1)
@@ -53,6 +53,7 @@ MAXCONN=$((most + 100))
 # shellcheck disable=SC2046 # programs are single words
 need_programs curl h2load jq openssl htpasswd python3 taskset pgrep nginx docker-registry "${proxies[@]/portcullis/curl}"
 find_portcullis
+choose_report memory
 choose_ports
 make_scratch $((LARGEST_BODY * 4 / 1024 + 131072))
 note_load
@@ -106,7 +107,6 @@ body() {
 for i in "${items[@]}"; do for p in "${proxies[@]}"; do held "$p" "$i"; done; done
 for b in "${bodies[@]}"; do for p in "${proxies[@]}"; do body "$p" "$b"; done; done
 
-[ -n "$OUT" ] || OUT=memory-$(date +%Y%m%d-%H%M%S).json
 jq -n --slurpfile held "$DIR/held.jsonl" --slurpfile bodies "$DIR/bodies.jsonl" --arg buffers "$BUFFERS" --argjson machine "$(machine "${proxies[@]}")" \
   '{machine: $machine, limits_buffers: $buffers, held: $held, bodies: $bodies}' > "$OUT" || die "no report"
 jq -r -f "$HELPERS/memory-table.jq" "$OUT" || die "no table"

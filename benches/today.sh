@@ -47,6 +47,7 @@ for number in "$ROUNDS" "$PULLS" "$PORT" "${costs[@]}"; do [[ $number =~ ^[1-9][
 parse_size "$SIZE"
 need_programs curl h2load jq openssl htpasswd python3 taskset pgrep nginx haproxy docker-registry
 find_portcullis
+choose_report today
 choose_ports
 make_scratch $((BYTES * 3 / 1024 + 131072))
 note_load
@@ -101,7 +102,6 @@ for cost in "${costs[@]}"; do
 done
 
 abouts=$(for g in "${gates[@]}"; do jq -n --arg g "$g" --arg a "$(about "$g")" '{($g): $a}'; done | jq -s add)
-[ -n "$OUT" ] || OUT=today-$(date +%Y%m%d-%H%M%S).json
 jq -s --arg size "$SIZE" --argjson pulls "$PULLS" --argjson abouts "$abouts" --argjson machine "$(machine portcullis nginx haproxy registry)" \
   -f "$HELPERS/today.jq" "$DIR/samples.jsonl" > "$OUT" || die "no report"
 jq -r -f "$HELPERS/today-table.jq" "$OUT" || die "no table"

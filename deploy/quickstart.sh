@@ -94,7 +94,8 @@ keep_settings() {
 
 build() {
   if [ -n "${PORTCULLIS:-}" ]; then
-    portcullis=$(realpath "$PORTCULLIS")
+    case $PORTCULLIS in /*) portcullis=$PORTCULLIS ;; *) portcullis=$here/$PORTCULLIS ;; esac
+    if [ ! -f "$portcullis" ] || [ ! -x "$portcullis" ]; then fail "PORTCULLIS=$PORTCULLIS is no program"; fi
     return
   fi
   command -v cargo >/dev/null || fail "Rust is needed (rustup.rs)"
@@ -332,10 +333,10 @@ main() {
 
   load_settings
   if [ -n "$UPSTREAM" ]; then check_ports "$HTTPS_PORT" "$ADMIN_PORT"; else check_ports "$HTTPS_PORT" "$ADMIN_PORT" "$REGISTRY_PORT"; fi
-  keep_settings
   need curl curl
   if ! has_docker; then need skopeo skopeo; fi
   build
+  keep_settings
   make_files
 
   trap stop_all EXIT

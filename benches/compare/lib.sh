@@ -1,6 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2153 # sourced: its variables are used there
 # Sourced by compare.sh, today.sh and memory.sh: programs, ports, processes, and what /proc says of them.
 ROOT=$(cd "$HELPERS/../.." && pwd)
+# Where Debian has servers, and users do not look.
+PATH=$PATH:/usr/sbin:/sbin
 DIR='' RUNNING=()
 export PYTHONDONTWRITEBYTECODE=1
 
@@ -19,7 +21,7 @@ need_programs() { # PROGRAM...
     command -v "$program" >/dev/null && continue
     for pair in "${PACKAGES[@]}"; do [ "${pair%%=*}" = "$program" ] && missing+=("${pair#*=}"); done
   done
-  [ ${#missing[@]} = 0 ] || die "missing: apt-get install ${missing[*]}"
+  [ ${#missing[@]} = 0 ] || die "missing: apt-get install $(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')"
 }
 
 # Ports from PORT on; all of them have to be free.
@@ -38,7 +40,14 @@ find_portcullis() {
     (cd "$ROOT" && cargo build --release --locked --bin portcullis) || die "the build failed"
     PORTCULLIS=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/release/portcullis
   fi
-  [ -x "$PORTCULLIS" ] || die "$PORTCULLIS is no program"
+  [[ -f $PORTCULLIS && -x $PORTCULLIS ]] || die "$PORTCULLIS is no program"
+  PORTCULLIS=$(realpath "$PORTCULLIS")
+}
+
+# The report's file, OUT or one named PREFIX and the time: found to be writable before anything is measured.
+choose_report() { # PREFIX
+  [ -n "$OUT" ] || OUT=$1-$(date +%Y%m%d-%H%M%S).json
+  if [ ! -e "$OUT" ]; then [ -w "$(dirname "$OUT")" ]; else [[ -f $OUT && -w $OUT ]]; fi || die "$OUT cannot be written (--out)"
 }
 
 # Bytes of a size like 64MiB, into BYTES.
@@ -51,8 +60,10 @@ parse_size() {
 make_scratch() { # KIB-NEEDED
   if [ -z "$SCRATCH" ]; then
     SCRATCH=/tmp
-    [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt "$1" ] 2>/dev/null && SCRATCH=/dev/shm
+    [ -d "$SCRATCH" ] || die "$SCRATCH is no folder (--dir)"
+  [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt "$1" ] 2>/dev/null && SCRATCH=/dev/shm
   fi
+  [ -d "$SCRATCH" ] || die "$SCRATCH is no folder (--dir)"
   [ "$(df --output=avail -k "$SCRATCH" | tail -n 1)" -gt "$1" ] || die "$SCRATCH has less than $1 KiB free (--dir chooses another)"
   DIR=$(mktemp -d "$SCRATCH/compare.XXXXXX") || die "no folder in $SCRATCH"
   trap 'stop_all; rm -rf "$DIR"' EXIT
